@@ -1,0 +1,1 @@
+"""Guerdon's proving half: hash, trees, formats, circuit and Groth16. No database, no network, no import of backend."""

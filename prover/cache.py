@@ -1,0 +1,43 @@
+"""The user's cache folder: compiled circuits and development keys, addressed by content, shared by every checkout."""
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def cache_root() -> Path:
+    """GUERDON_CACHE, or `guerdon` in XDG_CACHE_HOME, or ~/.cache/guerdon."""
+    if explicit := os.environ.get("GUERDON_CACHE"):
+        return Path(explicit)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "guerdon"
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def cached_folder(path: Path, build: Callable[[Path], None]) -> Path:
+    """`path`, after `build(folder)` has filled it once.
+
+    Safe against other processes and against dying half way: the folder appears under its name only when it is complete.
+    """
+    if path.exists():
+        return path
+    with _locked(path.with_name(path.name + ".lock")):
+        if path.exists():
+            return path
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+        try:
+            build(unfinished)
+            unfinished.rename(path)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+    return path

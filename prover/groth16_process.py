@@ -1,0 +1,64 @@
+"""The Groth16 library in a process of its own: one JSON request a line on standard input, one JSON answer a line on standard output.
+
+Run as `python -m prover.groth16_process`. The library (groth16py: arkworks in Rust, GPL-3) is imported here and nowhere else; the rest of
+the project talks to this program. It ends when its standard input does, so it never outlives the process that started it.
+
+Requests: {"do": "setup", "r1cs", "pk", "vk"}, {"do": "import", "zkey", "pk", "vk"}, {"do": "load", "pk"}, {"do": "prove", "wtns"},
+{"do": "verify", "vk", "proof", "public"}. Answers: {"ok": ...} or {"error": "..."}.
+"""
+
+import json
+import sys
+from typing import Any
+
+import groth16py
+
+_LOADED: dict[str, groth16py.ProvingKey] = {}
+
+
+def _setup(request: dict[str, Any]) -> bool:
+    proving_key, verifying_key = groth16py.setup(request["r1cs"])
+    return _save(request, proving_key, verifying_key)
+
+
+def _import(request: dict[str, Any]) -> bool:
+    proving_key, verifying_key = groth16py.import_zkey(request["zkey"])
+    return _save(request, proving_key, verifying_key)
+
+
+def _save(request: dict[str, Any], proving_key: groth16py.ProvingKey, verifying_key: groth16py.VerifyingKey) -> bool:
+    proving_key.save(request["pk"])
+    with open(request["vk"], "w") as file:
+        file.write(verifying_key.to_json())
+    return True
+
+
+def _load(request: dict[str, Any]) -> bool:
+    _LOADED["pk"] = groth16py.ProvingKey.load(request["pk"])
+    return True
+
+
+def _prove(request: dict[str, Any]) -> str:
+    return groth16py.prove_wtns(_LOADED["pk"], request["wtns"]).hex()
+
+
+def _verify(request: dict[str, Any]) -> bool:
+    verifier = groth16py.Verifier(groth16py.VerifyingKey.from_snarkjs(json.dumps(request["vk"])))
+    return verifier.verify(bytes.fromhex(request["proof"]), [int(signal) for signal in request["public"]])
+
+
+_ACTIONS = {"setup": _setup, "import": _import, "load": _load, "prove": _prove, "verify": _verify}
+
+
+def main() -> None:
+    for line in sys.stdin:
+        try:
+            request = json.loads(line)
+            answer = {"ok": _ACTIONS[request["do"]](request)}
+        except Exception as error:  # Whatever the library raises belongs to the caller, and the process goes on.
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""Proving and verifying keys, where they are kept, and where they came from.
+
+A key lives in a folder: proving_key.bin, verifying_key.json and manifest.json, which ties the key to its circuit and origin. A
+development key is made by one party on this machine and cached by the circuit's digest; it must never guard real money, so it is
+refused for any chain that is not a local one.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from prover.circuit import Instance
+
+G1 = tuple[int, int]
+G2 = tuple[tuple[int, int], tuple[int, int]]
+
+LOCAL_CHAIN_IDS = frozenset({1337, 31337})
+"""Chain ids that Anvil, Hardhat and Ganache use for chains on a developer's machine."""
+
+
+class SetupError(Exception):
+    """A key cannot be used as asked; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class VerifyingKey:
+    """Groth16 verifying key: G1 points are (x, y), G2 points ((x.c0, x.c1), (y.c0, y.c1))."""
+
+    alpha: G1
+    beta: G2
+    gamma: G2
+    delta: G2
+    ic: tuple[G1, ...]
+
+    def __post_init__(self) -> None:
+        # With gamma = delta anyone can forge a proof for any public signals (an error made in the wild).
+        if self.gamma == self.delta:
+            raise SetupError("verifying key: gamma equals delta, so proofs can be forged; the setup was not finished")
+
+    @classmethod
+    def from_snarkjs(cls, data: dict[str, Any]) -> "VerifyingKey":
+        """From the `verification_key.json` that snarkjs and most tools write. Raises SetupError if a field is missing."""
+        try:
+            g1 = lambda p: (int(p[0]), int(p[1]))  # noqa: E731 - two one-line readers used right here
+            g2 = lambda p: ((int(p[0][0]), int(p[0][1])), (int(p[1][0]), int(p[1][1])))  # noqa: E731
+            return cls(
+                g1(data["vk_alpha_1"]), g2(data["vk_beta_2"]), g2(data["vk_gamma_2"]), g2(data["vk_delta_2"]),
+                tuple(g1(point) for point in data["IC"]),
+            )  # fmt: skip
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise SetupError(f"verifying key: expected snarkjs' verification_key.json, {error!r}") from error
+
+    def to_snarkjs(self) -> dict[str, Any]:
+        """Inverse of `from_snarkjs`."""
+        g1 = lambda p: [str(p[0]), str(p[1]), "1"]  # noqa: E731
+        g2 = lambda p: [[str(c) for c in p[0]], [str(c) for c in p[1]], ["1", "0"]]  # noqa: E731
+        return {
+            "protocol": "groth16", "curve": "bn128", "nPublic": len(self.ic) - 1,
+            "vk_alpha_1": g1(self.alpha), "vk_beta_2": g2(self.beta), "vk_gamma_2": g2(self.gamma), "vk_delta_2": g2(self.delta),
+            "IC": [g1(point) for point in self.ic],
+        }  # fmt: skip
+
+    def to_words(self) -> list[int]:
+        """The constructor argument of the verifier contract: alpha, beta, gamma, delta, IC; G2 as EIP-197 orders it (c1 before c0)."""
+        words = list(self.alpha)
+        for (x0, x1), (y0, y1) in (self.beta, self.gamma, self.delta):
+            words += [x1, x0, y1, y0]
+        return words + [coordinate for point in self.ic for coordinate in point]
+
+    @classmethod
+    def from_words(cls, words: list[int]) -> "VerifyingKey":
+        """Inverse of `to_words`."""
+        g2s = [((w[1], w[0]), (w[3], w[2])) for w in (words[2:6], words[6:10], words[10:14])]
+        ic = tuple((words[i], words[i + 1]) for i in range(14, len(words), 2))
+        return cls((words[0], words[1]), *g2s, ic)
+
+    @property
+    def digest(self) -> str:
+        """sha256 of `to_words`, hex: the key's name everywhere."""
+        return hashlib.sha256(b"".join(word.to_bytes(32, "big") for word in self.to_words())).hexdigest()
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Where a key came from. `origin` is "dev" (one party, this machine) or "ceremony"."""
+
+    instance: str
+    circuit_digest: str
+    key_digest: str
+    proving_key_sha256: str
+    origin: str
+
+
+@dataclass(frozen=True)
+class KeyFolder:
+    """A key on disk."""
+
+    path: Path
+
+    @property
+    def proving_key(self) -> Path:
+        return self.path / "proving_key.bin"
+
+    @cached_property
+    def verifying_key(self) -> VerifyingKey:
+        return VerifyingKey.from_snarkjs(json.loads((self.path / "verifying_key.json").read_text()))
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        return Manifest(**json.loads((self.path / "manifest.json").read_text()))
+
+    def require_allowed_on(self, chain_id: int) -> None:
+        """Raises SetupError for a development key on a chain that is not local."""
+        if self.manifest.origin == "dev" and chain_id not in LOCAL_CHAIN_IDS:
+            raise SetupError(
+                f"chain {chain_id} is not a local chain: a single-party development key must not guard money there; use a ceremony's key"
+            )
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 of a file's bytes, hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_manifest(folder: Path, instance: Instance, origin: str) -> None:
+    """Describe the key files in `folder`. Raises SetupError if gamma equals delta."""
+    key = VerifyingKey.from_snarkjs(json.loads((folder / "verifying_key.json").read_text()))
+    manifest = Manifest(instance.name, instance.digest, key.digest, file_sha256(folder / "proving_key.bin"), origin)
+    (folder / "manifest.json").write_text(json.dumps(asdict(manifest), indent=2))

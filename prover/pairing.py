@@ -1,0 +1,75 @@
+"""An independent second opinion on Groth16 proofs: the verification equation over py_ecc's curve and pairing.
+
+e(A, B) = e(alpha, beta) * e(sum of signal_i * IC_i, gamma) * e(C, delta). Source: eprint 2016/260 section 3.2; encodings as EIP-197.
+Slow (seconds) and plain on purpose; used by the auditor and by tests.
+"""
+
+from collections.abc import Sequence
+
+from py_ecc import optimized_bn128 as bn
+from py_ecc.fields import optimized_bn128_FQ as FQ
+from py_ecc.fields import optimized_bn128_FQ2 as FQ2
+from py_ecc.fields import optimized_bn128_FQ12 as FQ12
+
+from prover.field import P, Q
+from prover.keys import G1, G2, VerifyingKey
+from prover.wire import Proof
+
+
+class PointError(ValueError):
+    """A coordinate pair is not a point of its group; the message names it."""
+
+
+def g1_point(point: G1, name: str) -> tuple[FQ, FQ, FQ]:
+    """The point in py_ecc's form; (0, 0) is infinity. Raises PointError."""
+    if not all(0 <= coordinate < Q for coordinate in point):
+        raise PointError(f"{name}: a coordinate is not below q")
+    if point == (0, 0):
+        return bn.Z1
+    projective = (FQ(point[0]), FQ(point[1]), FQ.one())
+    if not bn.is_on_curve(projective, bn.b):
+        raise PointError(f"{name}: not on the curve")
+    return projective
+
+
+def g2_point(point: G2, name: str) -> tuple[FQ2, FQ2, FQ2]:
+    """The point in py_ecc's form; zeros are infinity. Raises PointError also for a point outside the subgroup of order p."""
+    if not all(0 <= coordinate < Q for pair in point for coordinate in pair):
+        raise PointError(f"{name}: a coordinate is not below q")
+    if point == ((0, 0), (0, 0)):
+        return bn.Z2
+    projective = (FQ2(point[0]), FQ2(point[1]), FQ2.one())
+    if not bn.is_on_curve(projective, bn.b2):
+        raise PointError(f"{name}: not on the twist")
+    if not bn.is_inf(bn.multiply(projective, P)):
+        raise PointError(f"{name}: not in the subgroup of order p")
+    return projective
+
+
+def verify(key: VerifyingKey, proof: Proof, public_signals: Sequence[int]) -> bool:
+    """Whether the proof holds for the public signals under the key.
+
+    Points that are not points and signals that are not field elements make it False, as in the precompiles. Raises ValueError for the
+    wrong number of signals: that is the caller's mistake, not the prover's.
+    """
+    if len(public_signals) != len(key.ic) - 1:
+        raise ValueError(f"public_signals: expected {len(key.ic) - 1}, got {len(public_signals)}")
+    if not all(0 <= signal < P for signal in public_signals):
+        return False
+    try:
+        a, b, c = g1_point(proof.a, "A"), g2_point(proof.b, "B"), g1_point(proof.c, "C")
+    except PointError:
+        return False
+    combined = g1_point(key.ic[0], "IC[0]")
+    for i, signal in enumerate(public_signals, start=1):
+        combined = bn.add(combined, bn.multiply(g1_point(key.ic[i], f"IC[{i}]"), signal))
+    pairs = [
+        (b, bn.neg(a)),
+        (g2_point(key.beta, "beta"), g1_point(key.alpha, "alpha")),
+        (g2_point(key.gamma, "gamma"), combined),
+        (g2_point(key.delta, "delta"), c),
+    ]
+    product = FQ12.one()
+    for g2, g1 in pairs:
+        product *= bn.pairing(g2, g1, final_exponentiate=False)
+    return bn.final_exponentiate(product) == FQ12.one()

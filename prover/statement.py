@@ -1,0 +1,133 @@
+"""The statement that a batch proves, typed: from old state and items to public signals and circuit inputs (PROTOCOL section 5).
+
+`plan_batch` computes the next state; `BatchStatement` holds both states and, with the challenge, yields the signals. A statement
+that does not hold can be built too: the circuit, not this file, is what refuses it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from prover.circuit import Instance
+from prover.field import P, horner, inverse
+from prover.tree import Tree
+from prover.wire import ADDRESS_MAX, UINT96_MAX, Deltas
+
+Pair = tuple[int, int]
+
+
+class StatementError(ValueError):
+    """The items cannot be a batch on top of this state; the message names the item and the rule."""
+
+
+@dataclass(frozen=True)
+class BatchStatement:
+    """Old and new (address, cumulative) of each slot in use and the items' (address, amount), all integers; the rest is zero."""
+
+    instance: Instance
+    old: tuple[Pair, ...]
+    new: tuple[Pair, ...]
+    items: tuple[Pair, ...]
+
+    def root(self, pairs: Sequence[Pair], levels: int) -> int:
+        return Tree(levels, [element for pair in pairs for element in pair]).root
+
+    @property
+    def old_root(self) -> int:
+        return self.root(self.old, self.instance.levels)
+
+    @property
+    def new_root(self) -> int:
+        return self.root(self.new, self.instance.levels)
+
+    @property
+    def items_root(self) -> int:
+        return self.root(self.items, self.instance.item_levels)
+
+    @property
+    def deltas(self) -> Deltas:
+        """The `deltas` that the contract must be given."""
+        opened = len(self.old)
+        existing = [
+            (slot, new - old) for slot, ((_, old), (_, new)) in enumerate(zip(self.old, self.new, strict=False)) if new != old
+        ]
+        return Deltas(tuple(existing), tuple(self.new[opened:]))
+
+    def fingerprint(self, r: int) -> int:
+        """The circuit's side of the fingerprint: from the vectors, not from `deltas`."""
+        old, new = _padded(self.old, self.instance.slots), _padded(self.new, self.instance.slots)
+        cumulative = [n[1] - o[1] for o, n in zip(old, new, strict=True)]
+        address = [n[0] - o[0] for o, n in zip(old, new, strict=True)]
+        return horner(cumulative + address, r)
+
+
+@dataclass(frozen=True)
+class Challenged:
+    """A statement with its roots computed and its challenge fixed: what a prover needs."""
+
+    statement: BatchStatement
+    public_signals: tuple[int, int, int, int, int]
+    """oldRoot, newRoot, itemsRoot, r, fingerprint."""
+
+    def circuit_inputs(self) -> dict[str, list[int]]:
+        """Every input signal of the circuit, by name, private witnesses included."""
+        instance = self.statement.instance
+        old_root, new_root, items_root, r, fingerprint = self.public_signals
+        old, new = _padded(self.statement.old, instance.slots), _padded(self.statement.new, instance.slots)
+        items = _padded(self.statement.items, instance.items)
+        d = [(n[1] - o[1]) % P for o, n in zip(old, new, strict=True)]
+        return {
+            "oldRoot": [old_root], "newRoot": [new_root], "itemsRoot": [items_root], "r": [r], "fingerprint": [fingerprint],
+            "oldAddress": [a for a, _ in old], "oldCumulative": [c for _, c in old],
+            "newAddress": [a for a, _ in new], "newCumulative": [c for _, c in new],
+            "itemAddress": [a for a, _ in items], "itemAmount": [v for _, v in items],
+            "emptySlotWitness": [_quotient(delta, address) for delta, (address, _) in zip(d, new, strict=True)],
+            "itemQuotient": [_quotient(amount, r - address) for address, amount in items],
+            "slotQuotient": [_quotient(delta, r - address) for delta, (address, _) in zip(d, new, strict=True)],
+        }  # fmt: skip
+
+
+def challenged(statement: BatchStatement, r: int) -> Challenged:
+    """Fix the challenge `r` (mod p) of a statement."""
+    signals = (statement.old_root, statement.new_root, statement.items_root, r, statement.fingerprint(r))
+    return Challenged(statement, signals)
+
+
+def plan_batch(instance: Instance, old: Sequence[Pair], items: Sequence[Pair]) -> BatchStatement:
+    """The batch that books `items` on a bucket whose slots in use are `old`; new addresses are opened in order of appearance.
+
+    Raises:
+        StatementError: no or too many items, an amount not in 1 .. 2^96-1, an address that is 0 or not below 2^160, a bucket that would
+            overflow, or a slot whose sum would not fit a delta.
+    """
+    if not 1 <= len(items) <= instance.items:
+        raise StatementError(f"items: expected 1 .. {instance.items}, got {len(items)}")
+    new = list(old)
+    slot_of = {address: slot for slot, (address, _) in enumerate(old)}
+    for j, (address, amount) in enumerate(items):
+        if not 0 < address <= ADDRESS_MAX:
+            raise StatementError(f"item {j}: expected an address above 0 and below 2^160, got {address}")
+        if not 0 < amount <= UINT96_MAX:
+            raise StatementError(f"item {j}: expected an amount of 1 .. 2^96-1, got {amount}")
+        slot = slot_of.setdefault(address, len(new))
+        if slot == len(new):
+            if slot == instance.slots:
+                raise StatementError(f"item {j}: the bucket's {instance.slots} slots are in use")
+            new.append((address, 0))
+        new[slot] = (address, new[slot][1] + amount)
+        if new[slot][1] - (old[slot][1] if slot < len(old) else 0) > UINT96_MAX:
+            raise StatementError(f"item {j}: the account's delta does not fit 96 bits")
+    return BatchStatement(instance, tuple(old), tuple(new), tuple(items))
+
+
+def with_state(statement: BatchStatement, new: Sequence[Pair]) -> BatchStatement:
+    """The same statement with another claimed new state."""
+    return replace(statement, new=tuple(new))
+
+
+def _padded(pairs: Sequence[Pair], length: int) -> list[Pair]:
+    return [*pairs, *[(0, 0)] * (length - len(pairs))]
+
+
+def _quotient(numerator: int, denominator: int) -> int:
+    # A zero denominator has no honest quotient: 0 leaves the constraint to decide.
+    return numerator % P * inverse(denominator) % P if denominator % P else 0
