@@ -1,0 +1,1 @@
+"""Guerdon's off-chain engine: intake, ledger, batches, settlement and payouts."""

@@ -1,0 +1,127 @@
+"""The body of a delivery: a list of reported interactions, parsed strictly and item by item.
+
+Pure: the API and the attestors share it, so that what is booked is what is attested. An item that breaks a rule does not touch its
+neighbours. The one format:
+
+    {"interactions": [{"event_id": "...", "account": "0x...", "amount": "1000000", "occurred_at": 1760000000}]}
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from eth_utils import to_checksum_address
+
+from prover.wire import UINT96_MAX
+
+ITEMS_MAX = 1000
+EVENT_ID = re.compile(r"[\x21-\x7e]{1,128}")
+ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
+AMOUNT = re.compile(r"[1-9][0-9]{0,28}")
+OCCURRED_AT_MAX = 2**40
+FIELDS = ("event_id", "account", "amount", "occurred_at")
+
+
+class BodyError(Exception):
+    """The body as a whole cannot be read. `field` is a path into it, "body" for all of it."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One reported interaction: checksummed account, amount in base units, Unix seconds."""
+
+    event_id: str
+    account: str
+    amount: int
+    occurred_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReportError:
+    """One item that breaks a rule: the field at fault and what was expected. `event_id` where it could be read."""
+
+    field: str
+    message: str
+    event_id: str | None = None
+
+
+class _DuplicateKeyError(ValueError):
+    pass
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise _DuplicateKeyError(next(key for i, (key, _) in enumerate(pairs) if key in dict(pairs[:i])))
+    return value
+
+
+def parse_body(body: bytes) -> list[Report | ReportError]:
+    """All items of a delivery's body, in order.
+
+    Raises:
+        BodyError: broken JSON, a wrong outer shape, or not 1 .. 1,000 items.
+    """
+    try:
+        value = json.loads(body.decode(), object_pairs_hook=_unique)
+    except _DuplicateKeyError as error:
+        raise BodyError("body", f"the key {str(error)!r} stands twice in one object") from error
+    except UnicodeDecodeError as error:
+        raise BodyError("body", "expected UTF-8") from error
+    except (ValueError, RecursionError) as error:
+        raise BodyError("body", f"expected JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise BodyError("body", 'expected an object {"interactions": [...]}')
+    if unknown := [key for key in value if key != "interactions"]:
+        raise BodyError(unknown[0], "unknown field: expected only interactions")
+    items = value.get("interactions")
+    if not isinstance(items, list):
+        raise BodyError("interactions", "expected a list of interactions")
+    if not 1 <= len(items) <= ITEMS_MAX:
+        raise BodyError("interactions", f"expected 1 to {ITEMS_MAX} interactions, got {len(items)}")
+    return [_parse_item(item) for item in items]
+
+
+def _parse_item(item: Any) -> Report | ReportError:
+    if not isinstance(item, dict):
+        return ReportError("", "expected an object with event_id, account, amount and occurred_at")
+    event_id = item.get("event_id")
+    if not isinstance(event_id, str) or not EVENT_ID.fullmatch(event_id):
+        return ReportError("event_id", "expected a text of 1 to 128 visible ASCII characters")
+    for key in item:
+        if key not in FIELDS:
+            return ReportError(key, f"unknown field: expected only {', '.join(FIELDS)}", event_id)
+    account, amount, occurred_at = item.get("account"), item.get("amount"), item.get("occurred_at")
+    if not isinstance(account, str) or (message := _address_fault(account)):
+        return ReportError(
+            "account", message if isinstance(account, str) else "expected an address: 0x and 40 hex digits", event_id
+        )
+    if not isinstance(amount, str) or not AMOUNT.fullmatch(amount) or int(amount) > UINT96_MAX:
+        expected = "expected a decimal text in token base units, 1 to 2^96-1, with no sign, point or leading zero"
+        return ReportError("amount", expected, event_id)
+    if type(occurred_at) is not int or not 0 < occurred_at < OCCURRED_AT_MAX:
+        return ReportError("occurred_at", "expected Unix seconds as an integer", event_id)
+    return Report(event_id, to_checksum(account), int(amount), occurred_at)
+
+
+@lru_cache(maxsize=65536)
+def to_checksum(account: str) -> str:
+    """The EIP-55 form of an address."""
+    return to_checksum_address(account)
+
+
+def _address_fault(account: str) -> str | None:
+    if not ADDRESS.fullmatch(account):
+        return "expected an address: 0x and 40 hex digits"
+    digits = account[2:]
+    if int(digits, 16) == 0:
+        return "the zero address cannot earn"
+    if digits not in (digits.lower(), digits.upper()) and account != to_checksum(account):
+        return f"wrong EIP-55 checksum: expected {to_checksum(account)}, or all lower case"
+    return None
