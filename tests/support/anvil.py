@@ -1,0 +1,84 @@
+"""A real Anvil chain for tests, on a port of its own, gone when the block ends."""
+
+import os
+import re
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from eth_account import Account
+from eth_account.signers.local import LocalAccount
+from web3 import Web3
+
+EXECUTABLE = Path(__file__).parents[2] / "node_modules" / ".bin" / "anvil"
+MNEMONIC = "test test test test test test test test test test test junk"
+_LISTENING = re.compile(r"Listening on (\S+:\d+)")
+
+Account.enable_unaudited_hdwallet_features()
+
+
+@dataclass(frozen=True)
+class Anvil:
+    """A running chain. `url` is its RPC; `key(i)` is its i-th rich account, 0 .. 9."""
+
+    url: str
+    pid: int
+
+    @cached_property
+    def w3(self) -> Web3:
+        return Web3(Web3.HTTPProvider(self.url))
+
+    def key(self, index: int) -> LocalAccount:
+        return Account.from_mnemonic(MNEMONIC, account_path=f"m/44'/60'/0'/0/{index}")
+
+    def rpc(self, method: str, *params: object) -> object:
+        """A raw call (anvil_setCode, evm_increaseTime, ...). Raises RuntimeError with the node's message."""
+        answer = self.w3.provider.make_request(method, list(params))
+        if "error" in answer:
+            raise RuntimeError(f"{method}: {answer['error']}")
+        return answer["result"]
+
+
+def _arguments(options: dict[str, object]) -> list[str]:
+    arguments = []
+    for name, value in options.items():
+        if value is not False and value is not None:
+            arguments += [f"--{name.replace('_', '-')}"] + ([] if value is True else [str(value)])
+    return arguments
+
+
+@contextmanager
+def anvil(**options: object) -> Iterator[Anvil]:
+    """Start Anvil with `--name value` for each option (True: `--name` alone) and wait until it listens.
+
+    Example: `with anvil(block_time=1, chain_id=1337) as chain: chain.w3.eth.block_number`.
+    """
+    command = [str(EXECUTABLE), *_arguments({"host": "127.0.0.1", "port": 0, "mnemonic": MNEMONIC, **options})]
+    with tempfile.TemporaryFile("w+") as output:
+        # A session of its own: the npm launcher and the node behind it end together.
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+        try:
+            yield Anvil(f"http://{_wait_for_address(process, output)}", process.pid)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _wait_for_address(process: subprocess.Popen, output: object) -> str:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        output.seek(0)
+        text = output.read()
+        if found := _LISTENING.search(text):
+            return found.group(1)
+        if process.poll() is not None:
+            raise RuntimeError(f"anvil ended: {text}")
+        time.sleep(0.02)
+    raise RuntimeError(f"anvil does not listen after 30 s: {text}")
