@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import IO
 
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
@@ -60,22 +61,30 @@ def anvil(**options: object) -> Iterator[Anvil]:
     Example: `with anvil(block_time=1, chain_id=1337) as chain: chain.w3.eth.block_number`.
     """
     command = [str(EXECUTABLE), *_arguments({"host": "127.0.0.1", "port": 0, "mnemonic": MNEMONIC, **options})]
-    with tempfile.TemporaryFile("w+") as output:
+    with tempfile.TemporaryFile() as output:
         # A session of its own: the npm launcher and the node behind it end together.
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
         try:
             yield Anvil(f"http://{_wait_for_address(process, output)}", process.pid)
         finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            _stop(process)
 
 
-def _wait_for_address(process: subprocess.Popen, output: object) -> str:
+def _stop(process: subprocess.Popen) -> None:
+    # The launcher passes SIGTERM on and reaps the node; killing at once would leave a zombie.
+    process.terminate()
+    try:
+        process.wait(5)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _wait_for_address(process: subprocess.Popen, output: IO[bytes]) -> str:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
-        output.seek(0)
-        text = output.read()
+        # pread: the file's offset is shared with the node, which is writing.
+        text = os.pread(output.fileno(), 1 << 20, 0).decode(errors="replace")
         if found := _LISTENING.search(text):
             return found.group(1)
         if process.poll() is not None:
