@@ -1,0 +1,1 @@
+"""Keys: what can sign, and where keys live."""
