@@ -1,12 +1,13 @@
 """The state of a program as its chain log alone gives it: replay of `deltas`, and the home of an account (PROTOCOL sections 3 and 4)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from eth_utils import keccak
 
 from prover.circuit import Instance
 from prover.tree import Tree
-from prover.wire import Deltas
+from prover.wire import ADDRESS_MAX, UINT96_MAX, Deltas
 
 
 class StateError(ValueError):
@@ -95,6 +96,39 @@ class ProgramState:
         for slot, (address, _) in enumerate(deltas.opened, start=start):
             self.home.setdefault(address, (bucket, slot))
         return deltas
+
+
+def book_items(instance: Instance, pairs: Sequence[tuple[int, int]], items: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The slots in use after booking (address, amount) items; new addresses get the next slots in order of first appearance.
+
+    Raises:
+        StateError: no or too many items, an amount not in 1 .. 2^96-1, an address that is 0 or not below 2^160, a bucket that would
+            overflow, or a slot whose sum would not fit a delta.
+    """
+    if not 1 <= len(items) <= instance.items:
+        raise StateError(f"items: expected 1 .. {instance.items}, got {len(items)}")
+    new = list(pairs)
+    slot_of = {address: slot for slot, (address, _) in enumerate(pairs)}
+    for j, (address, amount) in enumerate(items):
+        if not 0 < address <= ADDRESS_MAX:
+            raise StateError(f"item {j}: expected an address above 0 and below 2^160, got {address}")
+        if not 0 < amount <= UINT96_MAX:
+            raise StateError(f"item {j}: expected an amount of 1 .. 2^96-1, got {amount}")
+        slot = slot_of.setdefault(address, len(new))
+        if slot == len(new):
+            if slot == instance.slots:
+                raise StateError(f"item {j}: the bucket's {instance.slots} slots are in use")
+            new.append((address, 0))
+        new[slot] = (address, new[slot][1] + amount)
+        if new[slot][1] - (pairs[slot][1] if slot < len(pairs) else 0) > UINT96_MAX:
+            raise StateError(f"item {j}: the account's delta does not fit 96 bits")
+    return new
+
+
+def deltas_between(old: Sequence[tuple[int, int]], new: Sequence[tuple[int, int]]) -> Deltas:
+    """The `deltas` that lead from one bucket's slots in use to another's."""
+    existing = [(slot, n - o) for slot, ((_, o), (_, n)) in enumerate(zip(old, new, strict=False)) if n != o]
+    return Deltas(tuple(existing), tuple(new[len(old) :]))
 
 
 def family(address: int, families: int) -> int:

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 
 from prover.circuit import Instance
 from prover.field import P, horner, inverse
+from prover.state import StateError, book_items, deltas_between
 from prover.tree import Tree
-from prover.wire import ADDRESS_MAX, UINT96_MAX, Deltas
+from prover.wire import Deltas
 
 Pair = tuple[int, int]
 
@@ -46,11 +47,7 @@ class BatchStatement:
     @property
     def deltas(self) -> Deltas:
         """The `deltas` that the contract must be given."""
-        opened = len(self.old)
-        existing = [
-            (slot, new - old) for slot, ((_, old), (_, new)) in enumerate(zip(self.old, self.new, strict=False)) if new != old
-        ]
-        return Deltas(tuple(existing), tuple(self.new[opened:]))
+        return deltas_between(self.old, self.new)
 
     def fingerprint(self, r: int) -> int:
         """The circuit's side of the fingerprint: from the vectors, not from `deltas`."""
@@ -99,23 +96,10 @@ def plan_batch(instance: Instance, old: Sequence[Pair], items: Sequence[Pair]) -
         StatementError: no or too many items, an amount not in 1 .. 2^96-1, an address that is 0 or not below 2^160, a bucket that would
             overflow, or a slot whose sum would not fit a delta.
     """
-    if not 1 <= len(items) <= instance.items:
-        raise StatementError(f"items: expected 1 .. {instance.items}, got {len(items)}")
-    new = list(old)
-    slot_of = {address: slot for slot, (address, _) in enumerate(old)}
-    for j, (address, amount) in enumerate(items):
-        if not 0 < address <= ADDRESS_MAX:
-            raise StatementError(f"item {j}: expected an address above 0 and below 2^160, got {address}")
-        if not 0 < amount <= UINT96_MAX:
-            raise StatementError(f"item {j}: expected an amount of 1 .. 2^96-1, got {amount}")
-        slot = slot_of.setdefault(address, len(new))
-        if slot == len(new):
-            if slot == instance.slots:
-                raise StatementError(f"item {j}: the bucket's {instance.slots} slots are in use")
-            new.append((address, 0))
-        new[slot] = (address, new[slot][1] + amount)
-        if new[slot][1] - (old[slot][1] if slot < len(old) else 0) > UINT96_MAX:
-            raise StatementError(f"item {j}: the account's delta does not fit 96 bits")
+    try:
+        new = book_items(instance, old, items)
+    except StateError as error:
+        raise StatementError(str(error)) from error
     return BatchStatement(instance, tuple(old), tuple(new), tuple(items))
 
 

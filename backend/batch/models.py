@@ -1,0 +1,81 @@
+"""Batches: the next state of one bucket, from closing to its final event on chain."""
+
+from enum import StrEnum
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from backend.kit.db import Base, Bytes, CreatedAt, Id, Money, Time
+
+
+class BatchState(StrEnum):
+    """In order; docs/ARCHITECTURE.md says who moves a batch on."""
+
+    CLOSED = "closed"
+    ATTESTED = "attested"
+    PROVEN = "proven"
+    POSTED = "posted"
+    FINAL = "final"
+
+
+class Batch(Base):
+    """What is claimed of a bucket's next state, what was signed of it, and how far it got."""
+
+    __tablename__ = "batch"
+    __table_args__ = (
+        UniqueConstraint("program_id", "bucket", "sequence"),
+        CheckConstraint("sequence > 0", name="sequence"),
+        CheckConstraint("total > 0", name="total"),
+        Index("ix_batch_open", "program_id", "bucket", "sequence", postgresql_where="state <> 'final'"),
+    )
+
+    id: Mapped[Id]
+    program_id: Mapped[int] = mapped_column(ForeignKey("program.id"))
+    bucket: Mapped[int]
+    sequence: Mapped[int]
+    state: Mapped[str] = mapped_column(String(16))
+    items: Mapped[int]
+    accounts_touched: Mapped[int]
+    total: Mapped[Money]
+    old_root: Mapped[Money]
+    new_root: Mapped[Money]
+    items_root: Mapped[Money]
+    interactions_root: Mapped[Bytes]
+    ledger_head: Mapped[Bytes]
+    deltas: Mapped[Bytes]
+
+    # The envelope: what the attestors sign beside the content. Made anew when it has expired unposted or the epoch moved.
+    attestor_epoch: Mapped[int | None]
+    valid_until: Mapped[int | None]
+    digest: Mapped[bytes | None]
+
+    proof: Mapped[bytes | None]
+    prove_ms: Mapped[int | None]
+    transaction_id: Mapped[int | None]
+    """The outgoing transaction that posts it."""
+    tx_hash: Mapped[str | None] = mapped_column(String(66))
+    """Of the transaction whose BatchPosted event is final, whoever sent it."""
+    gas_used: Mapped[int | None]
+    block_number: Mapped[int | None]
+
+    note: Mapped[str | None]
+    """What it waits for, or why the last step failed."""
+    retry_at: Mapped[Time | None]
+    failures: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[CreatedAt]
+
+
+class BatchAccount(Base):
+    """One touched slot of a batch: what it gained, and its cumulative after the batch."""
+
+    __tablename__ = "batch_account"
+    __table_args__ = (Index("ix_batch_account_history", "program_id", "bucket", "slot", "sequence"),)
+
+    batch_id: Mapped[int] = mapped_column(ForeignKey("batch.id"), primary_key=True)
+    slot: Mapped[int] = mapped_column(primary_key=True)
+    program_id: Mapped[int] = mapped_column(ForeignKey("program.id"))
+    bucket: Mapped[int]
+    sequence: Mapped[int]
+    address: Mapped[str] = mapped_column(String(42))
+    delta: Mapped[Money]
+    cumulative: Mapped[Money]

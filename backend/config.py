@@ -1,0 +1,47 @@
+"""All settings, from the environment. Secrets are SecretStr, so that no log or traceback shows them."""
+
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import AliasChoices, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Settings of the API, the worker and the CLI. Each is GUERDON_<NAME>; the three URLs also go by their usual names."""
+
+    model_config = SettingsConfigDict(env_prefix="GUERDON_", extra="ignore")
+
+    database_url: str = Field(
+        "postgresql://postgres@localhost/guerdon", validation_alias=AliasChoices("GUERDON_DATABASE_URL", "DATABASE_URL")
+    )
+    redis_url: str = Field("redis://localhost:6379/0", validation_alias=AliasChoices("GUERDON_REDIS_URL", "REDIS_URL"))
+    rpc_url: str = Field("http://127.0.0.1:8545", validation_alias=AliasChoices("GUERDON_RPC_URL", "RPC_URL"))
+
+    operator_api_key: SecretStr | None = None
+    """What the operator's calls must present as `Authorization: Bearer`. Without it they are all refused."""
+
+    keystore: Path = Path("poster.json")
+    """Keystore of the key that posts batches. It pays gas and can do nothing else."""
+    payer_keystore: Path | None = None
+    """Keystore of the key that pushes claims; the posting key if not set."""
+    keystore_password: SecretStr = SecretStr("")
+
+    attestor_token: SecretStr = SecretStr("")
+    """What attestors ask of whoever sends them batches, as `Authorization: Bearer`."""
+    attestor_timeout_seconds: int = 60
+
+    batch_valid_seconds: int = 3600
+    """How long an attested batch may wait for its transaction: the `validUntil` of its envelope."""
+    tick_seconds: float = 1.0
+    """How often the worker looks for work that nobody announced."""
+
+    max_fee_per_gas_wei: int = 200 * 10**9
+    request_bytes_max: int = 2 * 2**20
+    """Largest request body in bytes: a thousand interactions take about 200 kB."""
+
+
+@lru_cache
+def settings() -> Settings:
+    """The process's settings."""
+    return Settings()

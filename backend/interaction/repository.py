@@ -1,0 +1,98 @@
+"""All SQL of intake. Bulk work goes in arrays, one statement a table."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import BigInteger, Integer, Numeric, String, bindparam, select, text, update
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import Session
+
+from backend.interaction.models import Interaction, InteractionState
+from backend.interaction.report import Report
+
+# Sorted, so that two requests that report the same events wait for each other in one order.
+_INSERT = text("""
+    INSERT INTO interaction (program_id, partner_id, delivery_id, position, event_id, account, amount, occurred_at, state)
+    SELECT :program_id, :partner_id, :delivery_id, position, event_id, account, amount, occurred_at, 'accepted'
+    FROM unnest(:positions, :event_ids, :accounts, :amounts, :times) AS new (position, event_id, account, amount, occurred_at)
+    ORDER BY event_id
+    ON CONFLICT (partner_id, event_id) DO NOTHING
+    RETURNING id, position
+""").bindparams(
+    bindparam("positions", type_=ARRAY(Integer)),
+    bindparam("event_ids", type_=ARRAY(String)),
+    bindparam("accounts", type_=ARRAY(String)),
+    bindparam("amounts", type_=ARRAY(Numeric(78, 0))),
+    bindparam("times", type_=ARRAY(BigInteger)),
+)
+
+
+def insert_new(
+    session: Session, program_id: int, partner_id: int, delivery_id: int, reports: Sequence[tuple[int, Report]]
+) -> dict[int, int]:
+    """Insert the reports whose event is new, as accepted; returns position -> interaction id for those inserted."""
+    parameters: dict[str, Any] = {
+        "program_id": program_id,
+        "partner_id": partner_id,
+        "delivery_id": delivery_id,
+        "positions": [position for position, _ in reports],
+        "event_ids": [report.event_id for _, report in reports],
+        "accounts": [report.account for _, report in reports],
+        "amounts": [report.amount for _, report in reports],
+        "times": [report.occurred_at for _, report in reports],
+    }
+    return {position: id_ for id_, position in session.execute(_INSERT, parameters)}
+
+
+def hold(session: Session, ids: Sequence[int], reason: str) -> None:
+    """Mark interactions as held."""
+    query = update(Interaction).where(Interaction.id.in_(ids)).values(state=InteractionState.HELD, held_reason=reason)
+    session.execute(query, execution_options={"synchronize_session": False})
+
+
+def accept(session: Session, ids: Sequence[int]) -> None:
+    """Mark held interactions as accepted."""
+    query = update(Interaction).where(Interaction.id.in_(ids)).values(state=InteractionState.ACCEPTED, held_reason=None)
+    session.execute(query, execution_options={"synchronize_session": False})
+
+
+def existing(session: Session, partner_id: int, event_ids: Sequence[str]) -> dict[str, Interaction]:
+    """The interactions that stand under these event ids."""
+    query = select(Interaction).where(Interaction.partner_id == partner_id, Interaction.event_id.in_(event_ids))
+    return {row.event_id: row for row in session.scalars(query)}
+
+
+def held(session: Session, program_id: int, reason: str, limit: int) -> list[Interaction]:
+    """The oldest interactions held for `reason`, locked."""
+    query = (
+        select(Interaction)
+        .where(
+            Interaction.program_id == program_id, Interaction.state == InteractionState.HELD, Interaction.held_reason == reason
+        )
+        .order_by(Interaction.id)
+        .limit(limit)
+        .with_for_update()
+    )
+    return list(session.scalars(query))
+
+
+def open_interactions(session: Session, program_id: int, limit: int) -> list[Interaction]:
+    """The oldest accepted interactions that no batch holds."""
+    query = (
+        select(Interaction)
+        .where(
+            Interaction.program_id == program_id, Interaction.state == InteractionState.ACCEPTED, Interaction.batch_id.is_(None)
+        )
+        .order_by(Interaction.id)
+        .limit(limit)
+    )
+    return list(session.scalars(query))
+
+
+def of_batch(session: Session, batch_id: int) -> list[Interaction]:
+    """A batch's interactions by item index."""
+    return list(session.scalars(select(Interaction).where(Interaction.batch_id == batch_id).order_by(Interaction.item_index)))
+
+
+def find(session: Session, partner_id: int, event_id: str) -> Interaction | None:
+    return session.scalar(select(Interaction).where(Interaction.partner_id == partner_id, Interaction.event_id == event_id))

@@ -1,0 +1,150 @@
+"""Intake: from a partner's signed request to booked interactions, in one transaction that commits before the answer."""
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sqlalchemy.orm import Session
+
+from backend.interaction import repository
+from backend.interaction.evidence import Delivery
+from backend.interaction.models import DeliveryRow, DeliverySalt, InteractionState
+from backend.interaction.report import Report, ReportError
+from backend.ledger import service as ledger
+from backend.ledger.service import Reward
+
+BUDGET_EXHAUSTED = "budget_exhausted"
+"""Held because the funded budget does not cover it; released in order when more arrives."""
+
+FUTURE_TOLERANCE_SECONDS = 300
+RELEASE_LIMIT = 1000
+
+
+class Outcome(StrEnum):
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    HELD = "held"
+    REJECTED = "rejected"
+
+
+@dataclass(slots=True)
+class Answer:
+    """What became of one item. `state` is where the first report of a duplicate stands."""
+
+    outcome: Outcome
+    event_id: str | None
+    reason: str | None = None
+    field: str | None = None
+    message: str | None = None
+    state: str | None = None
+
+
+def take_in(
+    session: Session, program_id: int, partner_id: int, delivery: Delivery, items: Sequence[Report | ReportError]
+) -> list[Answer]:
+    """Book what is new among the items of an authenticated delivery; one answer an item, in order."""
+    answers: list[Answer | None] = [None] * len(items)
+    fresh: dict[str, tuple[int, Report]] = {}
+    repeated: list[tuple[int, Report]] = []
+    latest = int(time.time()) + FUTURE_TOLERANCE_SECONDS
+    for position, item in enumerate(items):
+        if isinstance(item, ReportError):
+            answers[position] = _rejected(position, item)
+        elif item.occurred_at > latest:
+            error = ReportError("occurred_at", "is in the future: expected the time at which it happened", item.event_id)
+            answers[position] = _rejected(position, error)
+        elif item.event_id in fresh:
+            repeated.append((position, item))
+        else:
+            fresh[item.event_id] = (position, item)
+    if fresh:
+        inserted = _insert(session, program_id, partner_id, delivery, list(fresh.values()))
+        for position, answer in _book(session, program_id, inserted).items():
+            answers[position] = answer
+        for position, report in fresh.values():
+            if answers[position] is None:
+                repeated.append((position, report))
+    if repeated:
+        known = repository.existing(session, partner_id, [report.event_id for _, report in repeated])
+        for position, report in repeated:
+            answers[position] = _repeated(position, report, known[report.event_id])
+    return [answer for answer in answers if answer is not None]
+
+
+def _insert(
+    session: Session, program_id: int, partner_id: int, delivery: Delivery, reports: Sequence[tuple[int, Report]]
+) -> dict[int, tuple[int, Report]]:
+    """Insert what is new with its evidence; returns position -> (interaction id, report). A delivery without news leaves no row."""
+    with session.begin_nested() as savepoint:
+        salt = os.urandom(32)
+        row = DeliveryRow(
+            program_id=program_id, partner_id=partner_id, message_id=delivery.message_id, timestamp=delivery.timestamp,
+            signature=delivery.signature, body=delivery.body, evidence=delivery.hash(salt),
+        )  # fmt: skip
+        session.add(row)
+        session.flush()
+        ids = repository.insert_new(session, program_id, partner_id, row.id, reports)
+        if not ids:
+            savepoint.rollback()
+            return {}
+        session.add(DeliverySalt(delivery_id=row.id, salt=salt))
+    return {position: (ids[position], report) for position, report in reports if position in ids}
+
+
+def _book(session: Session, program_id: int, inserted: dict[int, tuple[int, Report]]) -> dict[int, Answer]:
+    """Book the inserted interactions as far as the budget goes, in order; hold the others."""
+    if not inserted:
+        return {}
+    rewards = {position: Reward(id_, report.account, report.amount) for position, (id_, report) in inserted.items()}
+    covered = _covered(session, program_id, list(rewards.values()))
+    if covered:
+        first = min(reward.interaction_id for reward in rewards.values())
+        ledger.book_rewards(session, program_id, f"interactions from {first}", covered)
+    accepted = {reward.interaction_id for reward in covered}
+    if held := [reward.interaction_id for reward in rewards.values() if reward.interaction_id not in accepted]:
+        repository.hold(session, held, BUDGET_EXHAUSTED)
+    return {
+        position: Answer(Outcome.ACCEPTED, report.event_id)
+        if id_ in accepted
+        else Answer(Outcome.HELD, report.event_id, BUDGET_EXHAUSTED, message="held until the program is funded further")
+        for position, (id_, report) in inserted.items()
+    }
+
+
+def _covered(session: Session, program_id: int, rewards: list[Reward]) -> list[Reward]:
+    """The rewards that the budget covers, first come first served. Locks the budget's row."""
+    available = ledger.available_budget(session, program_id, lock=True)
+    covered = []
+    for reward in rewards:
+        if reward.amount <= available:
+            available -= reward.amount
+            covered.append(reward)
+    return covered
+
+
+def release_held(session: Session, program_id: int) -> int:
+    """Accept interactions that were held for want of budget, oldest first, as far as it goes now. Returns how many."""
+    rows = repository.held(session, program_id, BUDGET_EXHAUSTED, RELEASE_LIMIT)
+    if not rows:
+        return 0
+    covered = _covered(session, program_id, [Reward(row.id, row.account, row.amount) for row in rows])
+    if covered:
+        repository.accept(session, [reward.interaction_id for reward in covered])
+        ledger.book_rewards(session, program_id, f"released from {covered[0].interaction_id}", covered)
+    return len(covered)
+
+
+def _rejected(position: int, error: ReportError) -> Answer:
+    field = f"interactions[{position}]" + (f".{error.field}" if error.field else "")
+    return Answer(Outcome.REJECTED, error.event_id, "invalid", field, error.message)
+
+
+def _repeated(position: int, report: Report, row: object) -> Answer:
+    same = (row.account, row.amount, row.occurred_at) == (report.account, report.amount, report.occurred_at)
+    if same:
+        state = row.held_reason if row.state == InteractionState.HELD else row.state
+        return Answer(Outcome.DUPLICATE, report.event_id, state=state)
+    message = "this event was reported before with another account, amount or time; the first report stands"
+    return Answer(Outcome.REJECTED, report.event_id, "conflict", f"interactions[{position}].event_id", message)

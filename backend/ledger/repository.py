@@ -1,0 +1,162 @@
+"""All SQL of the ledger. Bulk work goes in arrays, one statement a table."""
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import BigInteger, Numeric, String, bindparam, func, select, text, update
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import Session
+
+from backend.ledger.models import (
+    LedgerAccount,
+    LedgerAccountKind,
+    LedgerBlock,
+    LedgerEntry,
+    LedgerTransaction,
+    LedgerTransactionKind,
+)
+
+# Sorted, so that two requests that touch the same accounts lock them in one order.
+_UPSERT_ACCOUNTS = text("""
+    INSERT INTO ledger_account AS account (program_id, kind, holder, balance)
+    SELECT :program_id, :kind, holder, amount FROM unnest(:holders, :amounts) AS new (holder, amount) ORDER BY holder
+    ON CONFLICT (program_id, kind, holder) DO UPDATE SET balance = account.balance + excluded.balance
+    RETURNING id, holder
+""").bindparams(bindparam("holders", type_=ARRAY(String)), bindparam("amounts", type_=ARRAY(Numeric(78, 0))))
+
+_INSERT_ENTRIES = text("""
+    INSERT INTO ledger_entry (transaction_id, account_id, amount, interaction_id)
+    SELECT :transaction_id, * FROM unnest(:accounts, :amounts, :interactions)
+""").bindparams(
+    bindparam("accounts", type_=ARRAY(BigInteger)),
+    bindparam("amounts", type_=ARRAY(Numeric(78, 0))),
+    bindparam("interactions", type_=ARRAY(BigInteger)),
+)
+
+
+def insert_transaction(session: Session, program_id: int, kind: LedgerTransactionKind, reference: str) -> int | None:
+    """A new transaction's id, queued for sealing; None if this reference is booked already."""
+    row = session.execute(
+        text("""
+            INSERT INTO ledger_transaction (program_id, kind, reference) VALUES (:program_id, :kind, :reference)
+            ON CONFLICT (program_id, kind, reference) DO NOTHING RETURNING id
+        """),
+        {"program_id": program_id, "kind": kind, "reference": reference},
+    ).scalar()
+    if row is not None:
+        session.execute(
+            text("INSERT INTO ledger_unsealed (transaction_id, program_id) VALUES (:id, :program_id)"),
+            {"id": row, "program_id": program_id},
+        )
+    return row
+
+
+def grow_balances(session: Session, program_id: int, kind: LedgerAccountKind, changes: Mapping[str, int]) -> dict[str, int]:
+    """Grow balances (debits of `reserve`, credits of the others), making accounts that are new.
+
+    holder -> signed change; returns holder -> ledger account id.
+    """
+    parameters = {"program_id": program_id, "kind": kind, "holders": list(changes), "amounts": list(changes.values())}
+    return {holder: id_ for id_, holder in session.execute(_UPSERT_ACCOUNTS, parameters)}
+
+
+def shrink_balance(session: Session, program_id: int, kind: LedgerAccountKind, holder: str, change: int) -> int:
+    """Change a balance towards zero; returns the ledger account's id. Raises IntegrityError for an overdraft, LookupError for no account."""
+    query = (
+        update(LedgerAccount)
+        .where(LedgerAccount.program_id == program_id, LedgerAccount.kind == kind, LedgerAccount.holder == holder)
+        .values(balance=LedgerAccount.balance + change)
+        .returning(LedgerAccount.id)
+    )
+    account_id = session.scalar(query)
+    if account_id is None:
+        raise LookupError(f"no ledger account {kind} {holder}")
+    return account_id
+
+
+def insert_entries(session: Session, transaction_id: int, legs: Sequence[tuple[int, int, int | None]]) -> None:
+    """(ledger account id, signed amount, interaction id) of each leg, in one statement: the trigger checks that it sums to zero."""
+    accounts, amounts, interactions = zip(*legs, strict=True)
+    parameters = {
+        "transaction_id": transaction_id, "accounts": list(accounts), "amounts": list(amounts), "interactions": list(interactions),
+    }  # fmt: skip
+    session.execute(_INSERT_ENTRIES, parameters)
+
+
+def balance(session: Session, program_id: int, kind: LedgerAccountKind, holder: str = "", lock: bool = False) -> int:
+    """The signed balance, 0 for an account that does not exist. `lock` keeps others from booking on it until the transaction ends."""
+    query = select(LedgerAccount.balance).where(
+        LedgerAccount.program_id == program_id, LedgerAccount.kind == kind, LedgerAccount.holder == holder
+    )
+    return session.scalar(query.with_for_update() if lock else query) or 0
+
+
+def head(session: Session, program_id: int) -> LedgerBlock | None:
+    """The newest sealed block."""
+    query = select(LedgerBlock).where(LedgerBlock.program_id == program_id).order_by(LedgerBlock.height.desc()).limit(1)
+    return session.scalar(query)
+
+
+def unsealed(session: Session, program_id: int) -> list[int]:
+    """Ids of the committed transactions that no block holds, ascending."""
+    query = text("SELECT transaction_id FROM ledger_unsealed WHERE program_id = :program_id ORDER BY transaction_id")
+    return list(session.scalars(query, {"program_id": program_id}))
+
+
+def transactions_with_entries(
+    session: Session, ids: Sequence[int]
+) -> list[tuple[LedgerTransaction, list[tuple[LedgerEntry, LedgerAccount]]]]:
+    """Each transaction with its legs in order of id."""
+    transactions = list(
+        session.scalars(select(LedgerTransaction).where(LedgerTransaction.id.in_(ids)).order_by(LedgerTransaction.id))
+    )
+    legs: dict[int, list[tuple[LedgerEntry, LedgerAccount]]] = {transaction.id: [] for transaction in transactions}
+    query = (
+        select(LedgerEntry, LedgerAccount)
+        .join(LedgerAccount, LedgerAccount.id == LedgerEntry.account_id)
+        .where(LedgerEntry.transaction_id.in_(ids))
+        .order_by(LedgerEntry.id)
+    )
+    for entry, account in session.execute(query):
+        legs[entry.transaction_id].append((entry, account))
+    return [(transaction, legs[transaction.id]) for transaction in transactions]
+
+
+def insert_block_transactions(session: Session, block_id: int, ids: Sequence[int]) -> None:
+    """Put transactions into a block and take them off the queue."""
+    session.execute(
+        text("""
+            INSERT INTO ledger_block_transaction (transaction_id, block_id, position)
+            SELECT id, :block_id, position - 1 FROM unnest(:ids) WITH ORDINALITY AS sealed (id, position)
+        """).bindparams(bindparam("ids", type_=ARRAY(BigInteger))),
+        {"block_id": block_id, "ids": list(ids)},
+    )
+    session.execute(
+        text("DELETE FROM ledger_unsealed WHERE transaction_id = ANY(:ids)").bindparams(
+            bindparam("ids", type_=ARRAY(BigInteger))
+        ),
+        {"ids": list(ids)},
+    )
+
+
+def block_transaction_ids(session: Session, block_id: int) -> list[int]:
+    """Ids of a block's transactions in their order."""
+    query = text("SELECT transaction_id FROM ledger_block_transaction WHERE block_id = :id ORDER BY position")
+    return list(session.scalars(query, {"id": block_id}))
+
+
+def blocks(session: Session, program_id: int) -> list[LedgerBlock]:
+    """All blocks, oldest first."""
+    return list(session.scalars(select(LedgerBlock).where(LedgerBlock.program_id == program_id).order_by(LedgerBlock.height)))
+
+
+def unbalanced_accounts(session: Session, program_id: int) -> list[int]:
+    """Ids of ledger accounts whose balance is not the sum of their entries."""
+    entries = (
+        select(LedgerEntry.account_id, func.sum(LedgerEntry.amount).label("total")).group_by(LedgerEntry.account_id).subquery()
+    )
+    query = (
+        select(LedgerAccount.id)
+        .outerjoin(entries, entries.c.account_id == LedgerAccount.id)
+        .where(LedgerAccount.program_id == program_id, LedgerAccount.balance != func.coalesce(entries.c.total, 0))
+    )
+    return list(session.scalars(query))

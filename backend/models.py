@@ -1,0 +1,24 @@
+"""Every table, in one place for the migrations."""
+
+from backend.account.models import Account
+from backend.attestation.models import Attestation
+from backend.batch.models import Batch, BatchAccount
+from backend.chain.models import OutgoingTransaction, SenderAccount, TransactionAttempt
+from backend.interaction.models import DeliveryRow, DeliverySalt, Interaction
+from backend.ledger.models import (
+    LedgerAccount,
+    LedgerBlock,
+    LedgerBlockTransaction,
+    LedgerEntry,
+    LedgerTransaction,
+    LedgerUnsealed,
+)
+from backend.partner.models import Partner, PartnerSecret
+from backend.payout.models import Claim
+from backend.program.models import Program
+
+TABLES = (
+    Account, Attestation, Batch, BatchAccount, Claim, DeliveryRow, DeliverySalt, Interaction, LedgerAccount, LedgerBlock,
+    LedgerBlockTransaction, LedgerEntry, LedgerTransaction, LedgerUnsealed, OutgoingTransaction, Partner, PartnerSecret, Program,
+    SenderAccount, TransactionAttempt,
+)  # fmt: skip

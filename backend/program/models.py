@@ -1,0 +1,49 @@
+"""A program: one reward token, one Distributor, one set of attestors."""
+
+from typing import Any
+
+from sqlalchemy import JSON, CheckConstraint, String, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from backend.kit.db import Base, CreatedAt, Id
+
+INITIAL_BLOCK_HASH = b"\0" * 32
+
+
+class Program(Base):
+    """Everything the operator's side knows of a deployment, and how far its chain has been booked."""
+
+    __tablename__ = "program"
+    __table_args__ = (
+        UniqueConstraint("chain_id", "distributor"),
+        CheckConstraint("batch_items_max > 0", name="batch_items_max"),
+    )
+
+    id: Mapped[Id]
+    name: Mapped[str] = mapped_column(String(64), unique=True)
+    chain_id: Mapped[int]
+    distributor: Mapped[str] = mapped_column(String(42))
+    token: Mapped[str] = mapped_column(String(42))
+    verifier: Mapped[str] = mapped_column(String(42))
+    instance: Mapped[str] = mapped_column(String(32))
+    families: Mapped[int]
+    attestors: Mapped[list[str]] = mapped_column(JSON)
+    """Base URLs of the attestors; who they are is the chain's to say."""
+    finality: Mapped[str] = mapped_column(String(32))
+    """`latest`, `safe`, `finalized`, or a number of confirmations: what is booked as done."""
+    batch_items_max: Mapped[int]
+    batch_age_max_seconds: Mapped[int]
+    booked_block: Mapped[int]
+    """The chain is booked up to this block, whose hash is `booked_block_hash`."""
+    booked_block_hash: Mapped[bytes]
+    halted: Mapped[str | None]
+    """Why nothing more is batched or booked, e.g. a block that was final has changed. An operator decides."""
+    created_at: Mapped[CreatedAt]
+
+    def summary(self) -> dict[str, Any]:
+        """The public facts."""
+        return {
+            "name": self.name, "chain_id": self.chain_id, "distributor": self.distributor, "token": self.token,
+            "verifier": self.verifier, "instance": self.instance, "families": self.families, "finality": self.finality,
+            "booked_block": self.booked_block, "halted": self.halted,
+        }  # fmt: skip
