@@ -1,0 +1,81 @@
+"""What a program's log says, typed. Amounts are integers in base units, addresses checksummed, hashes and ids bytes."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Where a log stands on chain. (block_number, log_index) orders events; (block_hash, log_index) names one."""
+
+    block_number: int
+    block_hash: bytes
+    tx_hash: bytes
+    log_index: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchPosted(Event):
+    """A bucket's next state."""
+
+    bucket: int
+    sequence: int
+    new_root: int
+    items_root: int
+    interactions_root: bytes
+    ledger_head: bytes
+    total: int
+    deltas: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed(Event):
+    """`amount` of what `account` earned in a slot was paid to `recipient`."""
+
+    bucket: int
+    slot: int
+    account: str
+    recipient: str
+    amount: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayoutSkipped(Event):
+    """A payout of `claimMany` that did not happen: paid before, or the token refused the transfer."""
+
+    bucket: int
+    slot: int
+    account: str
+    reason: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttestorsChanged(Event):
+    """The whole set of attestors from here on, how many must sign, and the epoch that batches now name."""
+
+    attestors: tuple[str, ...]
+    threshold: int
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Funded(Event):
+    """The token's Transfer to the Distributor."""
+
+    sender: str
+    amount: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Withdrawn(Event):
+    """What was not committed left the program."""
+
+    recipient: str
+    amount: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unreadable(Event):
+    """A log under one of the names above that does not hold what it must: no Distributor of this project writes one."""
+
+    name: str
+    reason: str
