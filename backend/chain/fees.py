@@ -38,7 +38,7 @@ class FeePolicy:
             raise ValueError("max_fee_cap: expected wei per gas above 0")
 
     def quote(self, w3: Web3) -> Fees:
-        """A bid that outlives six full blocks in a row: twice the next base fee, and the usual priority fee of the last blocks.
+        """A bid that stays good through some five full blocks: twice the next base fee, and the usual priority fee of the last blocks.
 
         Raises:
             NotYet: the base fee alone is above the cap.

@@ -125,6 +125,8 @@ class TransactionAttempt(Base):
         CheckConstraint("max_priority_fee_per_gas >= 0 AND max_priority_fee_per_gas <= max_fee_per_gas", name="fees"),
     )
 
+    __mapper_args__ = {"eager_defaults": True}  # noqa: RUF012 - as above
+
     id: Mapped[Id]
     outgoing_id: Mapped[int] = mapped_column(ForeignKey("outgoing_transaction.id"), index=True)
     tx_hash: Mapped[Bytes]
