@@ -23,7 +23,7 @@ from prover.field import P  # noqa: E402
 from prover.state import family  # noqa: E402
 from prover.statement import Pair, plan_batch  # noqa: E402
 from prover.tree import Tree, capacity, zero_root  # noqa: E402
-from prover.wire import UINT96_MAX, Deltas, DeltasError, challenge  # noqa: E402
+from prover.wire import UINT96_MAX, Deltas, challenge  # noqa: E402
 
 DEV = load_instance("dev")
 

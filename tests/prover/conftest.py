@@ -1,0 +1,56 @@
+"""Compilations and keys that several test files share, made once a session."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from prover.circuit import compile_instance, load_instance
+from prover.groth16 import Groth16Process, Prover, dev_key
+from prover.keys import KeyFolder
+from tests.prover.forge import Compiler
+from tests.prover.mutations import INSTANCE
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Compiler:
+    """Compilations of the small instance, real and altered."""
+    return Compiler(INSTANCE, tmp_path_factory.mktemp("small"))
+
+
+@pytest.fixture(scope="session")
+def dev(tmp_path_factory: pytest.TempPathFactory) -> Compiler:
+    """Compilations of the dev instance, real and altered."""
+    return Compiler(load_instance("dev"), tmp_path_factory.mktemp("dev"))
+
+
+@pytest.fixture(scope="session")
+def small_key(tmp_path_factory: pytest.TempPathFactory) -> KeyFolder:
+    """A key of the small instance, in a cache folder that lives as long as the session."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GUERDON_CACHE", str(tmp_path_factory.mktemp("cache")))
+        return dev_key(INSTANCE)
+
+
+@pytest.fixture(scope="session")
+def small_process(small_key: KeyFolder) -> Iterator[Groth16Process]:
+    """The Groth16 process with the key of the small instance loaded."""
+    with Groth16Process() as process:
+        process.request("load", pk=str(small_key.proving_key))
+        yield process
+
+
+@pytest.fixture(scope="session")
+def dev_prover() -> Iterator[Prover]:
+    """A prover of the dev instance with the user's cached development key."""
+    instance = load_instance("dev")
+    prover = Prover(compile_instance(instance), dev_key(instance))
+    yield prover
+    prover.close()
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache folder of the test's own."""
+    monkeypatch.setenv("GUERDON_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
