@@ -1,0 +1,222 @@
+"""One attestor at work: a question in, a signature or a reason out."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from threading import Lock
+
+import structlog
+from eth_utils import keccak
+
+from backend.attestor import rules
+from backend.attestor.chain import ChainView, LazyClient, NodeView
+from backend.attestor.config import AttestorConfig, ProgramConfig
+from backend.attestor.errors import MissingLeaves, Refused, StateBehind
+from backend.attestor.pins import PinFile
+from backend.attestor.rules import ItemClaim, SaltedDelivery
+from backend.attestor.state import FinalChain, Tracker
+from backend.attestor.store import Landed, Leaf, Moment, Store
+from backend.errors import GuerdonError, NotFound
+from backend.signer.base import Signer
+from prover.eip712 import BatchEnvelope, Domain
+from prover.merkle import InteractionsTree
+from prover.merkle import Leaf as MerkleLeaf
+from prover.tree import zero_root
+
+logger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What the lead asks to have signed. Roots as integers, hashes as 32 bytes, times in Unix seconds."""
+
+    chain_id: int
+    distributor: str
+    bucket: int
+    sequence: int
+    new_root: int
+    items_root: int
+    interactions_root: bytes
+    ledger_head: bytes
+    attestor_epoch: int
+    valid_until: int
+    deltas: bytes
+    deliveries: tuple[SaltedDelivery, ...]
+    items: tuple[ItemClaim, ...]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A signature (65 bytes) over the batch's digest (32 bytes)."""
+
+    attestor: str
+    digest: bytes
+    signature: bytes
+
+
+class Program:
+    """One program that this attestor attests for."""
+
+    def __init__(self, chain_id: int, config: ProgramConfig, view: ChainView, store: Store) -> None:
+        self.config = config
+        self.domain = Domain(chain_id, config.distributor)
+        self.key = f"{chain_id}:{config.distributor}"
+        self.view = view
+        # One question at a time: what is decided on the state must still be so when it is signed.
+        self.lock = Lock()
+        self.tracker = Tracker(self.key, chain_id, config, view, store)
+
+
+class Attestor:
+    """An attestor with its key, pins, store and chain views (by Distributor's address)."""
+
+    def __init__(
+        self,
+        config: AttestorConfig,
+        signer: Signer,
+        store: Store,
+        views: dict[str, ChainView] | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._config = config
+        self._signer = signer
+        self._store = store
+        self._pins = PinFile(config.pins)
+        self._clock = clock
+        client = LazyClient(config.rpc_url)
+        self._programs: dict[str, Program] = {}
+        for program in config.programs:
+            view = (views or {}).get(program.distributor) or NodeView(client, program.distributor, program.finality)
+            self._programs[program.distributor] = Program(config.chain_id, program, view, store)
+
+    @property
+    def address(self) -> str:
+        return self._signer.address
+
+    def _program(self, chain_id: int, distributor: str) -> Program:
+        if chain_id != self._config.chain_id:
+            raise NotFound(f"this attestor is for chain {self._config.chain_id}", field="chain_id", code="unknown_program")
+        if distributor not in self._programs:
+            raise NotFound("this attestor does not attest for this Distributor", field="distributor", code="unknown_program")
+        return self._programs[distributor]
+
+    def attest(self, question: Question) -> Answer:
+        """Check everything, then sign. The same question gets the same answer.
+
+        Raises:
+            Refused, StateBehind, AlreadyLanded, MissingLeaves, OtherDigestSigned, NotFound, Unavailable, Halted.
+        """
+        program = self._program(question.chain_id, question.distributor)
+        with program.lock:
+            chain = program.tracker.sync()
+            self._check_envelope(program, chain, question)
+            items = self._check_content(program, chain, question)
+            envelope = _envelope(chain, question)
+            digest = envelope.digest(program.domain)
+            leaves = [_leaf(item) for item in items]
+            moment = Moment(chain.block.timestamp, chain.attestors.epoch)
+            signature = self._store.sign_once(
+                program.key, envelope, digest, leaves, moment, lambda: self._signer.sign_digest(digest)
+            )
+        logger.info(
+            "signed",
+            program=program.key,
+            bucket=question.bucket,
+            sequence=question.sequence,
+            digest=digest.hex(),
+            items=len(items),
+        )
+        return Answer(self.address, digest, signature)
+
+    def _check_envelope(self, program: Program, chain: FinalChain, question: Question) -> None:
+        """All that needs no evidence."""
+        if self.address not in chain.attestors.addresses:
+            raise Refused("not_an_attestor", f"{self.address} is not in the program's set of attestors on the final chain")
+        rules.require_next(chain.state, question.bucket, question.sequence)
+        rules.require_epoch(chain.attestors.epoch, question.attestor_epoch)
+        head = program.view.block("latest")
+        rules.require_validity(question.valid_until, head.timestamp, int(self._clock()), self._config.validity_seconds_max)
+        if missing := self._store.missing_leaves(program.key):
+            raise MissingLeaves(missing)
+
+    def _check_content(self, program: Program, chain: FinalChain, question: Question) -> list[rules.Attested]:
+        """Every item from its evidence, then everything that follows from the items."""
+        instance, bucket = program.config.sizes, question.bucket
+        rules.require_size(instance, question.items)
+        delivered = rules.authenticate(self._pins.partners(program.config.distributor), question.deliveries)
+        items = rules.derive_items(program.domain.program, delivered, question.items)
+        rules.require_distinct(items)
+        opening = rules.require_homes(chain.state, bucket, items)
+        deltas = rules.plan_deltas(chain.state, bucket, items, opening).encode()
+        rules.require_equal("deltas", deltas, question.deltas)
+        rules.require_equal("new_root", rules.next_root(chain.state, bucket, deltas), question.new_root)
+        rules.require_equal("items_root", rules.items_root(instance, items), question.items_root)
+        rules.require_equal("interactions_root", rules.interactions_root(items), question.interactions_root)
+        return items
+
+    def accept_leaves(self, chain_id: int, distributor: str, bucket: int, sequence: int, leaves: Sequence[Leaf]) -> None:
+        """Keep the leaves of a landed batch, if they are the ones behind its root.
+
+        Raises:
+            StateBehind: the batch has not landed on the final chain.
+            Refused: the leaves have another root.
+            NotFound, Unavailable, Halted.
+        """
+        program = self._program(chain_id, distributor)
+        with program.lock:
+            program.tracker.sync()
+            landed = self._store.landed_at(program.key, bucket, sequence)
+        if landed is None:
+            raise StateBehind(f"bucket {bucket} has no sequence {sequence} on the final chain", field="sequence")
+        self._check_leaves(program, landed, leaves)
+        self._store.put_landed_leaves(program.key, landed, leaves)
+        logger.info("leaves kept", program=program.key, bucket=bucket, sequence=sequence, items=len(leaves))
+
+    @staticmethod
+    def _check_leaves(program: Program, landed: Landed, leaves: Sequence[Leaf]) -> None:
+        hashed = [
+            MerkleLeaf(j, leaf.interaction(program.domain.program).hash, leaf.account, leaf.item_amount)
+            for j, leaf in enumerate(leaves)
+        ]
+        if InteractionsTree(hashed).root != landed.interactions_root:
+            raise Refused("interactions_root", "these are not the leaves behind the root that landed", field="items")
+
+    def readiness(self) -> tuple[bool, dict[str, object]]:
+        """Whether every program can be attested for now, and what stands in the way."""
+        programs: dict[str, object] = {}
+        ready = True
+        for distributor, program in self._programs.items():
+            entry, ok = self._program_readiness(program)
+            programs[distributor] = entry
+            ready = ready and ok
+        return ready, {"attestor": self.address, "chain_id": self._config.chain_id, "programs": programs}
+
+    def _program_readiness(self, program: Program) -> tuple[dict[str, object], bool]:
+        try:
+            self._pins.partners(program.config.distributor)
+            with program.lock:
+                chain = program.tracker.sync()
+                missing = len(self._store.missing_leaves(program.key))
+        except GuerdonError as error:
+            return {"ready": False, "code": error.code, "reason": error.message}, False
+        member = self.address in chain.attestors.addresses
+        entry: dict[str, object] = {
+            "ready": member, "final_block": chain.block.number, "attestor_epoch": chain.attestors.epoch, "batches_without_leaves": missing,
+        }  # fmt: skip
+        if not member:
+            entry |= {"code": "not_an_attestor", "reason": "this address is not in the program's set of attestors"}
+        return entry, member
+
+
+def _envelope(chain: FinalChain, question: Question) -> BatchEnvelope:
+    known = chain.state.buckets.get(question.bucket)
+    old_root = known.root if known else zero_root(chain.state.instance.levels)
+    return BatchEnvelope(
+        question.bucket, question.sequence, old_root, question.new_root, question.items_root, question.interactions_root,
+        question.ledger_head, keccak(question.deltas), question.attestor_epoch, question.valid_until,
+    )  # fmt: skip
+
+
+def _leaf(item: rules.Attested) -> Leaf:
+    found = item.interaction
+    return Leaf(found.partner, found.event_id, found.account, found.amount, found.occurred_at, found.evidence, item.amount)
