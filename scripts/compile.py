@@ -141,7 +141,7 @@ def _compile(inputs: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
             # Its own text repeats the whole input and output.
             raise ValueError(error.message) from None
         for warning in output.get("errors", []):
-            if warning["severity"] != "info":
+            if warning["severity"] != "info" and warning.get("sourceLocation", {}).get("file", "").startswith("contracts/"):
                 print(warning["formattedMessage"], file=sys.stderr)
         compiled = _artifacts(output)
         if twice := artifacts.keys() & compiled.keys():

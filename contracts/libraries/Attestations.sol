@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
+
+import {Attestation, IDistributor} from "../interfaces/IDistributor.sol";
+
+/// @title Attestations
+/// @notice A set of attestors, and the check that enough of them signed.
+library Attestations {
+    /// @param epochOf The last epoch in which an address was an attestor: it is one now if that is `epoch`.
+    /// @param list The attestors now, ascending.
+    struct Set {
+        mapping(address => uint64) epochOf;
+        address[] list;
+    }
+
+    uint256 internal constant MAX_ATTESTORS = 64;
+
+    /// @notice Reverts unless `list` is a strictly ascending set of addresses that `threshold` is a number of.
+    function validate(address[] memory list, uint16 threshold) internal pure {
+        if (list.length > MAX_ATTESTORS) revert IDistributor.TooManyAttestors(list.length);
+        if (threshold == 0 || threshold > list.length) revert IDistributor.InvalidThreshold(threshold, list.length);
+        address previous = address(0);
+        for (uint256 i = 0; i < list.length; ++i) {
+            if (list[i] <= previous) revert IDistributor.AttestorsNotAscending(list[i]);
+            previous = list[i];
+        }
+    }
+
+    /// @notice Makes `list` the set of `epoch`.
+    function replace(Set storage set, address[] memory list, uint64 epoch) internal {
+        set.list = list;
+        for (uint256 i = 0; i < list.length; ++i) {
+            set.epochOf[list[i]] = epoch;
+        }
+    }
+
+    /// @notice Reverts unless at least `threshold` attestors of `epoch`, and nobody else, signed `digest`.
+    function check(Set storage set, uint64 epoch, uint256 threshold, bytes32 digest, Attestation[] calldata attestations) internal view {
+        if (attestations.length < threshold) revert IDistributor.TooFewAttestations(attestations.length, threshold);
+        address previous = address(0);
+        for (uint256 i = 0; i < attestations.length; ++i) {
+            address attestor = attestations[i].attestor;
+            if (attestor <= previous) revert IDistributor.AttestorsNotAscending(attestor);
+            if (set.epochOf[attestor] != epoch) revert IDistributor.UnknownAttestor(attestor);
+            if (!SignatureChecker.isValidSignatureNowCalldata(attestor, digest, attestations[i].signature)) {
+                revert IDistributor.InvalidAttestation(attestor);
+            }
+            previous = attestor;
+        }
+    }
+}

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {IVerifier} from "../interfaces/IVerifier.sol";
+
+/// @title Groth16Verifier
+/// @notice Groth16 (eprint 2016/260) over BN254 for five public signals, under the key that it is deployed with:
+/// e(A, B) = e(alpha, beta) * e(ic0 + sum of signal_i * ic_i, gamma) * e(C, delta), by the precompiles of EIP-196 and EIP-197.
+/// @dev The key stands in immutables: one compilation serves every key, and a key can be read back from deployed code.
+contract Groth16Verifier is IVerifier {
+    /// @notice A point of the key is 0 or not of its group.
+    /// @param index Of the point's first word in the key.
+    error InvalidPoint(uint256 index);
+
+    /// @notice gamma is delta or its negative, with which anyone can forge proofs.
+    error GammaEqualsDelta();
+
+    /// @dev Order of the base field, and of the group and scalar field.
+    uint256 private constant Q = 0x30644e72e131a029b85045b68181585d97816a916871ca8d3c208c16d87cfd47;
+    uint256 private constant P = 0x30644e72e131a029b85045b68181585d2833e84879b9709143e1f593f0000001;
+
+    uint256 private constant EC_ADD = 6;
+    uint256 private constant EC_MUL = 7;
+    uint256 private constant EC_PAIRING = 8;
+
+    // In the order of the constructor's words.
+    uint256 private immutable alphaX;
+    uint256 private immutable alphaY;
+    uint256 private immutable betaX1;
+    uint256 private immutable betaX0;
+    uint256 private immutable betaY1;
+    uint256 private immutable betaY0;
+    uint256 private immutable gammaX1;
+    uint256 private immutable gammaX0;
+    uint256 private immutable gammaY1;
+    uint256 private immutable gammaY0;
+    uint256 private immutable deltaX1;
+    uint256 private immutable deltaX0;
+    uint256 private immutable deltaY1;
+    uint256 private immutable deltaY0;
+    uint256 private immutable ic0X;
+    uint256 private immutable ic0Y;
+    uint256 private immutable ic1X;
+    uint256 private immutable ic1Y;
+    uint256 private immutable ic2X;
+    uint256 private immutable ic2Y;
+    uint256 private immutable ic3X;
+    uint256 private immutable ic3Y;
+    uint256 private immutable ic4X;
+    uint256 private immutable ic4Y;
+    uint256 private immutable ic5X;
+    uint256 private immutable ic5Y;
+
+    /// @param key alpha, beta, gamma, delta, ic0 .. ic5: points of G1 as x, y, of G2 as x.c1, x.c0, y.c1, y.c0.
+    constructor(uint256[26] memory key) {
+        _requireG1(key, 0);
+        for (uint256 i = 2; i < 14; i += 4) {
+            _requireG2(key, i);
+        }
+        for (uint256 i = 14; i < 26; i += 2) {
+            _requireG1(key, i);
+        }
+        // Equal x means equal or opposite points: either way C can cancel whatever the public signals say.
+        if (key[6] == key[10] && key[7] == key[11]) revert GammaEqualsDelta();
+        alphaX = key[0];
+        alphaY = key[1];
+        betaX1 = key[2];
+        betaX0 = key[3];
+        betaY1 = key[4];
+        betaY0 = key[5];
+        gammaX1 = key[6];
+        gammaX0 = key[7];
+        gammaY1 = key[8];
+        gammaY0 = key[9];
+        deltaX1 = key[10];
+        deltaX0 = key[11];
+        deltaY1 = key[12];
+        deltaY0 = key[13];
+        ic0X = key[14];
+        ic0Y = key[15];
+        ic1X = key[16];
+        ic1Y = key[17];
+        ic2X = key[18];
+        ic2Y = key[19];
+        ic3X = key[20];
+        ic3Y = key[21];
+        ic4X = key[22];
+        ic4Y = key[23];
+        ic5X = key[24];
+        ic5Y = key[25];
+    }
+
+    /// @inheritdoc IVerifier
+    function verify(uint256[8] calldata proof, uint256[5] calldata publicSignals) external view returns (bool) {
+        for (uint256 i = 0; i < 8; ++i) {
+            if (proof[i] >= Q) return false;
+        }
+        for (uint256 i = 0; i < 5; ++i) {
+            if (publicSignals[i] >= P) return false;
+        }
+
+        // Words 0 and 1 hold the sum, 2 to 4 the next term.
+        uint256[5] memory work;
+        (work[0], work[1]) = (ic0X, ic0Y);
+        bool done = _addScaled(work, ic1X, ic1Y, publicSignals[0]);
+        done = _addScaled(work, ic2X, ic2Y, publicSignals[1]) && done;
+        done = _addScaled(work, ic3X, ic3Y, publicSignals[2]) && done;
+        done = _addScaled(work, ic4X, ic4Y, publicSignals[3]) && done;
+        done = _addScaled(work, ic5X, ic5Y, publicSignals[4]) && done;
+        return done && _pair(proof, work[0], work[1]);
+    }
+
+    /// @dev work[0..1] += scalar * (x, y). False if a precompile fails.
+    function _addScaled(uint256[5] memory work, uint256 x, uint256 y, uint256 scalar) private view returns (bool done) {
+        (work[2], work[3], work[4]) = (x, y, scalar);
+        assembly ("memory-safe") {
+            let term := add(work, 0x40)
+            done := staticcall(gas(), EC_MUL, term, 0x60, term, 0x40)
+            done := and(staticcall(gas(), EC_ADD, work, 0x80, work, 0x40), done)
+        }
+    }
+
+    /// @dev e(-A, B) * e(alpha, beta) * e(sum, gamma) * e(C, delta) = 1. The precompile refuses points off their group.
+    function _pair(uint256[8] calldata proof, uint256 sumX, uint256 sumY) private view returns (bool) {
+        uint256[24] memory pairs = [
+            proof[0],
+            (Q - proof[1]) % Q,
+            proof[2],
+            proof[3],
+            proof[4],
+            proof[5],
+            alphaX,
+            alphaY,
+            betaX1,
+            betaX0,
+            betaY1,
+            betaY0,
+            sumX,
+            sumY,
+            gammaX1,
+            gammaX0,
+            gammaY1,
+            gammaY0,
+            proof[6],
+            proof[7],
+            deltaX1,
+            deltaX0,
+            deltaY1,
+            deltaY0
+        ];
+        return _pairing(pairs, 24);
+    }
+
+    function _pairing(uint256[24] memory pairs, uint256 words) private view returns (bool holds) {
+        assembly ("memory-safe") {
+            let size := shl(5, words)
+            holds := staticcall(gas(), EC_PAIRING, pairs, size, pairs, 0x20)
+            holds := and(eq(mload(pairs), 1), holds)
+        }
+    }
+
+    function _requireG1(uint256[26] memory key, uint256 index) private view {
+        (uint256 x, uint256 y) = (key[index], key[index + 1]);
+        uint256[5] memory work;
+        // Addition to the point at infinity fails for what is no point.
+        bool valid = (x | y) != 0 && _addScaled(work, x, y, 1);
+        if (!valid) revert InvalidPoint(index);
+    }
+
+    function _requireG2(uint256[26] memory key, uint256 index) private view {
+        uint256[24] memory pairs;
+        uint256 any = 0;
+        for (uint256 i = 0; i < 4; ++i) {
+            any |= pairs[2 + i] = key[index + i];
+        }
+        // Paired with infinity the result is 1 for every point of the group; the precompile fails for what is none.
+        bool valid = any != 0 && _pairing(pairs, 6);
+        if (!valid) revert InvalidPoint(index);
+    }
+}
