@@ -299,7 +299,6 @@ class Sender:
             return None
         if fees is None:
             row.note = f"bids {newest.max_fee_per_gas} wei per gas; a replacement would pass the cap of {self._fees.max_fee_cap}"
-            _log.warning("fee cap reached", purpose=row.purpose, nonce=row.nonce, max_fee=newest.max_fee_per_gas)
         return fees
 
     def _send(self, session: Session, row: OutgoingTransaction, attempts: list[TransactionAttempt]) -> None:

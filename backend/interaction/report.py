@@ -98,7 +98,7 @@ def _parse_item(item: Any) -> Report | ReportError:
         if key not in FIELDS:
             return ReportError(key, f"unknown field: expected only {', '.join(FIELDS)}", event_id)
     account, amount, occurred_at = item.get("account"), item.get("amount"), item.get("occurred_at")
-    if not isinstance(account, str) or (message := _address_fault(account)):
+    if not isinstance(account, str) or (message := address_fault(account)):
         return ReportError(
             "account", message if isinstance(account, str) else "expected an address: 0x and 40 hex digits", event_id
         )
@@ -116,7 +116,8 @@ def to_checksum(account: str) -> str:
     return to_checksum_address(account)
 
 
-def _address_fault(account: str) -> str | None:
+def address_fault(account: str) -> str | None:
+    """What is wrong with an address, None if nothing is."""
     if not ADDRESS.fullmatch(account):
         return "expected an address: 0x and 40 hex digits"
     digits = account[2:]

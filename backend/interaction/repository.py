@@ -71,7 +71,7 @@ def held(session: Session, program_id: int, reason: str, limit: int) -> list[Int
         )
         .order_by(Interaction.id)
         .limit(limit)
-        .with_for_update()
+        .with_for_update(key_share=True)
     )
     return list(session.scalars(query))
 

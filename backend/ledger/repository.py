@@ -87,7 +87,7 @@ def balance(session: Session, program_id: int, kind: LedgerAccountKind, holder: 
     query = select(LedgerAccount.balance).where(
         LedgerAccount.program_id == program_id, LedgerAccount.kind == kind, LedgerAccount.holder == holder
     )
-    return session.scalar(query.with_for_update() if lock else query) or 0
+    return session.scalar(query.with_for_update(key_share=True) if lock else query) or 0
 
 
 def head(session: Session, program_id: int) -> LedgerBlock | None:

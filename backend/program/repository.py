@@ -1,6 +1,6 @@
 """Finding programs."""
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from backend.errors import NotFound
@@ -9,9 +9,9 @@ from backend.program.models import Program
 
 def get(session: Session, name: str, lock: bool = False) -> Program:
     """The program called `name`, or at that Distributor address. `lock` serializes closing and booking. Raises NotFound."""
-    by = Program.distributor.ilike(name) if name.startswith("0x") and len(name) == 42 else Program.name == name
+    by = func.lower(Program.distributor) == name.lower() if name.startswith("0x") and len(name) == 42 else Program.name == name
     query = select(Program).where(by)
-    program = session.scalar(query.with_for_update() if lock else query)
+    program = session.scalar(query.with_for_update(key_share=True) if lock else query)
     if program is None:
         raise NotFound(f"no program called {name!r}", "program", "unknown_program")
     return program
@@ -19,7 +19,7 @@ def get(session: Session, name: str, lock: bool = False) -> Program:
 
 def lock(session: Session, program_id: int) -> Program:
     """The program's row, locked until the transaction ends."""
-    return session.scalars(select(Program).where(Program.id == program_id).with_for_update()).one()
+    return session.scalars(select(Program).where(Program.id == program_id).with_for_update(key_share=True)).one()
 
 
 def all_programs(session: Session) -> list[Program]:

@@ -1,0 +1,1 @@
+"""Wallet addresses and their homes."""

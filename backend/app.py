@@ -1,0 +1,59 @@
+"""The API's composition root."""
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from sqlalchemy.exc import OperationalError
+
+from backend import wake
+from backend.api import ROUTERS
+from backend.config import Settings, settings
+from backend.errors import BadRequest, GuerdonError, Unavailable
+from backend.kit.db import Database
+from backend.kit.log import configure
+
+log = structlog.get_logger()
+
+DESCRIPTION = """Guerdon takes in partners' signed reports of rewarded interactions and serves what accounts have earned and can claim.
+Amounts are decimal texts in token base units; times are Unix seconds or RFC 3339 in UTC."""
+
+
+def create_app(config: Settings | None = None) -> FastAPI:
+    """The application. It needs PostgreSQL; Redis only wakes the worker sooner."""
+    configure()
+    config = config or settings()
+    app = FastAPI(title="Guerdon", version="1", description=DESCRIPTION, docs_url="/docs", openapi_url="/openapi.json")
+    app.state.settings = config
+    app.state.database = Database(config.database_url, pool_size=20)
+    app.state.wake = wake.soon
+    app.state.ping_redis = lambda: wake.ping(config.redis_url)
+    for router in ROUTERS:
+        app.include_router(router)
+    app.add_exception_handler(GuerdonError, _known_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(OperationalError, _database_error)
+    app.add_exception_handler(404, _no_route)
+    return app
+
+
+def _known_error(_: Request, error: GuerdonError) -> JSONResponse:
+    headers = {"retry-after": "1"} if error.retryable else None
+    return JSONResponse(error.to_json(), error.status, headers)
+
+
+def _validation_error(_: Request, error: RequestValidationError) -> JSONResponse:
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
+    answer = BadRequest(str(first["msg"]), field, "invalid")
+    return JSONResponse(answer.to_json(), 422)
+
+
+def _database_error(_: Request, error: OperationalError) -> JSONResponse:
+    # The driver's text can hold statement parameters; only its kind is logged.
+    log.error("database_unavailable", kind=type(error.orig).__name__)
+    return JSONResponse(Unavailable("the database does not answer: send again").to_json(), 503, {"retry-after": "1"})
+
+
+def _no_route(request: Request, _: Exception) -> JSONResponse:
+    return JSONResponse({"error": {"code": "not_found", "message": "no such path", "field": "path", "retryable": False}}, 404)

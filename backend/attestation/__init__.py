@@ -1,0 +1,1 @@
+"""The backend's side of attestation: asking the attestors."""

@@ -1,0 +1,173 @@
+"""The audit: everything about a program that the chain alone can show, rebuilt and compared. No database, no operator's word."""
+
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+
+from eth_utils import is_address
+from requests.exceptions import RequestException
+from web3 import Web3
+from web3.exceptions import Web3Exception
+
+from backend.audit.contracts import check_contracts
+from backend.audit.keys import known_keys
+from backend.audit.posting import PostingCheck, ProofJob
+from backend.audit.proofs import check_proofs
+from backend.audit.replay import Replay
+from backend.audit.report import AuditReport
+from backend.audit.views import ViewCheck
+from backend.chain.client import block, deployment_block, final_block, reading
+from backend.chain.distributor import Distributor, NotADistributor, ProgramInfo
+from backend.errors import Conflict, Invalid, Unavailable
+from prover.circuit import Instance
+from prover.eip712 import Domain
+from prover.keys import VerifyingKey
+from prover.state import ProgramState
+from prover.tree import capacity
+
+LEVELS_MAX = 8
+Progress = Callable[[str, int, int], None]
+"""Called with (stage, done, total); stages are "logs", "batches", "proofs" and "contract"."""
+
+
+class AuditImpossible(Conflict):
+    """There is nothing here that could be audited, which is not a finding: no Distributor, or a chain that changed meanwhile."""
+
+    code = "audit_impossible"
+
+
+def audit(
+    w3: Web3,
+    distributor_address: str,
+    first_block: int | None = None,
+    progress: Progress | None = None,
+    *,
+    expected_keys: Mapping[str, str] | None = None,
+    finality: str = "latest",
+) -> AuditReport:
+    """Audit a program from the chain alone, up to its newest block that is settled by `finality`.
+
+    `first_block` is at or before the Distributor's deployment; it is searched for if not given. `expected_keys` (digest -> where it is
+    from) are the verifying keys that the program may have; those of the user's cache folder if not given.
+
+    Raises:
+        Invalid: the address is none, or has no code.
+        AuditImpossible: no Distributor stands there, or the chain was reorganised during the audit.
+        Unavailable: the node does not answer or does not serve what is needed.
+    """
+    report_progress = progress or (lambda stage, done, total: None)
+    if not is_address(distributor_address):
+        raise Invalid(f"distributor: expected an address, got {distributor_address!r}", field="distributor")
+    with _node_errors():
+        head = final_block(w3, finality)
+        distributor = Distributor(w3, distributor_address)
+        first = _first_block(w3, distributor.address, first_block, head.number)
+        info = _info(distributor, head.number)
+        report = AuditReport(info.chain_id, distributor.address, first, head.number, info.token, info.verifier)
+        key = check_contracts(w3, info, distributor.address, head.number, expected_keys or known_keys(), report)
+        replay = _replay(distributor, info, first, head.number, report, report_progress)
+        jobs = _postings(w3, distributor, info, replay, report, report_progress)
+        _proofs(jobs, key, report, report_progress)
+        _views(distributor, head.number, replay, report, report_progress)
+        if block(w3, head.number).hash != head.hash:
+            raise AuditImpossible(f"the chain was reorganised below block {head.number} during the audit: run it again")
+    report.accounts = len(replay.state.home)
+    report.totals |= {"committed": replay.committed, "claimed": replay.claimed}
+    return report
+
+
+@contextmanager
+def _node_errors():
+    try:
+        yield
+    except RequestException as error:
+        raise Unavailable(f"the node does not answer: {type(error).__name__}") from error
+    except Web3Exception as error:
+        raise Unavailable(f"the node does not serve what an audit needs: {error}") from error
+
+
+def _first_block(w3: Web3, address: str, given: int | None, head: int) -> int:
+    if not reading("code", lambda: w3.eth.get_code(address, head)):
+        raise Invalid(f"{address} has no code at block {head}: not a contract of this chain", field="distributor")
+    if given is None:
+        return deployment_block(w3, address, head)
+    if not 0 <= given <= head:
+        raise Invalid(f"first_block: expected 0 to {head}, got {given}", field="first_block")
+    try:
+        late = given > 0 and bool(w3.eth.get_code(address, given - 1))
+    except Web3Exception:  # A node without old state cannot say; a log that starts late shows as a gap in the sequences.
+        late = False
+    if late:
+        raise Invalid(f"first_block: the Distributor is older than block {given}", field="first_block")
+    return given
+
+
+def _info(distributor: Distributor, head: int) -> ProgramInfo:
+    try:
+        info = distributor.info(head)
+    except NotADistributor as error:
+        raise AuditImpossible(error.message) from error
+    if not 1 <= info.levels <= LEVELS_MAX or info.families < 1:
+        raise AuditImpossible(f"levels {info.levels}, families {info.families}: no Distributor has that shape")
+    return info
+
+
+def _replay(distributor: Distributor, info: ProgramInfo, first: int, head: int, report: AuditReport, progress: Progress) -> Replay:
+    if info.slots != capacity(info.levels):
+        report.find("slots_mismatch", f"slots() is {info.slots}, {info.levels} levels hold {capacity(info.levels)}")
+    instance = Instance(f"{info.levels} levels", info.levels, 0, 0)
+    replay = Replay(report, ProgramState(instance, info.families), _reserve_before(distributor, first))
+    replay.add_all(distributor.events(first, head, lambda done, total: progress("logs", done, total)))
+    return replay
+
+
+def _reserve_before(distributor: Distributor, first: int) -> int | None:
+    if first == 0:
+        return 0
+    try:
+        return distributor.reserve(first - 1)
+    except NotADistributor:
+        return 0
+    except Unavailable:
+        return None
+
+
+def _postings(
+    w3: Web3, distributor: Distributor, info: ProgramInfo, replay: Replay, report: AuditReport, progress: Progress
+) -> list[ProofJob]:
+    check = PostingCheck(w3, Domain(info.chain_id, distributor.address), capacity(info.levels), report)
+    jobs = []
+    for done, step in enumerate(replay.steps, start=1):
+        job = check.check(step)
+        if job:
+            jobs.append(job)
+        progress("batches", done, len(replay.steps))
+    return jobs
+
+
+def _proofs(jobs: list[ProofJob], key: VerifyingKey | None, report: AuditReport, progress: Progress) -> None:
+    if key is None:
+        for job in jobs:
+            event = job.step.event
+            message = "no verifying key can be read from the verifier's code"
+            report.find("proof_unchecked", message, bucket=event.bucket, sequence=event.sequence, tx_hash=event.tx_hash)
+        return
+    finished = 0
+
+    def done() -> None:
+        nonlocal finished
+        finished += 1
+        progress("proofs", finished, len(jobs))
+
+    check_proofs(jobs, key, report, done)
+
+
+def _views(distributor: Distributor, head: int, replay: Replay, report: AuditReport, progress: Progress) -> None:
+    finished = 0
+
+    def done() -> None:
+        nonlocal finished
+        finished += 1
+        progress("contract", finished, check.steps)
+
+    check = ViewCheck(distributor, head, replay, report, done)
+    check.run()

@@ -1,0 +1,70 @@
+"""The proofs, by py_ecc's pairing: about a second each, so in two processes when there are many."""
+
+import multiprocessing
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+
+from backend.audit.posting import ProofJob
+from backend.audit.report import AuditReport
+from prover import pairing
+from prover.keys import SetupError, VerifyingKey
+from prover.wire import Proof
+
+WORKERS_MAX = 2
+POOL_FROM_JOBS = 4
+"""Fewer proofs than this are done sooner than a second process has started."""
+
+
+def proof_holds(key_words: Sequence[int], proofs: Sequence[Sequence[int]], signals: Sequence[int]) -> bool:
+    """Whether one of the proofs holds for the signals. Whatever is no proof at all is one that does not hold."""
+    key = VerifyingKey.from_words(list(key_words))
+    return any(pairing.verify(key, Proof.from_words(words), signals) for words in proofs)
+
+
+def key_problems(words: Sequence[int], signals: int) -> list[str]:
+    """What makes a verifying key unfit, in words: points that are none, points at infinity, gamma equal to delta, a wrong length."""
+    if len(words) != 14 + 2 * (signals + 1):
+        return [f"{len(words)} words, expected {14 + 2 * (signals + 1)}"]
+    try:
+        key = VerifyingKey.from_words(list(words))
+        g1 = {"alpha": key.alpha, **{f"IC[{i}]": point for i, point in enumerate(key.ic)}}
+        g2 = {"beta": key.beta, "gamma": key.gamma, "delta": key.delta}
+        infinite = [name for name, point in g1.items() if not any(point)] + [
+            name for name, point in g2.items() if point == ((0, 0), (0, 0))
+        ]
+        for name, point in g1.items():
+            pairing.g1_point(point, name)
+        for name, point in g2.items():
+            pairing.g2_point(point, name)
+    except (SetupError, pairing.PointError) as error:
+        return [str(error)]
+    return [f"{name} is the point at infinity" for name in infinite]
+
+
+def check_proofs(
+    jobs: Sequence[ProofJob], key: VerifyingKey, report: AuditReport, done: Callable[[], None], workers: int = WORKERS_MAX
+) -> None:
+    """Verify every job; findings and each batch's `proof` go to the report, `done` is called after each."""
+    words = key.to_words()
+    workers = min(workers, os.cpu_count() or 1)
+    if len(jobs) < POOL_FROM_JOBS or workers < 2:
+        for job in jobs:
+            _judge(job, proof_holds(words, job.proofs, job.signals), report)
+            done()
+        return
+    # Spawned, not forked: the caller may hold threads and connections.
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        pending = {pool.submit(proof_holds, words, job.proofs, job.signals): job for job in jobs}
+        for future in as_completed(pending):
+            _judge(pending[future], future.result(), report)
+            done()
+
+
+def _judge(job: ProofJob, holds: bool, report: AuditReport) -> None:
+    report.checks["proofs"] += 1
+    job.step.row.proof = "ok" if holds else "bad"
+    if not holds:
+        event = job.step.event
+        message = "the Groth16 proof does not hold for the public signals recomputed from the chain"
+        report.find("proof_bad", message, bucket=event.bucket, sequence=event.sequence, tx_hash=event.tx_hash)

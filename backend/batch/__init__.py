@@ -1,0 +1,1 @@
+"""Closing, content and states of batches."""

@@ -1,0 +1,143 @@
+"""Moving a batch on: closed → attested → proven → posted → final.
+
+`advance` takes one batch as far as it goes now. A PostgreSQL advisory lock keeps two workers off one batch and goes away with a worker that
+dies; every step commits what it has done before the next begins, and each can be done again.
+"""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import structlog
+
+from backend.attestation import service as attestation
+from backend.batch import repository
+from backend.batch.content import as_pairs
+from backend.batch.models import Batch, BatchState
+from backend.chain.models import State
+from backend.context import Context
+from backend.errors import GuerdonError, NotYet
+from backend.interaction import repository as interactions
+from backend.kit.failpoint import failpoint
+from backend.kit.time import utc_now
+from backend.program.models import Program
+from backend.proof import service as proof
+from backend.settlement import post
+from backend.settlement.watch import watch
+from prover.wire import challenge
+
+log = structlog.get_logger()
+
+WAIT_SECONDS = 0.3
+"""How long a batch that waits for something outside is left alone."""
+BACKOFF_SECONDS_MAX = 60
+
+
+def advance(context: Context, batch_id: int, until: BatchState = BatchState.FINAL) -> BatchState | None:
+    """Take a batch as far as it goes now, at most to `until`; returns its state, None if another worker has it.
+
+    Expected failures (a service that is down, a chain that is behind) are written to the batch, with the time of the next try.
+    """
+    with context.lock(f"batch {batch_id}") as mine:
+        if not mine:
+            return None
+        while True:
+            program, batch = _load(context, batch_id)
+            state = BatchState(batch.state)
+            if program.halted is not None or list(BatchState).index(state) >= list(BatchState).index(until):
+                return state
+            try:
+                moved = _STEPS[state](context, program, batch)
+            except GuerdonError as error:
+                _note(context, batch_id, error.message, failed=not error.retryable)
+                return state
+            except Exception as error:
+                _note(context, batch_id, f"{type(error).__name__}: {error}"[:500], failed=True)
+                log.exception("batch_step_failed", batch=batch_id, state=state)
+                raise
+            if not moved:
+                return state
+
+
+def _load(context: Context, batch_id: int) -> tuple[Program, Batch]:
+    with context.database.transaction() as session:
+        batch = session.get_one(Batch, batch_id)
+        return session.get_one(Program, batch.program_id), batch
+
+
+def _note(context: Context, batch_id: int, message: str, failed: bool) -> None:
+    with context.database.transaction() as session:
+        batch = session.get_one(Batch, batch_id)
+        batch.failures = batch.failures + 1 if failed else 0
+        seconds = min(2**batch.failures, BACKOFF_SECONDS_MAX) if failed else WAIT_SECONDS
+        batch.note = message
+        batch.retry_at = utc_now() + timedelta(seconds=seconds)
+
+
+def _attest(context: Context, program: Program, batch: Batch) -> bool:
+    attestation.ensure_envelope(context, program, batch.id)
+    attestation.collect(context, program, batch.id)
+    return True
+
+
+def _prove(context: Context, program: Program, batch: Batch) -> bool:
+    if attestation.envelope_is_stale(context, program, batch):
+        return _start_over(context, batch.id)
+    with context.database.transaction() as session:
+        old = as_pairs(repository.pairs_after(session, program.id, batch.bucket, batch.sequence - 1))
+        items = as_pairs([(row.account, row.amount) for row in interactions.of_batch(session, batch.id)])
+    roots = (batch.old_root, batch.new_root, batch.items_root)
+    proven = proof.prove(
+        context.provers, program.instance, program.chain_id, old, items, roots, challenge(batch.digest)
+    )
+    failpoint("prove.before_commit")
+    with context.database.transaction() as session:
+        row = session.get_one(Batch, batch.id)
+        row.proof, row.prove_ms, row.state, row.note = proven.proof.to_bytes(), proven.milliseconds, BatchState.PROVEN, None
+    failpoint("prove.after_commit")
+    return True
+
+
+def _post(context: Context, program: Program, batch: Batch) -> bool:
+    if attestation.envelope_is_stale(context, program, batch):
+        return _start_over(context, batch.id)
+    threshold = context.distributor(program).attestors("latest").threshold
+    try:
+        post.enqueue(context, program, batch.id, threshold)
+    except GuerdonError:
+        # Most often because it stands on chain already: anyone may post it.
+        watch(context, program.id)
+        if BatchState(_load(context, batch.id)[1].state) is BatchState.FINAL:
+            return True
+        raise
+    return True
+
+
+def _follow(context: Context, program: Program, batch: Batch) -> bool:
+    state = post.follow(context, program, batch.id)
+    if state in (State.MINED, State.FINAL):
+        watch(context, program.id)
+        if BatchState(_load(context, batch.id)[1].state) is BatchState.FINAL:
+            post.follow(context, program, batch.id)
+            return True
+    if state in (State.FAILED, State.LOST):
+        watch(context, program.id)
+        if BatchState(_load(context, batch.id)[1].state) is BatchState.FINAL:
+            return True
+        log.error("post_did_not_land", batch=batch.id, transaction_state=state)
+        return _start_over(context, batch.id)
+    raise NotYet(f"its transaction is {state}")
+
+
+def _start_over(context: Context, batch_id: int) -> bool:
+    """Back to closed, for a new envelope: the old one can no longer be posted."""
+    with context.database.transaction() as session:
+        attestation.clear_envelope(session, session.get_one(Batch, batch_id))
+    return True
+
+
+_STEPS: dict[BatchState, Callable[[Context, Program, Batch], bool]] = {
+    BatchState.CLOSED: _attest,
+    BatchState.ATTESTED: _prove,
+    BatchState.PROVEN: _post,
+    BatchState.POSTED: _follow,
+}

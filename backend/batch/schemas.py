@@ -1,0 +1,55 @@
+"""What is public of a batch."""
+
+from datetime import datetime
+
+from backend.kit.schema import AmountText, HexText, Out
+
+
+class BatchOut(Out):
+    """One batch. `state`: closed, attested, proven, posted, final. Roots are field elements as decimal texts."""
+
+    bucket: int
+    sequence: int
+    state: str
+    items: int
+    accounts_touched: int
+    total: AmountText
+    old_root: AmountText
+    new_root: AmountText
+    items_root: AmountText
+    interactions_root: HexText
+    ledger_head: HexText
+    deltas: HexText
+    prove_ms: int | None
+    tx_hash: str | None
+    gas_used: int | None
+    block_number: int | None
+    note: str | None
+    created_at: datetime
+
+
+class BatchAccountOut(Out):
+    """One touched slot: what it gained, and its cumulative after the batch."""
+
+    slot: int
+    address: str
+    delta: AmountText
+    cumulative: AmountText
+
+
+class BatchDetailOut(BatchOut):
+    """A batch with what was signed and what it touches."""
+
+    attestor_epoch: int | None
+    valid_until: int | None
+    digest: HexText | None
+    proof: HexText | None
+    attestors: list[str]
+    accounts: list[BatchAccountOut]
+
+
+class BatchesOut(Out):
+    """Newest first. `next`: hand it on as `before` for the next page; null at the end."""
+
+    batches: list[BatchOut]
+    next: int | None

@@ -1,0 +1,65 @@
+"""What tasks and commands work with: the database, the chain, the keys and the provers, each opened on first use."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+
+from sqlalchemy import text
+
+from backend.chain.client import connect
+from backend.chain.distributor import Distributor
+from backend.chain.fees import FeePolicy
+from backend.chain.sender import Sender
+from backend.config import Settings
+from backend.kit.db import Database
+from backend.program.models import Program
+from backend.proof.service import Provers
+from backend.signer import keystore
+
+
+class Context:
+    """One process's resources. Close it when done."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.database = Database(settings.database_url)
+        self.provers = Provers()
+
+    @cached_property
+    def w3(self):  # noqa: ANN201 - only chain/ and signer/ name web3's types
+        """The connection to the chain's node."""
+        return connect(self.settings.rpc_url)
+
+    def distributor(self, program: Program) -> Distributor:
+        """The program's contract."""
+        return Distributor(self.w3, program.distributor)
+
+    @cached_property
+    def poster(self) -> Sender:
+        """Sends batches. Its key pays gas and can do nothing else."""
+        return self._sender(self.settings.keystore)
+
+    @cached_property
+    def payer(self) -> Sender:
+        """Pushes claims."""
+        return self._sender(self.settings.payer_keystore) if self.settings.payer_keystore else self.poster
+
+    def _sender(self, path: object) -> Sender:
+        signer = keystore.load(path, self.settings.keystore_password.get_secret_value())
+        return Sender(self.w3, signer, FeePolicy(self.settings.max_fee_per_gas_wei), self.w3.eth.chain_id)
+
+    @contextmanager
+    def lock(self, name: str) -> Iterator[bool]:
+        """Whether this process got the lock `name` for the block. Held across transactions; gone with the process."""
+        with self.database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            key = {"name": name}
+            got = bool(connection.scalar(text("SELECT pg_try_advisory_lock(hashtextextended(:name, 0))"), key))
+            try:
+                yield got
+            finally:
+                if got:
+                    connection.execute(text("SELECT pg_advisory_unlock(hashtextextended(:name, 0))"), key)
+
+    def close(self) -> None:
+        self.provers.close()
+        self.database.dispose()

@@ -1,0 +1,1 @@
+"""Intake: deliveries, interactions, idempotency."""

@@ -1,0 +1,113 @@
+"""What intake answers. Never evidence, and nothing of a partner's users."""
+
+from typing import Any, Literal
+
+from backend.interaction.report import ITEMS_MAX
+from backend.kit.schema import AmountText, HexText, Out
+
+
+class ItemAnswer(Out):
+    """What became of one reported item."""
+
+    status: Literal["accepted", "duplicate", "held", "rejected"]
+    event_id: str | None
+    reason: str | None = None
+    field: str | None = None
+    message: str | None = None
+    state: str | None = None
+
+
+class IntakeOut(Out):
+    """One answer an item, in the order of the request."""
+
+    results: list[ItemAnswer]
+
+
+class Membership(Out):
+    """Proof that an interaction is in a posted batch: an OpenZeppelin StandardMerkleTree proof under `interactions_root`."""
+
+    leaf_types: list[str]
+    leaf: list[str]
+    proof: list[HexText]
+    interactions_root: HexText
+
+
+class InteractionFields(Out):
+    """The fields of the EIP-712 struct `Interaction`, hashed ids as the protocol has them."""
+
+    program: HexText
+    partner: HexText
+    event_id: HexText
+    account: str
+    amount: AmountText
+    occurred_at: int
+    evidence: HexText
+    hash: HexText
+
+
+class BatchRef(Out):
+    """Where the interaction's batch stands."""
+
+    bucket: int
+    sequence: int
+    item_index: int
+    state: str
+    tx_hash: str | None
+
+
+class InteractionOut(Out):
+    """`state`: held, accepted (waits for a batch), batched, or posted (its batch is final on chain)."""
+
+    partner: str
+    event_id: str
+    account: str
+    amount: AmountText
+    occurred_at: int
+    state: Literal["held", "accepted", "batched", "posted"]
+    held_reason: str | None
+    batch: BatchRef | None
+    interaction: InteractionFields
+    membership: Membership | None
+
+
+DELIVERY_BODY: dict[str, Any] = {
+    "parameters": [
+        {"in": "header", "name": name, "required": True, "schema": {"type": "string"}, "description": text}
+        for name, text in (
+            ("guerdon-partner", "the partner's name"),
+            ("webhook-id", "unique id of this message"),
+            ("webhook-timestamp", "Unix seconds, at most five minutes off"),
+            ("webhook-signature", "v1,<base64 HMAC-SHA256 of id.timestamp.body>; several, separated by spaces, while rotating"),
+        )
+    ],
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["interactions"],
+                    "additionalProperties": False,
+                    "properties": {
+                        "interactions": {
+                            "type": "array",
+                            "minItems": 1,
+                            "maxItems": ITEMS_MAX,
+                            "items": {
+                                "type": "object",
+                                "required": ["event_id", "account", "amount", "occurred_at"],
+                                "additionalProperties": False,
+                                "properties": {
+                                    "event_id": {"type": "string", "pattern": "^[\\x21-\\x7e]{1,128}$"},
+                                    "account": {"type": "string", "pattern": "^0x[0-9a-fA-F]{40}$", "description": "EIP-55 or one case"},
+                                    "amount": {"type": "string", "pattern": "^[1-9][0-9]{0,28}$", "description": "base units, below 2^96"},
+                                    "occurred_at": {"type": "integer", "minimum": 1, "description": "Unix seconds"},
+                                },
+                            },
+                        }
+                    },
+                }
+            }
+        },
+    },
+}

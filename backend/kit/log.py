@@ -1,0 +1,21 @@
+"""Structured logs, one JSON object a line. What is logged is ids, states and counts: never bodies, headers, secrets or keys."""
+
+import logging
+import sys
+
+import structlog
+
+
+def configure() -> None:
+    """Log JSON lines to standard error."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+    )

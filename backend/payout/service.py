@@ -1,0 +1,135 @@
+"""What an account can claim now, and the call that claims it."""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from threading import Lock
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from backend.account.models import Account
+from backend.batch import repository as batches
+from backend.batch.content import as_pairs, bucket_tree
+from backend.chain import calldata
+from backend.errors import Conflict, NotFound
+from backend.interaction.models import Interaction, InteractionState
+from backend.ledger import service as ledger
+from backend.program.models import Program
+from prover.circuit import load_instance
+from prover.tree import Tree
+
+TREES_KEPT = 256
+
+
+@dataclass(frozen=True)
+class Standing:
+    """An account's money, in base units. earned = pending (accepted, not yet claimable) + claimable + claimed."""
+
+    earned: int
+    pending: dict[str, int]
+    """reason -> amount: `accepted` (waits for a batch), `batched` (its batch is not final yet); held ones are not earned yet."""
+    held: dict[str, int]
+    claimable: int
+    claimed: int
+    bucket: int | None
+    slot: int | None
+
+
+@dataclass(frozen=True)
+class ClaimCall:
+    """All that a claim needs."""
+
+    bucket: int
+    slot: int
+    sequence: int
+    account: str
+    cumulative: int
+    claimable: int
+    siblings: list[int]
+    calldata: bytes
+
+
+class _Trees:
+    """Bucket trees by (program, bucket, sequence): a final state never changes, so what is kept is never stale."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[int, int, int], Tree] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, session: Session, program: Program, bucket: int, sequence: int) -> Tree:
+        key = (program.id, bucket, sequence)
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        pairs = as_pairs(batches.pairs_after(session, program.id, bucket, sequence))
+        tree = bucket_tree(load_instance(program.instance), pairs)
+        with self._lock:
+            self._kept[key] = tree
+            while len(self._kept) > TREES_KEPT:
+                self._kept.popitem(last=False)
+        return tree
+
+
+_trees = _Trees()
+
+
+def standing(session: Session, program: Program, address: str) -> Standing:
+    """How an account stands; all zeros for one that has earned nothing."""
+    account = _account(session, program, address)
+    posted, claimed = (account.posted, account.claimed) if account else (0, 0)
+    earned = ledger.owed(session, program.id, address) + claimed
+    rows = session.execute(
+        select(Interaction.held_reason, func.sum(Interaction.amount))
+        .where(Interaction.program_id == program.id, Interaction.account == address)
+        .where((Interaction.state == InteractionState.HELD) | Interaction.batch_id.is_(None))
+        .group_by(Interaction.held_reason)
+    )
+    open_by_reason = {reason: int(amount) for reason, amount in rows}
+    accepted = open_by_reason.pop(None, 0)
+    pending = {"accepted": accepted, "batched": earned - posted - accepted}
+    return Standing(
+        earned, {reason: amount for reason, amount in pending.items() if amount}, open_by_reason, posted - claimed, claimed,
+        account.bucket if account else None, account.slot if account else None,
+    )  # fmt: skip
+
+
+def claim_call(session: Session, program: Program, address: str) -> ClaimCall:
+    """The claim of everything that the chain owes the account now.
+
+    Raises:
+        NotFound: no final batch holds the account.
+        Conflict: all of it is claimed.
+    """
+    account = _account(session, program, address)
+    if account is None or not account.posted:
+        raise NotFound(f"{address} has nothing on chain yet", "address", "nothing_posted")
+    if account.posted == account.claimed:
+        raise Conflict(f"{address} has claimed everything that is on chain", "address", "nothing_to_claim")
+    sequence = batches.newest_final(session, program.id, account.bucket)
+    siblings = _trees.get(session, program, account.bucket, sequence).siblings(account.slot)
+    data = calldata.claim(account.bucket, account.slot, sequence, account.address, account.posted, siblings)
+    return ClaimCall(
+        account.bucket, account.slot, sequence, account.address, account.posted, account.posted - account.claimed, siblings, data
+    )
+
+
+def claim_many_calls(session: Session, program: Program, addresses: list[str], payouts_max: int = 64) -> list[tuple[list[str], bytes]]:
+    """Calls that push what the chain owes to `addresses`, by bucket, at most `payouts_max` accounts each: (accounts, calldata)."""
+    query = select(Account).where(Account.program_id == program.id, Account.address.in_(addresses), Account.posted > Account.claimed)
+    rows = list(session.scalars(query.order_by(Account.bucket, Account.slot)))
+    calls = []
+    for bucket in sorted({row.bucket for row in rows}):
+        sequence = batches.newest_final(session, program.id, bucket)
+        tree = _trees.get(session, program, bucket, sequence)
+        in_bucket = [row for row in rows if row.bucket == bucket]
+        for start in range(0, len(in_bucket), payouts_max):
+            part = in_bucket[start : start + payouts_max]
+            payouts = [calldata.Payout(row.slot, row.address, row.posted) for row in part]
+            siblings = tree.multi_siblings([row.slot for row in part])
+            calls.append(([row.address for row in part], calldata.claim_many(bucket, sequence, payouts, siblings)))
+    return calls
+
+
+def _account(session: Session, program: Program, address: str) -> Account | None:
+    return session.scalar(select(Account).where(Account.program_id == program.id, Account.address == address))

@@ -1,0 +1,1 @@
+"""Programs: one token, one Distributor."""

@@ -1,0 +1,1 @@
+"""Proofs of batches: the only caller of the proving half of prover."""

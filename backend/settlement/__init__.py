@@ -1,0 +1,1 @@
+"""Settlement: posting proven batches, and booking what the chain has made final."""

@@ -1,0 +1,50 @@
+"""Posting a proven batch: its transaction is stored, signed, before it leaves, and followed until it is settled."""
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from backend.attestation.models import Attestation
+from backend.batch.models import Batch, BatchState
+from backend.chain import calldata
+from backend.chain.models import State
+from backend.context import Context
+from backend.kit.failpoint import failpoint
+from backend.program.models import Program
+from prover.wire import Proof
+
+
+def post_calldata(session: Session, batch: Batch, threshold: int) -> bytes:
+    """The postBatch call of a proven batch, with as many attestations as are needed, in ascending order of attestor."""
+    query = select(Attestation).where(Attestation.batch_id == batch.id, Attestation.digest == batch.digest)
+    signed = sorted(session.scalars(query), key=lambda row: int(row.attestor, 16))[:threshold]
+    header = calldata.Batch(
+        batch.bucket, batch.sequence, batch.new_root, batch.items_root, batch.interactions_root, batch.ledger_head, batch.valid_until
+    )
+    attestations = [calldata.Attestation(row.attestor, row.signature) for row in signed]
+    return calldata.post_batch(header, batch.deltas, Proof.from_bytes(batch.proof).to_words(), attestations)
+
+
+def enqueue(context: Context, program: Program, batch_id: int, threshold: int) -> None:
+    """Store the signed transaction that posts a proven batch, and mark the batch posted. Broadcasts nothing.
+
+    Raises: as `Sender.enqueue`: nothing is reserved then.
+    """
+    with context.database.transaction() as session:
+        batch = session.get_one(Batch, batch_id)
+        # The digest names the envelope: a batch signed anew is another transaction.
+        purpose = f"post {program.chain_id} {program.distributor} {batch.bucket} {batch.sequence} {batch.digest.hex()}"
+        row = context.poster.enqueue(session, purpose, program.distributor, post_calldata(session, batch, threshold))
+        batch.transaction_id = row.id
+        batch.state = BatchState.POSTED
+        failpoint("post.before_commit")
+    failpoint("post.stored")
+
+
+def follow(context: Context, program: Program, batch_id: int) -> State:
+    """One poll of a posted batch's transaction: broadcast what has not left, see where it is. The batch is done when the watcher has
+    booked its event, not here."""
+    with context.database.transaction() as session:
+        batch = session.get_one(Batch, batch_id)
+        state = context.poster.advance(session, batch.transaction_id, program.finality)
+    failpoint("post.followed")
+    return state

@@ -1,0 +1,78 @@
+"""The workers' composition root: all Celery tasks. Thin: they look at the rows and call the domains.
+
+Start with `celery -A backend.tasks worker -B`.
+"""
+
+from functools import cache
+
+import structlog
+from celery.signals import worker_process_init
+
+from backend.batch import pipeline, repository
+from backend.batch.close import close_batches
+from backend.config import settings
+from backend.context import Context
+from backend.errors import GuerdonError
+from backend.interaction.service import release_held
+from backend.kit.failpoint import failpoint
+from backend.kit.log import configure
+from backend.program import repository as programs
+from backend.settlement.watch import watch
+from backend.wake import TICK, celery
+
+log = structlog.get_logger()
+app = celery
+
+
+@worker_process_init.connect
+def _start(**_: object) -> None:
+    configure()
+
+
+@cache
+def _context() -> Context:
+    """One context a worker process, made after the fork."""
+    return Context(settings())
+
+
+@celery.task(name=TICK)
+def tick() -> None:
+    """Look for work in every program: events to book, rewards to release, batches to close, batches to move."""
+    context = _context()
+    with context.lock("tick") as mine:
+        if not mine:
+            return
+        with context.database.transaction() as session:
+            rows = programs.all_programs(session)
+        for program in rows:
+            try:
+                look_at_program(context, program.id)
+            except GuerdonError as error:
+                log.warning("tick_failed", program=program.name, error=error.message)
+        with context.database.transaction() as session:
+            ids = [batch.id for batch in repository.heads(session)]
+    for batch_id in ids:
+        advance.apply_async((batch_id,), expires=settings().tick_seconds)
+
+
+def look_at_program(context: Context, program_id: int) -> int:
+    """Book what is final, release what is funded now, close what is due. Returns how many batches were closed."""
+    watch(context, program_id)
+    closed = 0
+    while True:
+        with context.database.transaction() as session:
+            row = programs.lock(session, program_id)
+            release_held(session, program_id)
+            batches = close_batches(session, row)
+            failpoint("close.before_commit")
+        if not batches:
+            return closed
+        failpoint("close.after_commit")
+        closed += len(batches)
+
+
+@celery.task(name="guerdon.advance")
+def advance(batch_id: int) -> None:
+    """Take one batch as far as it goes now, then look for what that made possible."""
+    if pipeline.advance(_context(), batch_id) == "final":
+        celery.send_task(TICK, expires=10)
