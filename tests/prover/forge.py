@@ -95,15 +95,14 @@ class Compiler:
         self._made: dict[tuple, Compilation] = {}
 
     def compile(self, sources: Sources, *options: str) -> Compilation:
-        """Compile with `options` besides --sym. Raises CalledProcessError with circom's words."""
+        """Compile with `options` besides --sym, main.circom the instance's unless given. Raises CalledProcessError with circom's words."""
         key = (*sources.items(), options)
         if key not in self._made:
             folder = self._folder / f"{len(self._made)}"
-            for name, text in sources.items():
+            for name, text in ({"main.circom": self.instance.main} | sources).items():
                 path = folder / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(text)
-            (folder / "main.circom").write_text(self.instance.main)
             command = [NODE_MODULES / ".bin" / COMPILER, "main.circom", "--sym", *options]
             subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
             self._made[key] = Compilation(folder)

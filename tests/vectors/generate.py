@@ -245,11 +245,21 @@ def merkle_vectors() -> list[dict[str, Any]]:
     return cases
 
 
-def home_vectors() -> list[dict[str, Any]]:
-    """The family of accounts for several numbers of families."""
+def home_vectors() -> dict[str, Any]:
+    """The family of accounts for several numbers of families, and the only bucket that may open an account while some buckets are full."""
     rng = random.Random("home")
     accounts = [1, 2**160 - 1, *(random_address(rng) for _ in range(12))]
-    return [{"families": f, "accounts": [{"account": address(a), "family": family(a, f)} for a in accounts]} for f in (1, 2, 3, 16, 255)]
+    openings = []
+    for families, full in ((1, []), (1, [0]), (1, [0, 1, 2]), (1, [0, 2]), (3, [0, 1]), (3, [0, 1, 2, 4]), (16, list(range(0, 40)))):
+        for account in accounts[2:6]:
+            home = family(account, families)
+            while home in full:
+                home += families
+            openings.append({"families": families, "fullBuckets": full, "account": address(account), "bucket": home})
+    families = [
+        {"families": f, "accounts": [{"account": address(a), "family": family(a, f)} for a in accounts]} for f in (1, 2, 3, 16, 255)
+    ]
+    return {"families": families, "openings": openings}
 
 
 def _batch_case(rng: random.Random, domain: eip712.Domain, sequence: int, old: list[Pair], items: list[Pair]) -> dict[str, Any]:
