@@ -111,7 +111,9 @@ def _info(distributor: Distributor, head: int) -> ProgramInfo:
     return info
 
 
-def _replay(distributor: Distributor, info: ProgramInfo, first: int, head: int, report: AuditReport, progress: Progress) -> Replay:
+def _replay(
+    distributor: Distributor, info: ProgramInfo, first: int, head: int, report: AuditReport, progress: Progress
+) -> Replay:
     if info.slots != capacity(info.levels):
         report.find("slots_mismatch", f"slots() is {info.slots}, {info.levels} levels hold {capacity(info.levels)}")
     instance = Instance(f"{info.levels} levels", info.levels, 0, 0)

@@ -35,4 +35,6 @@ def expected_key(given: str) -> dict[str, str]:
     try:
         return {VerifyingKey.from_snarkjs(json.loads(path.read_text())).digest: str(path)}
     except (OSError, ValueError, SetupError) as error:
-        raise Invalid(f"key: expected 64 hex digits, a verification_key.json or a key folder, got {given!r} ({error})", field="key") from error
+        raise Invalid(
+            f"key: expected 64 hex digits, a verification_key.json or a key folder, got {given!r} ({error})", field="key"
+        ) from error

@@ -39,7 +39,9 @@ def key_problems(words: Sequence[int], signals: int) -> list[str]:
             pairing.g2_point(point, name)
     except (SetupError, pairing.PointError) as error:
         return [str(error)]
-    return [f"{name} is the point at infinity" for name in infinite]
+    problems = [f"{name} is the point at infinity" for name in infinite]
+    # The same x is the same point or its opposite: C can then cancel whatever the public signals say.
+    return [*problems, "gamma is delta or its opposite"] if key.gamma[0] == key.delta[0] else problems
 
 
 def check_proofs(

@@ -69,7 +69,7 @@ class AuditReport:
         return {
             "ok": self.ok, "chain_id": self.chain_id, "distributor": self.distributor, "token": self.token,
             "verifier": self.verifier, "key_digest": self.key_digest, "first_block": self.first_block,
-            "last_block": self.last_block, "accounts": self.accounts, "batches": len(self.batches),
+            "last_block": self.last_block, "accounts": self.accounts, "batches": batches,
             "totals": {name: str(amount) for name, amount in self.totals.items()},
-            "checks": dict(self.checks), "findings": [asdict(finding) for finding in self.findings], "batch_list": batches,
+            "checks": dict(self.checks), "findings": [asdict(finding) for finding in self.findings],
         }  # fmt: skip

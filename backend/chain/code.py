@@ -2,7 +2,12 @@
 
 from dataclasses import dataclass, field
 
-from backend.chain.artifacts import Artifact
+from eth_utils import keccak, to_canonical_address
+
+from backend.chain.artifacts import Artifact, artifact
+from backend.chain.distributor import ProgramInfo
+from prover.eip712 import DOMAIN_NAME, DOMAIN_VERSION, Domain
+from prover.tree import capacity, zero_root
 
 
 @dataclass(frozen=True)
@@ -15,10 +20,6 @@ class CodeMatch:
     def integer(self, name: str) -> int:
         """An immutable as an unsigned integer. Raises KeyError for an unknown name."""
         return int.from_bytes(self.immutables[name], "big")
-
-    def address(self, name: str) -> bytes:
-        """An immutable as a 20-byte address. Raises KeyError for an unknown name."""
-        return self.immutables[name][-20:]
 
 
 def match_code(artifact: Artifact, code: bytes) -> CodeMatch:
@@ -44,3 +45,50 @@ def match_code(artifact: Artifact, code: bytes) -> CodeMatch:
     if first is not None:
         differences.append(f"{artifact.name}: code differs from byte {first} on")
     return CodeMatch(immutables, tuple(differences))
+
+
+KEY_IMMUTABLES = (
+    "alphaX", "alphaY", "betaX1", "betaX0", "betaY1", "betaY0", "gammaX1", "gammaX0", "gammaY1", "gammaY0",
+    "deltaX1", "deltaX0", "deltaY1", "deltaY0", "ic0X", "ic0Y", "ic1X", "ic1Y", "ic2X", "ic2Y", "ic3X", "ic3Y", "ic4X", "ic4Y",
+    "ic5X", "ic5Y",
+)  # fmt: skip
+"""Groth16Verifier's immutables in the order of its constructor's words, which is that of `VerifyingKey.to_words`."""
+
+
+def match_verifier(code: bytes) -> tuple[list[int], tuple[str, ...]]:
+    """(the key's words as they stand in a verifier's code, differences); no words if the code is not our verifier's."""
+    match = match_code(artifact("Groth16Verifier"), code)
+    if match.differences:
+        return [], match.differences
+    return [match.integer(name) for name in KEY_IMMUTABLES], ()
+
+
+def match_hasher(code: bytes) -> tuple[str, ...]:
+    """In what a hasher's code is not our Poseidon2's."""
+    return match_code(artifact("Poseidon2"), code).differences
+
+
+def match_distributor(code: bytes, info: ProgramInfo, distributor: str) -> tuple[str, ...]:
+    """In what a Distributor's code is not ours with the immutables that our constructor would have set."""
+    match = match_code(artifact("Distributor"), code)
+    if match.differences:
+        return match.differences
+    named = {
+        "token": int(info.token, 16), "verifier": int(info.verifier, 16), "hasher": int(info.hasher, 16), "levels": info.levels,
+        "slots": capacity(info.levels), "families": info.families, "_zeroRoot": zero_root(info.levels),
+    }  # fmt: skip
+    wrong = [name for name, value in named.items() if match.integer(name) != value]
+    # OpenZeppelin's EIP712 holds the rest; a compiler numbers immutables in the order of their declaration.
+    rest = [match.immutables[key] for key in sorted(match.immutables.keys() - named.keys(), key=int)]
+    if rest != _domain_immutables(Domain(info.chain_id, distributor)):
+        wrong.append("the EIP-712 domain")
+    return tuple(f"Distributor: {name} is not what the constructor sets" for name in wrong)
+
+
+def _domain_immutables(domain: Domain) -> list[bytes]:
+    """EIP712.sol: _cachedDomainSeparator, _cachedChainId, _cachedThis, _hashedName, _hashedVersion, _name, _version."""
+    short = [text.encode().ljust(31, b"\0") + bytes([len(text)]) for text in (DOMAIN_NAME, DOMAIN_VERSION)]
+    return [
+        domain.separator, domain.chain_id.to_bytes(32, "big"), to_canonical_address(domain.distributor).rjust(32, b"\0"),
+        keccak(text=DOMAIN_NAME), keccak(text=DOMAIN_VERSION), *short,
+    ]  # fmt: skip

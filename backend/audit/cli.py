@@ -1,0 +1,98 @@
+"""`guerdon audit`: the auditor on a command line. Exit code 0 only if all holds, 1 with findings, 2 if nothing could be audited."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from backend.audit.auditor import audit as run_audit
+from backend.audit.keys import expected_key
+from backend.audit.report import AuditReport
+from backend.chain.client import connect
+from backend.errors import GuerdonError
+
+FINDINGS, IMPOSSIBLE = 1, 2
+
+
+def audit(
+    rpc_url: Annotated[str, typer.Option("--rpc-url", help="The chain's node, http(s).")],
+    distributor: Annotated[str, typer.Option("--distributor", help="The program's Distributor, 0x...")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the whole report as JSON.")] = False,
+    first_block: Annotated[
+        int | None, typer.Option("--first-block", help="The Distributor's block; searched for if not given.")
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            "--key", help="The verifying key there must be: its digest, its JSON file or its folder. Else one of the local cache."
+        ),
+    ] = None,
+    finality: Annotated[
+        str, typer.Option("--finality", help="Audit up to: latest, safe, finalized or a number of confirmations.")
+    ] = "latest",
+) -> None:
+    """Audit a program from the chain alone: rebuild every bucket, check each root, proof, attestation, claim, total and the reserve."""
+    out, err = Console(), Console(stderr=True)
+    try:
+        expected = None if key is None else expected_key(key)
+        w3 = connect(rpc_url)
+        with _progress_bars(err) as progress:
+            report = run_audit(w3, distributor, first_block, progress, expected_keys=expected, finality=finality)
+    except Exception as error:  # Exit code 1 must mean findings and nothing else.
+        body = error if isinstance(error, GuerdonError) else GuerdonError(f"{type(error).__name__}: {error}")
+        err.print(f"could not audit: {body.message}", style="red", markup=False)
+        if as_json:
+            typer.echo(json.dumps({"ok": False, **body.to_json()}))
+        raise typer.Exit(IMPOSSIBLE) from error
+    if as_json:
+        typer.echo(json.dumps(report.to_json(), indent=2))
+    else:
+        _print(report, out)
+    raise typer.Exit(0 if report.ok else FINDINGS)
+
+
+@contextmanager
+def _progress_bars(console: Console) -> Iterator[Callable[[str, int, int], None]]:
+    columns = (TextColumn("{task.description:<9}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+        tasks = {}
+
+        def progress(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=done, total=total)
+
+        yield progress
+
+
+def _print(report: AuditReport, console: Console) -> None:
+    facts = Table(title=f"Distributor {report.distributor} on chain {report.chain_id}", show_header=False)
+    rows = {
+        "blocks": f"{report.first_block} to {report.last_block}",
+        "token": report.token,
+        "verifying key": report.key_digest or "none that can be read",
+        "accounts": report.accounts,
+        "batches": len(report.batches),
+        **{f"{name}, base units": amount for name, amount in report.totals.items()},
+    }
+    for name, value in rows.items():
+        facts.add_row(name, str(value))
+    console.print(facts)
+    checks = Table("checked", "times", title="What was checked")
+    for name, count in report.checks.items():
+        checks.add_row(name, str(count))
+    console.print(checks)
+    if report.findings:
+        findings = Table("finding", "bucket", "sequence", "transaction", "what", title="Findings", title_style="red")
+        for found in report.findings:
+            place = ("" if value is None else str(value) for value in (found.bucket, found.sequence, found.tx_hash))
+            findings.add_row(found.code, *place, found.message)
+        console.print(findings)
+        console.print(f"{len(report.findings)} findings: this program does not hold.", style="bold red")
+    else:
+        console.print("Everything holds.", style="bold green")

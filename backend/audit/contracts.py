@@ -1,0 +1,56 @@
+"""The program's contracts: are they the ones of this project, and does the verifier hold a key that may be there."""
+
+from collections.abc import Mapping
+
+from web3 import Web3
+
+from backend.audit.proofs import key_problems
+from backend.audit.report import AuditReport
+from backend.chain.client import reading
+from backend.chain.code import match_distributor, match_hasher, match_verifier
+from backend.chain.distributor import ProgramInfo
+from prover.circuit import PUBLIC_SIGNALS
+from prover.keys import LOCAL_CHAIN_IDS, VerifyingKey
+
+
+def check_contracts(
+    w3: Web3, info: ProgramInfo, distributor: str, block: int, expected_keys: Mapping[str, str], report: AuditReport
+) -> VerifyingKey | None:
+    """Compare the code of Distributor, hasher and verifier with what this project compiles, and the key with `expected_keys` (digest ->
+    where it is from). Returns the deployed key; None if none can be read from the verifier or none can be verified with."""
+
+    def code(address: str) -> bytes:
+        return bytes(reading(f"code of {address}", lambda: w3.eth.get_code(address, block)))
+
+    words, foreign = match_verifier(code(info.verifier))
+    report.checks["contract code"] += 3
+    for finding, differences in (
+        ("distributor_code_foreign", match_distributor(code(distributor), info, distributor)),
+        ("hasher_code_foreign", match_hasher(code(info.hasher))),
+        ("verifier_code_foreign", foreign),
+    ):
+        for difference in differences:
+            report.find(finding, difference)
+    if not words:
+        return None
+    problems = key_problems(words, len(PUBLIC_SIGNALS))
+    for problem in problems:
+        report.find("key_unfit", f"the verifier's key: {problem}")
+    if problems:
+        return None
+    key = VerifyingKey.from_words(words)
+    _compare(key, expected_keys, info.chain_id, report)
+    return key
+
+
+def _compare(key: VerifyingKey, expected: Mapping[str, str], chain_id: int, report: AuditReport) -> None:
+    report.key_digest = key.digest
+    report.checks["verifying key"] += 1
+    if not expected:
+        message = f"the verifier's key is {key.digest}, and there is nothing to compare it with: give the key that it should be"
+        report.find("verifier_key_unknown", message)
+    elif key.digest not in expected:
+        known = ", ".join(f"{digest} ({origin})" for digest, origin in expected.items())
+        report.find("verifier_key_differs", f"the verifier's key is {key.digest}, expected {known}")
+    elif expected[key.digest].startswith("dev ") and chain_id not in LOCAL_CHAIN_IDS:
+        report.find("verifier_key_dev", f"the verifier's key is a single-party development key, on chain {chain_id}")

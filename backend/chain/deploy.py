@@ -1,0 +1,145 @@
+"""Deploys a program's contracts, each transaction confirmed, and checks that what stands on chain is what was meant."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from web3 import Web3
+from web3.exceptions import ContractLogicError, TimeExhausted
+
+from backend.chain.artifacts import artifact
+from backend.chain.client import reading
+from backend.chain.code import match_distributor, match_hasher, match_verifier
+from backend.chain.distributor import Distributor
+from backend.chain.fees import FeePolicy
+from backend.errors import Conflict, GuerdonError, Invalid, Unavailable
+from backend.signer.base import Signer
+from prover.circuit import Instance
+from prover.keys import LOCAL_CHAIN_IDS, KeyFolder, SetupError, VerifyingKey
+
+NO_ADDRESS = "0x" + "00" * 20
+DEFAULT_FEES = FeePolicy(max_fee_cap=200 * 10**9)
+CONFIRMATION_SECONDS = 300
+
+
+class DeploymentError(GuerdonError):
+    """A contract could not be deployed; the message holds the chain's reason."""
+
+    code = "deployment"
+
+
+class DeploymentMismatch(Conflict):
+    """What stands on chain is not what it should be; the message lists the differences."""
+
+    code = "deployment_mismatch"
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """Addresses of a deployed program, and the block of its Distributor."""
+
+    token: str
+    hasher: str
+    verifier: str
+    distributor: str
+    block: int
+
+
+class Deployer:
+    """Sends one signer's transactions and waits for each."""
+
+    def __init__(self, w3: Web3, signer: Signer, fees: FeePolicy = DEFAULT_FEES) -> None:
+        self.w3, self.signer, self.fees = w3, signer, fees
+
+    def create(self, name: str, *arguments: Any) -> tuple[str, int]:
+        """Deploy a compiled contract; (address, block). Raises DeploymentError if the chain refuses it, Unavailable if it does not answer."""
+        compiled = artifact(name)
+        contract = self.w3.eth.contract(abi=compiled.abi, bytecode=compiled.bytecode)
+        receipt = self.send(f"deploy {name}", {"data": contract.constructor(*arguments).data_in_transaction})
+        return receipt["contractAddress"], receipt["blockNumber"]
+
+    def send(self, what: str, call: dict[str, Any]) -> Any:
+        """Sign, broadcast and confirm a call (`to`, `data`); its receipt. Raises DeploymentError, Unavailable."""
+        bid = self.fees.quote(self.w3)
+        transaction = {
+            "type": 2, "chainId": self.w3.eth.chain_id, "from": self.signer.address, "value": 0,
+            "nonce": reading("nonce", lambda: self.w3.eth.get_transaction_count(self.signer.address, "pending")),
+            "maxFeePerGas": bid.max_fee, "maxPriorityFeePerGas": bid.max_priority_fee, **call,
+        }  # fmt: skip
+        try:
+            transaction["gas"] = reading(what, lambda: self.w3.eth.estimate_gas(transaction)) * 6 // 5
+        except Unavailable as error:
+            if isinstance(error.__cause__, ContractLogicError):
+                raise DeploymentError(f"{what}: refused by the chain ({error.__cause__})") from error
+            raise
+        signed = self.signer.sign_transaction({key: value for key, value in transaction.items() if key != "from"})
+        reading(what, lambda: self.w3.eth.send_raw_transaction(signed.raw))
+        try:
+            receipt = self.w3.eth.wait_for_transaction_receipt(signed.hash, CONFIRMATION_SECONDS, 0.1)
+        except TimeExhausted as error:
+            message = f"{what}: transaction 0x{signed.hash.hex()} is not in a block after {CONFIRMATION_SECONDS} s"
+            raise Unavailable(message) from error
+        if receipt["status"] != 1:
+            raise DeploymentError(f"{what}: transaction 0x{signed.hash.hex()} was reverted")
+        return receipt
+
+
+def deploy_program(
+    w3: Web3,
+    signer: Signer,
+    key: KeyFolder,
+    instance: Instance,
+    attestors: Sequence[str],
+    threshold: int,
+    *,
+    owner: str | None = None,
+    guardian: str = NO_ADDRESS,
+    families: int = 1,
+    token: str | None = None,
+    fees: FeePolicy = DEFAULT_FEES,
+) -> Deployment:
+    """Deploy hasher, verifier and Distributor, and a mintable test token if no `token` is given. `owner` is the signer by default.
+
+    Raises:
+        SetupError: the key is of another circuit, its gamma equals delta, or it is a development key and the chain is not local.
+        Invalid: no token for a chain that is not local.
+        DeploymentError: the chain refused a contract.
+        Unavailable: the node does not answer.
+    """
+    chain_id = reading("chain id", lambda: w3.eth.chain_id)
+    key.require_allowed_on(chain_id)
+    if key.manifest.circuit_digest != instance.digest:
+        raise SetupError(f"key {key.path}: made for another circuit than this checkout's instance {instance.name}")
+    if token is None and chain_id not in LOCAL_CHAIN_IDS:
+        raise Invalid("token: expected the reward token's address; a test token is for local chains only", field="token")
+    verifying_key = key.verifying_key  # Refuses gamma = delta.
+    deployer = Deployer(w3, signer, fees)
+    if token is None:
+        token, _ = deployer.create("TestToken", "Test Reward", "TRW")
+    hasher, _ = deployer.create("Poseidon2")
+    verifier, _ = deployer.create("Groth16Verifier", verifying_key.to_words())
+    ordered = sorted(attestors, key=lambda attestor: int(attestor, 16))
+    config = (token, verifier, hasher, instance.levels, families, owner or signer.address, guardian, ordered, threshold)
+    distributor, block = deployer.create("Distributor", config)
+    check_deployment(w3, distributor, verifying_key)
+    return Deployment(token, hasher, verifier, distributor, block)
+
+
+def check_deployment(w3: Web3, distributor: str, verifying_key: VerifyingKey) -> None:
+    """Compare a program's contracts with the compiled ones, byte for byte outside immutables, and its verifier's key with `verifying_key`.
+
+    Raises:
+        DeploymentMismatch: they differ.
+        NotADistributor: the contract does not answer as a Distributor does.
+        Unavailable: the node does not answer.
+    """
+    info = Distributor(w3, distributor).info()
+    verifier, hasher, own = (
+        bytes(reading("code", lambda at=at: w3.eth.get_code(at))) for at in (info.verifier, info.hasher, distributor)
+    )
+    words, differences = match_verifier(verifier)
+    if words and words != verifying_key.to_words():
+        differences += ("Groth16Verifier: another verifying key than the one expected",)
+    differences += match_hasher(hasher) + match_distributor(own, info, distributor)
+    if differences:
+        raise DeploymentMismatch("; ".join(differences))
