@@ -33,7 +33,7 @@ def _parent(a: bytes, b: bytes) -> bytes:
 
 
 class InteractionsTree:
-    """The tree over one batch's leaves. Raises ValueError if there are none."""
+    """The tree over one batch's leaves. Raises ValueError if there are none, or two with one item index."""
 
     def __init__(self, leaves: Sequence[Leaf]) -> None:
         if not leaves:
@@ -44,6 +44,8 @@ class InteractionsTree:
         self._nodes = [b""] * size
         self._position = {}
         for rank, index in enumerate(order):
+            if leaves[index].item_index in self._position:
+                raise ValueError(f"leaves: item index {leaves[index].item_index} twice")
             self._position[leaves[index].item_index] = size - 1 - rank
             self._nodes[size - 1 - rank] = hashes[index]
         for i in range(size - 1 - len(hashes), -1, -1):

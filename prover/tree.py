@@ -37,12 +37,14 @@ class Tree:
         self.update(enumerate(elements))
 
     def update(self, changes: Iterable[tuple[int, int]]) -> None:
-        """Write (index, element) pairs, then hash each touched node once."""
-        touched = set()
+        """Write (index, element) pairs, then hash each touched node once. Raises ValueError, and then nothing has been written."""
+        changes = list(changes)
         for index, element in changes:
             if not 0 <= index < 4**self.levels:
                 raise ValueError(f"index: expected 0 .. {4**self.levels - 1}, got {index}")
             require_element(element, f"element {index}")
+        touched = set()
+        for index, element in changes:
             if element != self.node(0, index):
                 self._nodes[0][index] = element
                 touched.add(index // 4)
