@@ -85,7 +85,7 @@ class Sender:
         self.address = to_checksum_address(signer.address)
 
     def enqueue(self, session: Session, purpose: str, to: str, data: bytes, value: int = 0) -> OutgoingTransaction:
-        """The transaction for `purpose`: the row there is, or a new one, simulated, signed and stored under the next nonce.
+        """The transaction for `purpose`: the row there is, in whatever state, or a new one, simulated, signed and stored under the next nonce.
 
         Nothing is broadcast. A new row holds the key's nonce lock until the caller's transaction ends: commit soon. The simulation runs on the
         newest block, without transactions that are still waiting.
