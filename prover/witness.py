@@ -114,6 +114,10 @@ class WitnessProgram:
             raise WitnessError(f"the witness program stopped: {', '.join(messages) or error}") from error
         if messages:
             raise WitnessError(f"the inputs do not satisfy the circuit: {', '.join(messages)}")
+        # The program computes when the last input is set: without it, it would hand out zeros for a witness.
+        expected, given = call["getInputSize"](store), sum(map(len, inputs.values()))
+        if given != expected:
+            raise WitnessError(f"inputs: expected {expected} input elements in all, got {given}")
         count = call["getWitnessSize"](store)
         reserve(width * count)
         copy["dump"](store, count, words)
