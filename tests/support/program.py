@@ -16,7 +16,7 @@ from backend.signer.keystore import KeystoreSigner
 from prover.circuit import compile_instance, load_instance
 from prover.eip712 import BatchEnvelope, Domain
 from prover.groth16 import Prover, dev_key
-from prover.keys import VerifyingKey
+from prover.keys import KeyFolder
 from prover.state import ProgramState
 from prover.statement import BatchStatement, challenged, plan_batch
 from prover.wire import challenge
@@ -24,8 +24,7 @@ from tests.support.anvil import Anvil
 
 DEV = load_instance("dev")
 FAR = 2**40
-"""A validUntil that no test outlives."""
-NO_PROOF = (0,) * 8
+"""A validUntil that no test outlives, in Unix seconds."""
 
 
 @cache
@@ -62,7 +61,7 @@ class Program:
     chain: Anvil
     deployment: Deployment
     attestor_keys: list[LocalAccount]
-    proves: bool
+    prover: Prover
     state: ProgramState = field(default_factory=lambda: ProgramState(DEV))
     epoch: int = 1
 
@@ -91,8 +90,7 @@ class Program:
         batch = replace(Batch(bucket, state.sequence + 1, *roots, valid_until), **changes)
         deltas = statement.deltas.encode()
         digest = self.digest(batch, deltas)
-        proof = self.prove(statement, digest) if self.proves else NO_PROOF
-        return Posting(batch, deltas, proof, self.sign(digest), digest, statement)
+        return Posting(batch, deltas, self.prove(statement, digest), self.sign(digest), digest, statement)
 
     def digest(self, batch: Batch, deltas: bytes) -> bytes:
         """What attestors sign of a batch on top of this state."""
@@ -108,7 +106,7 @@ class Program:
         return [Attestation(key.address, bytes(key.unsafe_sign_hash(digest).signature)) for key in signers]
 
     def prove(self, statement: BatchStatement, digest: bytes) -> list[int]:
-        return dev_prover().prove(challenged(statement, challenge(digest))).to_words()
+        return self.prover.prove(challenged(statement, challenge(digest))).to_words()
 
     def send(self, data: bytes, sender: int = 0, to: str | None = None) -> Any:
         """Send calldata to the Distributor (or `to`) and return its receipt."""
@@ -155,24 +153,25 @@ def attestor_keys() -> list[LocalAccount]:
     return sorted((account(f"attestor {i}") for i in range(3)), key=lambda key: int(key.address, 16))
 
 
-def real_program(chain: Anvil, **options: Any) -> Program:
-    """The real contracts with the development key: what it takes is proven and attested by two of three."""
+def real_program(chain: Anvil, key: KeyFolder | None = None, more_attestors: Sequence[str] = (), **options: Any) -> Program:
+    """The real contracts, by default with the development key: what they take is proven and attested by two of three (or more)."""
     keys = attestor_keys()
     signer = KeystoreSigner(chain.key(0))
-    deployment = deploy_program(chain.w3, signer, dev_key(DEV), DEV, [key.address for key in keys], 2, **options)
-    return Program(chain, deployment, keys, proves=True)
+    attestors = [*(attestor.address for attestor in keys), *more_attestors]
+    deployment = deploy_program(chain.w3, signer, key or dev_key(DEV), DEV, attestors, 2, **options)
+    return Program(chain, deployment, keys, Prover(dev_prover().circuit, key) if key else dev_prover())
 
 
-def permissive_program(chain: Anvil, key: VerifyingKey | None = None, proves: bool = False) -> Program:
-    """A Distributor that checks nothing, with the real hasher and verifier (of `key`, by default the development key)."""
+def permissive_program(chain: Anvil) -> Program:
+    """A Distributor that checks nothing, with the real hasher and the real verifier of the development key. Honest batches are proven."""
     keys = attestor_keys()
     deployer = Deployer(chain.w3, KeystoreSigner(chain.key(0)))
     token, _ = deployer.create("TestToken", "Test Reward", "TRW")
     hasher, _ = deployer.create("Poseidon2")
-    verifier, _ = deployer.create("Groth16Verifier", (key or dev_key(DEV).verifying_key).to_words())
+    verifier, _ = deployer.create("Groth16Verifier", dev_key(DEV).verifying_key.to_words())
     config = (token, verifier, hasher, DEV.levels, 1, chain.key(0).address, "0x" + "00" * 20, [key.address for key in keys], 2)
     distributor, block = deployer.create("PermissiveDistributor", config)
-    return Program(chain, Deployment(token, hasher, verifier, distributor, block), keys, proves)
+    return Program(chain, Deployment(token, hasher, verifier, distributor, block), keys, dev_prover())
 
 
 _MINT = [
