@@ -21,7 +21,9 @@ celery.conf.update(
     broker_connection_retry_on_startup=True,
     broker_transport_options={"socket_timeout": 5, "socket_connect_timeout": 5},
     worker_hijack_root_logger=False,
-    beat_schedule={"tick": {"task": TICK, "schedule": settings().tick_seconds, "options": {"expires": 2 * settings().tick_seconds}}},
+    beat_schedule={
+        "tick": {"task": TICK, "schedule": settings().tick_seconds, "options": {"expires": 2 * settings().tick_seconds}}
+    },
 )
 
 

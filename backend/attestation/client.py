@@ -80,7 +80,7 @@ def _post(url: str, token: str | None, payload: dict[str, Any], timeout: float) 
     headers = {"authorization": f"Bearer {token}"} if token else {}
     try:
         return httpx.post(url, json=payload, headers=headers, timeout=httpx.Timeout(timeout, connect=CONNECT_SECONDS))
-    except httpx.TransportError as error:
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         return NotYet("unreachable", type(error).__name__)
 
 

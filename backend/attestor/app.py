@@ -5,9 +5,10 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from backend.attestor.chain import ChainView
+from backend.attestor.chain import ChainView, LazyClient, NodeView
 from backend.attestor.config import AttestorConfig
 from backend.attestor.endpoints import router
+from backend.attestor.pins import PinFile
 from backend.attestor.service import Attestor
 from backend.attestor.store import Store
 from backend.errors import GuerdonError
@@ -24,8 +25,11 @@ def create_app(config: AttestorConfig, views: dict[str, ChainView] | None = None
     """
     signer = keystore.load(config.keystore, config.password)
     store = Store(config.database)
+    if views is None:
+        client = LazyClient(config.rpc_url)
+        views = {p.distributor: NodeView(client, p.distributor, p.finality) for p in config.programs}
     app = FastAPI(title="Guerdon attestor", version="1")
-    app.state.attestor = Attestor(config, signer, store, views)
+    app.state.attestor = Attestor(config, signer, store, PinFile(config.pins), views)
     app.state.token = config.token
     app.state.body_bytes_max = config.body_bytes_max
     app.include_router(router)

@@ -9,7 +9,7 @@ import structlog
 from eth_utils import keccak
 
 from backend.attestor import rules
-from backend.attestor.chain import ChainView, LazyClient, NodeView
+from backend.attestor.chain import ChainView
 from backend.attestor.config import AttestorConfig, ProgramConfig
 from backend.attestor.errors import MissingLeaves, Refused, StateBehind
 from backend.attestor.pins import PinFile
@@ -75,19 +75,19 @@ class Attestor:
         config: AttestorConfig,
         signer: Signer,
         store: Store,
-        views: dict[str, ChainView] | None = None,
+        pins: PinFile,
+        views: dict[str, ChainView],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._config = config
         self._signer = signer
         self._store = store
-        self._pins = PinFile(config.pins)
+        self._pins = pins
         self._clock = clock
-        client = LazyClient(config.rpc_url)
-        self._programs: dict[str, Program] = {}
-        for program in config.programs:
-            view = (views or {}).get(program.distributor) or NodeView(client, program.distributor, program.finality)
-            self._programs[program.distributor] = Program(config.chain_id, program, view, store)
+        self._programs = {
+            program.distributor: Program(config.chain_id, program, views[program.distributor], store)
+            for program in config.programs
+        }
 
     @property
     def address(self) -> str:

@@ -86,9 +86,7 @@ def _prove(context: Context, program: Program, batch: Batch) -> bool:
         old = as_pairs(repository.pairs_after(session, program.id, batch.bucket, batch.sequence - 1))
         items = as_pairs([(row.account, row.amount) for row in interactions.of_batch(session, batch.id)])
     roots = (batch.old_root, batch.new_root, batch.items_root)
-    proven = proof.prove(
-        context.provers, program.instance, program.chain_id, old, items, roots, challenge(batch.digest)
-    )
+    proven = proof.prove(context.provers, program.instance, program.chain_id, old, items, roots, challenge(batch.digest))
     failpoint("prove.before_commit")
     with context.database.transaction() as session:
         row = session.get_one(Batch, batch.id)
@@ -100,7 +98,7 @@ def _prove(context: Context, program: Program, batch: Batch) -> bool:
 def _post(context: Context, program: Program, batch: Batch) -> bool:
     if attestation.envelope_is_stale(context, program, batch):
         return _start_over(context, batch.id)
-    threshold = context.distributor(program).attestors("latest").threshold
+    _, threshold, _ = context.distributor(program).attestors("latest")
     try:
         post.enqueue(context, program, batch.id, threshold)
     except GuerdonError:

@@ -114,9 +114,13 @@ def claim_call(session: Session, program: Program, address: str) -> ClaimCall:
     )
 
 
-def claim_many_calls(session: Session, program: Program, addresses: list[str], payouts_max: int = 64) -> list[tuple[list[str], bytes]]:
+def claim_many_calls(
+    session: Session, program: Program, addresses: list[str], payouts_max: int = 64
+) -> list[tuple[list[str], bytes]]:
     """Calls that push what the chain owes to `addresses`, by bucket, at most `payouts_max` accounts each: (accounts, calldata)."""
-    query = select(Account).where(Account.program_id == program.id, Account.address.in_(addresses), Account.posted > Account.claimed)
+    query = select(Account).where(
+        Account.program_id == program.id, Account.address.in_(addresses), Account.posted > Account.claimed
+    )
     rows = list(session.scalars(query.order_by(Account.bucket, Account.slot)))
     calls = []
     for bucket in sorted({row.bucket for row in rows}):

@@ -18,7 +18,13 @@ def post_calldata(session: Session, batch: Batch, threshold: int) -> bytes:
     query = select(Attestation).where(Attestation.batch_id == batch.id, Attestation.digest == batch.digest)
     signed = sorted(session.scalars(query), key=lambda row: int(row.attestor, 16))[:threshold]
     header = calldata.Batch(
-        batch.bucket, batch.sequence, batch.new_root, batch.items_root, batch.interactions_root, batch.ledger_head, batch.valid_until
+        batch.bucket,
+        batch.sequence,
+        batch.new_root,
+        batch.items_root,
+        batch.interactions_root,
+        batch.ledger_head,
+        batch.valid_until,
     )
     attestations = [calldata.Attestation(row.attestor, row.signature) for row in signed]
     return calldata.post_batch(header, batch.deltas, Proof.from_bytes(batch.proof).to_words(), attestations)

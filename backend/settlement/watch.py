@@ -116,8 +116,13 @@ def _book_claim(session: Session, program: Program, event: Claimed, reference: s
     account.claimed += event.amount
     session.add(
         Claim(
-            program_id=program.id, account_id=account.id, recipient=event.recipient, amount=event.amount,
-            tx_hash="0x" + event.tx_hash.hex(), block_number=event.block_number, log_index=event.log_index,
+            program_id=program.id,
+            account_id=account.id,
+            recipient=event.recipient,
+            amount=event.amount,
+            tx_hash="0x" + event.tx_hash.hex(),
+            block_number=event.block_number,
+            log_index=event.log_index,
         )  # fmt: skip
     )
     session.flush()

@@ -1,0 +1,31 @@
+"""The guerdon command: its composition root."""
+
+import typer
+
+from backend.audit.cli import audit
+from backend.cli import operate, run
+
+app = typer.Typer(
+    help="A validity rollup for rewards: proven, attested and paid without trusting the operator.", no_args_is_help=True,
+    add_completion=False, pretty_exceptions_show_locals=False,
+)  # fmt: skip
+program = typer.Typer(help="Programs: deploy, fund.", no_args_is_help=True)
+partner = typer.Typer(help="Partners who report interactions.", no_args_is_help=True)
+batch = typer.Typer(help="Batches.", no_args_is_help=True)
+
+app.command()(run.demo)
+app.command()(run.up)
+app.command()(operate.migrate)
+app.add_typer(program, name="program")
+program.command("deploy")(operate.program_deploy)
+program.command("fund")(operate.program_fund)
+app.add_typer(partner, name="partner")
+partner.command("add")(operate.partner_add)
+app.command("import")(operate.import_list)
+app.add_typer(batch, name="batch")
+batch.command("close")(operate.batch_close)
+app.command()(operate.prove)
+app.command()(operate.post)
+app.command()(operate.watch)
+app.command()(operate.claim)
+app.command()(audit)

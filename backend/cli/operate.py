@@ -1,0 +1,266 @@
+"""Commands of the operator. They work on the database, node and keys that the environment names, the same that API and worker use."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from sqlalchemy import select
+
+from backend.account.models import Account
+from backend.batch import pipeline, repository
+from backend.batch.close import close_batches
+from backend.batch.models import BatchState
+from backend.chain.deploy import Deployer, deploy_program
+from backend.chain.distributor import Distributor
+from backend.chain.local import require_local
+from backend.chain.token import mint_calldata, transfer_calldata
+from backend.cli.partner_client import PartnerClient, Reported, ReportError
+from backend.cli.reward_list import ListError, read_reward_list
+from backend.cli.show import errors, output, steps, tokens
+from backend.config import settings
+from backend.context import Context
+from backend.errors import GuerdonError
+from backend.ledger import service as ledger
+from backend.migrations import upgrade
+from backend.partner import repository as partners
+from backend.partner.scheme import generate_secret
+from backend.payout.push import push_claims
+from backend.program import repository as programs
+from backend.program import service as program_service
+from backend.settlement.watch import watch as book_chain
+from backend.signer import keystore
+from backend.signer.base import SignerError
+from prover.circuit import CircuitError, load_instance
+from prover.groth16 import Groth16Error, dev_key
+from prover.keys import SetupError
+
+ProgramName = Annotated[str, typer.Argument(help="Name of the program, or its Distributor's address.")]
+
+
+@contextmanager
+def _context() -> Iterator[Context]:
+    """The context of the environment's settings; expected failures become one clear line and exit code 1."""
+    context = Context(settings())
+    try:
+        yield context
+    except (GuerdonError, SignerError, ListError, ReportError, CircuitError, Groth16Error, SetupError) as error:
+        errors.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from None
+    finally:
+        context.close()
+
+
+def migrate() -> None:
+    """Bring the database's tables to the newest version."""
+    with _context() as context:
+        upgrade(context.database)
+    errors.print("The database is up to date.")
+
+
+def program_deploy(
+    name: Annotated[str, typer.Argument(help="Name of the new program.")],
+    attestor: Annotated[list[str], typer.Option(help="Address of an attestor; several times.")],
+    attestor_url: Annotated[list[str], typer.Option(help="Base URL of an attestor; several times.")],
+    threshold: Annotated[int, typer.Option(min=1, help="How many attestors must sign.")],
+    token: Annotated[str | None, typer.Option(help="The reward token; a test token on a local chain if not given.")] = None,
+    instance: Annotated[str, typer.Option(help="Size of the circuit.")] = "standard",
+    families: Annotated[int, typer.Option(min=1)] = 1,
+    owner: Annotated[
+        str | None, typer.Option(help="Owner of the Distributor: a timelock or multisig; the deploying key by default.")
+    ] = None,
+    finality: Annotated[str, typer.Option(help="latest, safe, finalized or a number of confirmations.")] = "finalized",
+    batch_age: Annotated[int, typer.Option(min=0, help="Close a batch when its oldest interaction is so many seconds old.")] = 60,
+    batch_items: Annotated[int, typer.Option(min=1, help="Close a batch at so many items; the instance's M is the limit.")] = 10
+    ** 6,
+) -> None:
+    """Deploy hasher, verifier and Distributor with the posting key, and register the program."""
+    with _context() as context:
+        key = dev_key(load_instance(instance))
+        signer = _signer(context)
+        deployed = deploy_program(
+            context.w3, signer, key, load_instance(instance), attestor, threshold, owner=owner, families=families, token=token
+        )
+        with context.database.transaction() as session:
+            program_service.register(
+                session, Distributor(context.w3, deployed.distributor), name, deployed.block, key.verifying_key, attestor_url,
+                finality=finality, batch_items_max=batch_items, batch_age_max_seconds=batch_age,
+            )  # fmt: skip
+    facts = {"token": deployed.token, "distributor": deployed.distributor, "verifier": deployed.verifier, "block": deployed.block}
+    output.print_json(json.dumps({"name": name} | facts))
+
+
+def program_fund(
+    program: ProgramName,
+    amount: Annotated[str, typer.Argument(help="How much, in base units.")],
+    mint: Annotated[bool, typer.Option(help="Mint test tokens first (local chains only).")] = True,
+) -> None:
+    """Move reward tokens from the posting key into the Distributor; on a local chain they are minted first."""
+    if not amount.isascii() or not amount.isdigit() or not int(amount):
+        raise typer.BadParameter("expected an integer in base units, above 0", param_hint="AMOUNT")
+    with _context() as context:
+        signer = _signer(context)
+        deployer = Deployer(context.w3, signer)
+        with context.database.transaction() as session:
+            row = programs.get(session, program)
+        if mint:
+            require_local(context.w3)
+            deployer.send("mint", {"to": row.token, "data": mint_calldata(signer.address, int(amount))})
+        deployer.send("fund", {"to": row.token, "data": transfer_calldata(row.distributor, int(amount))})
+        book_chain(context, row.id)
+        with context.database.transaction() as session:
+            available = ledger.available_budget(session, row.id)
+    errors.print(f"{tokens(available)} tokens are available for rewards (as far as the chain is final).", highlight=False)
+
+
+def _signer(context: Context) -> keystore.KeystoreSigner:
+    return keystore.load(context.settings.keystore, context.settings.keystore_password.get_secret_value())
+
+
+def partner_add(
+    program: ProgramName,
+    name: Annotated[str, typer.Argument(help="The partner's id in the protocol: a-z, 0-9, dot, dash, underscore.")],
+    secret_env: Annotated[
+        str | None, typer.Option(help="Variable that holds its secret (whsec_...); a fresh one if not given.")
+    ] = None,
+    pins: Annotated[list[Path] | None, typer.Option(help="An attestor's partners.json to pin it in; several times.")] = None,
+) -> None:
+    """Add a partner, and print its secret: it is shown this once. Each attestor must pin it too."""
+    with _context() as context:
+        secret = os.environ.get(secret_env, "") if secret_env else generate_secret()
+        with context.database.transaction() as session:
+            row = programs.get(session, program)
+            partners.add(session, row.id, name, secret)
+            for path in pins or []:
+                _pin(path, row.distributor, name, secret)
+    output.print_json(json.dumps({"program": program, "partner": name, "secret": secret}))
+
+
+def _pin(path: Path, distributor: str, name: str, secret: str) -> None:
+    content = json.loads(path.read_text()) if path.exists() else {}
+    content.setdefault(distributor, {})[name] = {"scheme": "standard-webhooks", "secrets": [secret]}
+    unfinished = path.with_suffix(".new")
+    unfinished.touch(mode=0o600)
+    unfinished.write_text(json.dumps(content, indent=2))
+    unfinished.rename(path)
+
+
+def import_list(
+    program: ProgramName,
+    file: Annotated[Path, typer.Argument(help="CSV with an address column and an amount column.")],
+    api_url: Annotated[str, typer.Option(help="Base URL of the API.")],
+    partner: Annotated[str, typer.Option(help="The partner to report as.")],
+    secret_env: Annotated[str, typer.Option(help="Variable that holds the partner's secret.")],
+    label: Annotated[str, typer.Option(help="Names this list: the same label and file again changes nothing.")],
+    address_column: Annotated[str | None, typer.Option()] = None,
+    amount_column: Annotated[str | None, typer.Option()] = None,
+    decimals: Annotated[int | None, typer.Option(min=0, max=36)] = None,
+) -> None:
+    """Report a reward list over HTTP, signed, one interaction an address. Safe to run again."""
+    with _context(), steps() as show:
+        rewards = read_reward_list(file, address_column, amount_column, decimals)
+        # The time is part of what is reported, so a second run must say the same.
+        occurred_at = int(file.stat().st_mtime)
+        rows = [
+            Reported(f"{label}-{address.lower()}", address, amount, occurred_at) for address, amount in rewards.amounts.items()
+        ]
+        client = PartnerClient(api_url, program, partner, os.environ.get(secret_env, ""))
+        outcomes: dict[str, int] = {}
+        for start in range(0, len(rows), 1000):
+            for outcome, count in client.report(rows[start : start + 1000]).items():
+                outcomes[outcome] = outcomes.get(outcome, 0) + count
+            show("Reporting", min(start + 1000, len(rows)), len(rows))
+    output.print_json(json.dumps(outcomes))
+    if outcomes.get("rejected"):
+        raise typer.Exit(1)
+
+
+def batch_close(program: ProgramName) -> None:
+    """Close what is open now, without waiting for size or age."""
+    with _context() as context:
+        closed = []
+        while True:
+            with context.database.transaction() as session:
+                batches = close_batches(session, programs.get(session, program, lock=True), force=True)
+            closed += [{"bucket": batch.bucket, "sequence": batch.sequence, "items": batch.items} for batch in batches]
+            if not batches:
+                break
+    output.print_json(json.dumps(closed))
+
+
+def prove(program: ProgramName) -> None:
+    """Attest and prove what is closed and can be proven now."""
+    _advance(program, BatchState.PROVEN, lambda: False)
+
+
+def post(program: ProgramName, wait_seconds: Annotated[int, typer.Option(min=0)] = 120) -> None:
+    """Take every batch to the chain, and wait until it is final there."""
+    deadline = time.monotonic() + wait_seconds
+    _advance(program, BatchState.FINAL, lambda: time.monotonic() < deadline)
+
+
+def _advance(program: str, until: BatchState, wait: Callable[[], bool]) -> None:
+    with _context() as context, steps() as show:
+        with context.database.transaction() as session:
+            row = programs.get(session, program)
+            total = len(repository.open_batches(session, row.id))
+        while True:
+            with context.database.transaction() as session:
+                rows = repository.open_batches(session, row.id)
+            show(f"Batches {until}", total - sum(batch.state != until for batch in rows), total)
+            if not rows:
+                return
+            oldest = {batch.bucket: batch for batch in reversed(rows)}
+            states = [pipeline.advance(context, batch.id, until) for batch in oldest.values()]
+            if not any(state is until for state in states) or until is not BatchState.FINAL:
+                if not wait():
+                    break
+                time.sleep(0.3)
+    for batch in rows:
+        errors.print(f"bucket {batch.bucket} sequence {batch.sequence}: {batch.state} {batch.note or ''}", highlight=False)
+
+
+def watch(program: ProgramName, follow: Annotated[bool, typer.Option(help="Go on until Ctrl-C.")] = False) -> None:
+    """Book what the chain has made final."""
+    with _context() as context:
+        with context.database.transaction() as session:
+            row = programs.get(session, program)
+        while True:
+            booked = book_chain(context, row.id)
+            with context.database.transaction() as session:
+                row = programs.get(session, program)
+            if booked or not follow:
+                errors.print(f"{booked} events; booked up to block {row.booked_block}. {row.halted or ''}", highlight=False)
+            if not follow:
+                return
+            time.sleep(settings().tick_seconds)
+
+
+def claim(
+    program: ProgramName,
+    address: Annotated[list[str] | None, typer.Argument(help="Whose claims to push; everybody's if not given.")] = None,
+    together: Annotated[int, typer.Option(min=1, max=256, help="Accounts a transaction.")] = 16,
+) -> None:
+    """Push claims: the operator pays the gas, the Distributor pays the accounts."""
+    with _context() as context, steps() as show:
+        with context.database.transaction() as session:
+            row = programs.get(session, program)
+            query = select(Account.address).where(Account.program_id == row.id, Account.posted > Account.claimed)
+            owed = list(session.scalars(query.order_by(Account.bucket, Account.slot)))
+        wanted = {text.lower() for text in address or []}
+        chosen = [known for known in owed if not wanted or known.lower() in wanted]
+        done = [0]
+
+        def progress(count: int) -> None:
+            done[0] += count
+            show("Pushing claims", done[0], len(chosen))
+
+        pushes = push_claims(context, row, chosen, together=together, progress=progress)
+        book_chain(context, row.id)
+    output.print_json(
+        json.dumps([{"accounts": push.accounts, "tx_hash": push.tx_hash, "gas_used": push.gas_used} for push in pushes])
+    )

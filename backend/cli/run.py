@@ -1,0 +1,155 @@
+"""`guerdon demo` and `guerdon up`: commands that run a whole stack."""
+
+import json
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from backend.cli.demo import Demo, DemoError
+from backend.cli.local import Local, start_local
+from backend.cli.reward_list import ListError, RewardList, read_reward_list
+from backend.cli.show import Steps, batch_table, claim_table, errors, output, steps, summary_table, tokens
+from backend.cli.stack import ROOT, StackError
+from backend.errors import GuerdonError
+from prover.circuit import CircuitError, instances
+
+DEFAULT_LIST = ROOT / "examples" / "op-superstacks-head.csv"
+DATA = ROOT / ".guerdon"
+
+
+@contextmanager
+def _stop_on_signals() -> Iterator[None]:
+    """SIGTERM ends the block like Ctrl-C does, so that everything is stopped in order."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+@contextmanager
+def _stack(program: str, partner: str | None, instance: str, api_port: int | None, show: Steps) -> Iterator[Local]:
+    if instance not in instances():
+        raise typer.BadParameter(f"expected one of {', '.join(instances())}", param_hint="--instance")
+    DATA.mkdir(exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"{program}-", dir=DATA))
+    parts = 10
+
+    def progress(what: str) -> None:
+        progress.done += 1
+        show("Starting the stack", min(progress.done, parts), parts)
+        if what == "proving key" and instance != "dev":
+            show.line("The first run of this instance compiles the circuit and makes its key: some minutes.")
+
+    progress.done = 0
+    local = start_local(folder, program=program, partner=partner, instance=instance, api_port=api_port, progress=progress)
+    try:
+        show("Starting the stack", parts, parts)
+        yield local
+    finally:
+        # A second Ctrl-C must not leave processes behind.
+        ignored = [(number, signal.signal(number, signal.SIG_IGN)) for number in (signal.SIGINT, signal.SIGTERM)]
+        local.close()
+        for number, previous in ignored:
+            signal.signal(number, previous)
+    if "GUERDON_KEEP_FILES" not in os.environ:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _wait_for_signal(local: Local) -> None:
+    """Until Ctrl-C or SIGTERM; a service that ends by itself ends it too."""
+    try:
+        while True:
+            local.stack.check()
+            time.sleep(0.5)
+    except KeyboardInterrupt:
+        errors.print("\nStopping.")
+
+
+def _print_urls(local: Local) -> None:
+    output.print(f"API           {local.api_url}  (docs at {local.api_url}/docs)", highlight=False)
+    output.print(f"node          {local.rpc_url}", highlight=False)
+    output.print(f"program       {local.program}", highlight=False)
+    output.print(f"Distributor   {local.deployment.distributor}", highlight=False)
+    output.print(f"token         {local.deployment.token}", highlight=False)
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    """Expected failures as one clear line and exit code 1."""
+    try:
+        yield
+    except (ListError, DemoError, StackError, GuerdonError, CircuitError) as error:
+        errors.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from None
+
+
+def demo(
+    input_file: Annotated[Path, typer.Option("--input", help="CSV with an address column and an amount column.")] = DEFAULT_LIST,
+    address_column: Annotated[str | None, typer.Option(help="Name of the address column, if it is not found by content.")] = None,
+    amount_column: Annotated[str | None, typer.Option(help="Name of the amount column, if it is not found by content.")] = None,
+    decimals: Annotated[
+        int | None, typer.Option(min=0, max=36, help="Amounts are whole tokens with up to so many decimals.")
+    ] = None,
+    instance: Annotated[str, typer.Option(help="Size of the circuit: dev or standard.")] = "dev",
+    report: Annotated[Path | None, typer.Option(help="Write everything to this JSON file.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the stack running afterwards, until Ctrl-C.")] = False,
+    api_port: Annotated[int | None, typer.Option(help="Port of the API; a free one if not given.")] = None,
+) -> None:
+    """Run the main job: a reward list goes in, proven roots and paid claims come out, audited from the chain alone."""
+    with _failures(), _stop_on_signals():
+        rewards = read_reward_list(input_file, address_column, amount_column, decimals)
+        _say_list(input_file, rewards)
+        start = time.monotonic()
+        with steps() as show, _stack("demo", "adnet", instance, api_port, show) as local:
+            run = Demo(local, rewards, show)
+            facts = run.report(run.run())
+            show.line("")
+            for table in (
+                batch_table(facts["batches"]),
+                claim_table(facts["claims"]),
+                summary_table(facts, time.monotonic() - start),
+            ):
+                output.print(table)
+            if report is not None:
+                report.write_text(json.dumps(facts, indent=2) + "\n")
+            if keep:
+                _print_urls(local)
+                output.print("Running until Ctrl-C.", highlight=False)
+                _wait_for_signal(local)
+
+
+def _say_list(path: Path, rewards: RewardList) -> None:
+    for address, lines in rewards.repeated.items():
+        errors.print(f"{address} stands on lines {', '.join(map(str, lines))}: summed.", highlight=False)
+    errors.print(f"{path.name}: {len(rewards.amounts):,} accounts, {tokens(rewards.total)} tokens in all.", highlight=False)
+
+
+def up(
+    program: Annotated[str, typer.Option(help="Name of the empty program.")] = "main",
+    instance: Annotated[str, typer.Option(help="Size of the circuit: dev or standard.")] = "dev",
+    api_port: Annotated[int | None, typer.Option(help="Port of the API; a free one if not given.")] = None,
+) -> None:
+    """Start the same stack with an empty program, ready for use by hand, until Ctrl-C."""
+    with _failures(), _stop_on_signals(), steps() as show, _stack(program, None, instance, api_port, show) as local:
+        env_file = local.stack.folder / "environment"
+        env_file.write_text("".join(f"export {name}='{value}'\n" for name, value in local.stack.environment.items()))
+        env_file.chmod(0o600)
+        show.line("")
+        _print_urls(local)
+        output.print(f"In another shell, for the other commands:  . {env_file}", highlight=False, soft_wrap=True)
+        output.print(f"Then:  guerdon partner add {program} NAME;  guerdon program fund {program} AMOUNT", highlight=False)
+        output.print("Running until Ctrl-C.", highlight=False)
+        _wait_for_signal(local)

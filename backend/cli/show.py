@@ -1,0 +1,91 @@
+"""What the commands print: progress and tables. Everything for people goes to standard error or is a table on standard output."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+errors = Console(stderr=True)
+output = Console()
+
+
+class Steps:
+    """Progress bars, one a step, made as the steps come up."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._tasks: dict[str, Any] = {}
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """Show `done` of `total` of a step; a step without a name is not shown."""
+        if not what:
+            return
+        if what not in self._tasks:
+            self._tasks[what] = self._progress.add_task(what, total=total)
+        self._progress.update(self._tasks[what], completed=done, total=total)
+
+    def line(self, text: str) -> None:
+        """A line above the bars."""
+        self._progress.console.print(text, highlight=False)
+
+
+@contextmanager
+def steps() -> Iterator[Steps]:
+    """Progress bars on standard error; plain lines where that is no terminal."""
+    columns = (SpinnerColumn(), TextColumn("{task.description:<28}"), BarColumn(30), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=errors) as progress:
+        yield Steps(progress)
+
+
+def tokens(base_units: int, decimals: int = 18) -> str:
+    """Base units as whole tokens, exact, with thousands separators."""
+    whole, fraction = divmod(base_units, 10**decimals)
+    digits = f"{fraction:0{decimals}d}".rstrip("0")
+    return f"{whole:,}" + (f".{digits}" if digits else "")
+
+
+def batch_table(batches: list[dict[str, Any]]) -> Table:
+    """One row a batch."""
+    table = Table(title="Batches", title_justify="left")
+    for name in ("bucket", "sequence", "items", "accounts", "proof s", "post gas"):
+        table.add_column(name, justify="right")
+    for row in batches:
+        table.add_row(
+            str(row["bucket"]), str(row["sequence"]), str(row["items"]), str(row["accounts_touched"]),
+            f"{row['prove_seconds']:.2f}", f"{row['gas_used']:,}",
+        )  # fmt: skip
+    return table
+
+
+def claim_table(claims: list[dict[str, Any]]) -> Table:
+    """One row a way of claiming."""
+    table = Table(title="Claims", title_justify="left")
+    for name in ("how", "accounts", "gas an account: least", "mean", "most"):
+        table.add_column(name, justify="left" if name == "how" else "right")
+    for how in dict.fromkeys(row["how"] for row in claims):
+        gas = [row["gas_used"] // row["accounts_in_tx"] for row in claims if row["how"] == how]
+        table.add_row(how, str(len(gas)), f"{min(gas):,}", f"{sum(gas) // len(gas):,}", f"{max(gas):,}")
+    return table
+
+
+def summary_table(report: dict[str, Any], seconds: float) -> Table:
+    """The totals of a demo."""
+    table = Table(title="The program, audited from the chain alone", title_justify="left", show_header=False)
+    totals, prove = report["totals"], [row["prove_seconds"] for row in report["batches"]]
+    rows = {
+        "accounts": f"{report['accounts']:,}",
+        "interactions": f"{report['interactions']:,}, and {report['duplicates']} repeated and {report['rejected']} forged without effect",
+        "batches": f"{len(prove)}, proven in {sum(prove) / len(prove):.2f} s each ({sum(prove):.1f} s in all)",
+        "committed": tokens(int(totals["committed"])),
+        "claimed": tokens(int(totals["claimed"])),
+        "reserve left": tokens(int(totals["reserve"])),
+        "audit": "everything holds" if report["audit"]["ok"] else "FAILED",
+        "Distributor": report["distributor"],
+        "seconds": f"{seconds:.0f}",
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    return table

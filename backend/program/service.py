@@ -1,0 +1,45 @@
+"""Taking a deployed program into the operator's database."""
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from backend.chain.client import block
+from backend.chain.deploy import check_deployment
+from backend.chain.distributor import Distributor
+from backend.errors import Conflict, Invalid
+from backend.partner.repository import NAME
+from backend.program.models import Program
+from prover.circuit import instances
+from prover.keys import VerifyingKey
+
+
+def register(
+    session: Session, distributor: Distributor, name: str, first_block: int, verifying_key: VerifyingKey, attestors: list[str], *,
+    finality: str, batch_items_max: int, batch_age_max_seconds: int,
+) -> Program:  # fmt: skip
+    """A new program over a deployed Distributor, whose contracts and key are checked first. Events from `first_block` on are booked.
+
+    Raises:
+        Invalid: the name, or contracts of sizes that no instance has.
+        Conflict: name or Distributor are registered already, or the deployment is not what it should be.
+    """
+    if not NAME.fullmatch(name):
+        raise Invalid("expected 1 to 64 of a-z, 0-9, dot, dash and underscore, starting with a letter or digit", "name")
+    check_deployment(distributor.w3, distributor.address, verifying_key)
+    info = distributor.info()
+    instance = next((i for i in instances().values() if (i.levels, i.slots) == (info.levels, info.slots)), None)
+    if instance is None:
+        raise Invalid(f"no instance has trees of {info.levels} levels", "distributor")
+    same = (Program.name == name) | ((Program.chain_id == info.chain_id) & (Program.distributor == distributor.address))
+    if session.scalar(select(Program.id).where(same)):
+        raise Conflict(f"a program called {name!r}, or one with this Distributor, is registered already", "name")
+    before = block(distributor.w3, max(0, first_block - 1))
+    program = Program(
+        name=name, chain_id=info.chain_id, distributor=distributor.address, token=info.token, verifier=info.verifier,
+        instance=instance.name, families=info.families, attestors=attestors, finality=finality,
+        batch_items_max=min(batch_items_max, instance.items), batch_age_max_seconds=batch_age_max_seconds,
+        booked_block=before.number, booked_block_hash=before.hash,
+    )  # fmt: skip
+    session.add(program)
+    session.flush()
+    return program
