@@ -1,0 +1,502 @@
+"""Every rule of PROTOCOL section 6: an honest question with one thing broken is refused, by the name of that thing."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from eth_keys import keys
+from eth_utils import keccak
+
+from backend.attestor import rules
+from backend.attestor.errors import AlreadyLanded, MissingLeaves, OtherDigestSigned, Refused, StateBehind
+from backend.attestor.rules import ItemClaim
+from backend.errors import NotFound
+from backend.interaction.evidence import Delivery
+from backend.partner import scheme
+from prover.state import family
+from prover.wire import Deltas
+from tests.attestor.world import CHAIN_ID, DEV, DISTRIBUTOR, NOW, PARTNER, account, make_world, report, write_pins
+
+
+@pytest.fixture
+def batch(world):
+    """An honest batch: two deliveries of two partners, an account twice, an item left for later."""
+    first = world.lead.deliver([report("a", account(1)), report("b", account(2), 7), report("later", account(3))])
+    second = world.lead.deliver([report("a", account(1), 2**95)], partner="games")
+    return world.lead.batch(0, [first, second], [(0, 0), (0, 1), (1, 0)])
+
+
+def refusal(world, question):
+    """The refusal that `question` meets; nothing must have been recorded."""
+    with pytest.raises(Refused) as caught:
+        world.attestor.attest(question)
+    root = question.interactions_root
+    assert world.store.leaves(f"{CHAIN_ID}:{DISTRIBUTOR}", question.bucket, question.sequence, root) == []
+    return caught.value
+
+
+class TestEvidence:
+    """Every field of every interaction follows from authenticated evidence."""
+
+    def test_unknown_partner(self, world, batch):
+        """A partner without a pinned key convinces nobody."""
+        world.write_pins({"games": [world.lead.secrets["games"]]})
+        error = refusal(world, batch.question)
+        assert (error.reason, error.item, error.field) == ("unknown_partner", 0, "deliveries.0.partner")
+
+    def test_partner_of_another_program(self, world, batch):
+        """A key that is pinned for another program does not count."""
+        write_pins(world.config.pins, {PARTNER: [world.lead.secrets[PARTNER]]}, distributor="0x" + "d2" * 20)
+        assert refusal(world, batch.question).reason == "unknown_partner"
+
+    def test_another_partners_name(self, world):
+        """What one partner signed cannot be passed off as another's."""
+        sent = replace(world.lead.deliver([report("a", account(1))], partner="games"), partner=PARTNER)
+        assert refusal(world, world.lead.batch(0, [sent]).question).reason == "signature"
+
+    def test_wrong_secret(self, world):
+        """A delivery signed with a key that is not pinned is refused."""
+        sent = world.lead.deliver([report("a", account(1))], secret=scheme.generate_secret())
+        error = refusal(world, world.lead.batch(0, [sent]).question)
+        assert (error.reason, error.field) == ("signature", "deliveries.0.webhook-signature")
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda d: replace(d, body=d.body.replace(b"1000", b"9000")),
+            lambda d: replace(d, message_id=d.message_id + "x"),
+            lambda d: replace(d, timestamp=str(int(d.timestamp) + 1)),
+            lambda d: replace(d, signature="v1,"),
+            lambda d: replace(d, body=b"\xff" + d.body),
+        ],
+    )
+    def test_altered_delivery(self, world, change):
+        """A byte changed in any signed part breaks the signature, whatever else is recomputed to match."""
+        sent = world.lead.deliver([report("a", account(1))])
+        altered = replace(sent, delivery=change(sent.delivery))
+        question = replace(world.lead.batch(0, [sent]).question, deliveries=(altered,))
+        assert refusal(world, question).reason == "signature"
+
+    def test_forged_amount(self, world):
+        """A body raised by the lead, with everything that follows recomputed, fails at the signature."""
+        sent = world.lead.deliver([report("a", account(1), 1000)])
+        body = sent.delivery.body.replace(b'"1000"', b'"9000"')
+        forged = replace(
+            sent, delivery=Delivery(sent.delivery.message_id, sent.delivery.timestamp, sent.delivery.signature, body)
+        )
+        assert refusal(world, world.lead.batch(0, [forged]).question).reason == "signature"
+
+    def test_unreadable_body(self, world, batch):
+        """A signed body that the pinned parser cannot read is refused."""
+        sent = replace(
+            batch.deliveries[0], delivery=scheme.sign(world.lead.secrets[PARTNER], "m", _ago(), b'{"interactions": []}')
+        )
+        error = refusal(world, replace(batch.question, deliveries=(sent, batch.deliveries[1])))
+        assert (error.reason, error.item) == ("body", 0)
+
+    def test_invalid_report(self, world, batch):
+        """An item that breaks a rule of the format does not count, though its neighbours do."""
+        sent = world.lead.deliver([report("a", account(1)), {**report("b", account(2)), "amount": "0"}])
+        question = replace(batch.question, deliveries=(sent,), items=(ItemClaim(0, 0, 1000), ItemClaim(0, 1, 0)))
+        error = refusal(world, question)
+        assert (error.reason, error.item) == ("invalid_report", 1)
+
+    @pytest.mark.parametrize(("change", "reason"), [({"delivery": 2}, "no_such_delivery"), ({"position": 3}, "no_such_position")])
+    def test_item_without_evidence(self, world, batch, change, reason):
+        """An item must point to a report that is there."""
+        items = (batch.items[0], replace(batch.items[1], **change), batch.items[2])
+        error = refusal(world, replace(batch.question, items=items))
+        assert (error.reason, error.item) == (reason, 1)
+
+    @pytest.mark.parametrize("amount", [6, 8])
+    def test_item_amount(self, world, batch, amount):
+        """An item pays what the partner signed, neither more nor less: no debt is on record."""
+        items = (batch.items[0], replace(batch.items[1], amount=amount), batch.items[2])
+        error = refusal(world, replace(batch.question, items=items))
+        assert (error.reason, error.item) == ("amount", 1)
+
+    def test_another_salt(self, world, batch):
+        """The evidence hash is over the salt that was sent."""
+        sent = replace(batch.deliveries[0], salt=bytes(32))
+        assert refusal(world, replace(batch.question, deliveries=(sent, batch.deliveries[1]))).reason == "interactions_root"
+
+    def test_rotated_secret(self, world, batch):
+        """While rotating, any pinned secret will do; the file is read again when it changes."""
+        world.write_pins({PARTNER: [scheme.generate_secret()], "games": [world.lead.secrets["games"]]})
+        assert refusal(world, batch.question).reason == "signature"
+        world.write_pins(
+            {PARTNER: [scheme.generate_secret(), world.lead.secrets[PARTNER]], "games": [world.lead.secrets["games"]]}
+        )
+        assert world.attestor.attest(batch.question).digest == batch.digest
+
+
+class TestEvents:
+    """No event is paid twice."""
+
+    def test_one_place_twice(self, world):
+        """One report cannot be two items."""
+        sent = world.lead.deliver([report("a", account(1))])
+        error = refusal(world, world.lead.batch(0, [sent], [(0, 0), (0, 0)]).question)
+        assert (error.reason, error.item) == ("repeated_event", 1)
+
+    def test_event_twice_in_the_batch(self, world):
+        """One event in two deliveries, for two accounts and amounts, cannot be two items."""
+        sent = [world.lead.deliver([report("a", account(1))]), world.lead.deliver([report("a", account(2), 5)])]
+        error = refusal(world, world.lead.batch(0, sent).question)
+        assert (error.reason, error.item) == ("repeated_event", 1)
+
+    def test_landed_event(self, world, batch):
+        """An event of a batch that landed is refused, also when its partner signed it anew for another amount."""
+        world.land_signed(batch)
+        for sent in (batch.deliveries[0], world.lead.deliver([report("a", account(1), 999)])):
+            error = refusal(world, world.lead.batch(0, [sent], [(0, 0)]).question)
+            assert (error.reason, error.item) == ("paid_event", 0)
+
+    def test_landed_event_known_from_leaves_alone(self, world, tmp_path):
+        """An attestor that never saw the batch refuses its events once it was sent the leaves."""
+        other = make_world(_sub(tmp_path), lead=world.lead, chain=world.chain)
+        first = world.land_signed(world.lead.batch(0, [world.lead.deliver([report("a", account(1))])]))
+        other.attestor.accept_leaves(CHAIN_ID, DISTRIBUTOR, 0, 1, first.leaves)
+        replayed = world.lead.batch(0, list(first.deliveries))
+        assert refusal(other, replayed.question).reason == "paid_event"
+        other.store.close()
+
+    def test_event_of_another_partner(self, world, batch):
+        """Event ids belong to their partner: the same text from another is another event."""
+        world.land_signed(batch)
+        fresh = world.lead.batch(0, [world.lead.deliver([report("b", account(1))], partner="games")])
+        assert world.attestor.attest(fresh.question).digest == fresh.digest
+
+    def test_event_of_a_signed_batch_that_can_still_land(self, world):
+        """Two buckets cannot both be signed for one event before either lands, even if its partner signs it for two accounts."""
+        world.fill_bucket()
+        in_0 = world.lead.batch(0, [world.lead.deliver([report("a", account(1000))])])
+        in_1 = world.lead.batch(1, [world.lead.deliver([report("b", account(2)), report("a", account(1))])])
+        world.attestor.attest(in_0.question)
+        error = refusal(world, in_1.question)
+        assert (error.reason, error.item) == ("signed_event", 1)
+        while world.chain.blocks[-1].timestamp <= in_0.envelope.valid_until:
+            world.chain.mine(seconds=600)
+        later = in_1.with_envelope(valid_until=world.chain.blocks[-1].timestamp + 60)
+        assert world.attestor.attest(later.question).digest == later.digest
+
+    def test_event_of_a_signed_batch_that_lost(self, world):
+        """A signed batch whose place was taken by another does not hold its events back."""
+        world.fill_bucket()
+        loser = world.lead.batch(0, [world.lead.deliver([report("a", account(1000))])])
+        winner = world.lead.batch(0, [world.lead.deliver([report("b", account(1000))])])
+        world.attestor.attest(loser.question)
+        world.land(winner)
+        world.attestor.accept_leaves(CHAIN_ID, DISTRIBUTOR, 0, 2, winner.leaves)
+        again = world.lead.batch(0, list(loser.deliveries))
+        assert world.attestor.attest(again.question).digest == again.digest
+
+
+class TestLeaves:
+    """It holds the leaves behind every landed root before it signs."""
+
+    @pytest.fixture
+    def other(self, world, tmp_path):
+        """A second attestor, who sees the chain but was sent nothing."""
+        made = make_world(_sub(tmp_path), lead=world.lead, chain=world.chain)
+        yield made
+        made.store.close()
+
+    def test_own_copy_counts(self, world, batch):
+        """What it was sent for attestation counts once that root has landed."""
+        world.land_signed(batch)
+        nxt = world.lead.batch(0, [world.lead.deliver([report("c", account(1))])])
+        assert world.attestor.attest(nxt.question).digest == nxt.digest
+
+    def test_own_copy_of_another_root_does_not_count(self, world, batch):
+        """Holding a candidate for the place is not holding what landed there."""
+        rival = world.lead.batch(0, [world.lead.deliver([report("x", account(9))])])
+        world.attestor.attest(batch.question)
+        world.land(rival)
+        nxt = world.lead.batch(0, [world.lead.deliver([report("y", account(9))])])
+        with pytest.raises(MissingLeaves) as caught:
+            world.attestor.attest(nxt.question)
+        assert caught.value.batches == [(0, 1)]
+
+    def test_missing_then_sent(self, world, other):
+        """All landed batches that are missing are named; sent, the same question is signed."""
+        first = world.fill_bucket()
+        second = world.land_signed(world.lead.batch(1, [world.lead.deliver([report("a", account(1))])]))
+        question = world.lead.batch(1, [world.lead.deliver([report("b", account(1))])]).question
+        with pytest.raises(MissingLeaves) as caught:
+            other.attestor.attest(question)
+        assert caught.value.batches == [(0, 1), (1, 1)]
+        for landed in (first, second):
+            e = landed.envelope
+            other.attestor.accept_leaves(CHAIN_ID, DISTRIBUTOR, e.bucket, e.sequence, landed.leaves)
+        assert other.attestor.attest(question).attestor == other.attestor.address
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda leaves: leaves[:-1],
+            lambda leaves: [*leaves, leaves[0]],
+            lambda leaves: leaves[::-1],
+            lambda leaves: [replace(leaves[0], event_id=bytes(32)), *leaves[1:]],
+            lambda leaves: [replace(leaves[0], amount=1), *leaves[1:]],
+            lambda leaves: [replace(leaves[0], item_amount=1), *leaves[1:]],
+            lambda leaves: [replace(leaves[0], account=account(99)), *leaves[1:]],
+            lambda leaves: [replace(leaves[0], evidence=bytes(32)), *leaves[1:]],
+        ],
+    )
+    def test_foreign_leaves(self, world, other, batch, change):
+        """Leaves with another root are refused, and nothing is kept of them."""
+        world.land_signed(batch)
+        with pytest.raises(Refused) as caught:
+            other.attestor.accept_leaves(CHAIN_ID, DISTRIBUTOR, 0, 1, change(batch.leaves))
+        assert caught.value.reason == "interactions_root"
+        assert other.store.missing_leaves(f"{CHAIN_ID}:{DISTRIBUTOR}") == [(0, 1)]
+
+    def test_leaves_of_a_batch_that_has_not_landed(self, world, batch):
+        """Leaves are taken for landed batches alone."""
+        with pytest.raises(StateBehind):
+            world.attestor.accept_leaves(CHAIN_ID, DISTRIBUTOR, 0, 1, batch.leaves)
+
+    def test_leaves_twice(self, world, other, batch):
+        """Sending leaves again changes nothing."""
+        world.land_signed(batch)
+        for _ in range(2):
+            other.attestor.accept_leaves(CHAIN_ID, DISTRIBUTOR, 0, 1, batch.leaves)
+        key = f"{CHAIN_ID}:{DISTRIBUTOR}"
+        assert other.store.leaves(key, 0, 1, batch.envelope.interactions_root) == batch.leaves
+
+
+class TestHomes:
+    """Every account is in its home bucket, opened once."""
+
+    def test_account_of_another_bucket(self, world):
+        """An account that lives elsewhere cannot be opened again here."""
+        world.fill_bucket()
+        question = world.lead.batch(1, [world.lead.deliver([report("a", account(1)), report("b", account(1000))])]).question
+        error = refusal(world, question)
+        assert (error.reason, error.item) == ("home", 1)
+
+    def test_lower_bucket_with_a_free_slot(self, world):
+        """While a lower bucket has a free slot, an account waits for it; nothing is opened further up."""
+        for bucket in (1, 2**32 - 1):
+            with pytest.raises(StateBehind) as caught:
+                world.attestor.attest(world.lead.batch(bucket, [world.lead.deliver([report("a", account(1))])]).question)
+            assert (caught.value.code, caught.value.retryable) == ("state_behind", True)
+
+    def test_full_bucket(self, world, batch):
+        """A full bucket takes no account more."""
+        world.fill_bucket()
+        question = replace(world.lead.batch(1, [world.lead.deliver([report("a", account(1))])]).question, bucket=0, sequence=2)
+        error = refusal(world, question)
+        assert (error.reason, error.item) == ("home", 0)
+
+    def test_family(self, tmp_path):
+        """A bucket takes accounts of its own family alone."""
+        world = make_world(tmp_path, families=2)
+        who = next(account(i) for i in range(100) if family(int(account(i), 16), 2) == 1)
+        sent = world.lead.deliver([report("a", who)])
+        error = refusal(world, world.lead.batch(0, [sent]).question)
+        assert (error.reason, error.item) == ("home", 0)
+        fitting = world.lead.batch(1, [sent])
+        assert world.attestor.attest(fitting.question).digest == fitting.digest
+        world.store.close()
+
+    def test_opened_in_another_order(self, world, batch):
+        """Accounts are opened in order of first appearance, and in no other."""
+        decoded = Deltas.decode(batch.deltas, 0, DEV.slots)
+        swapped = Deltas((), decoded.opened[::-1]).encode()
+        assert refusal(world, replace(batch.question, deltas=swapped)).reason == "deltas"
+
+
+class TestAmounts:
+    """What the circuit takes for granted, the attestor checks."""
+
+    @pytest.mark.parametrize("amount", [0, 2**96, -1])
+    def test_amount_out_of_range(self, amount):
+        """1 .. 2^96-1, and nothing else, whoever parsed it."""
+        with pytest.raises(Refused) as caught:
+            rules.require_amount(4, amount)
+        assert caught.value.item == 4
+
+    def test_sum_beyond_a_delta(self, world, batch):
+        """Items of one account that together exceed 96 bits are refused at the item that does it."""
+        sent = world.lead.deliver([report("a", account(1), 2**95), report("b", account(1), 2**95)])
+        items = (ItemClaim(0, 0, 2**95), ItemClaim(0, 1, 2**95))
+        error = refusal(world, replace(batch.question, deliveries=(sent,), items=items))
+        assert (error.reason, error.item) == ("amount", 1)
+
+    @pytest.mark.parametrize("count", [0, 33])
+    def test_number_of_items(self, world, batch, count):
+        """At least one item, and no more than the circuit takes."""
+        sent = world.lead.deliver([report(f"e{i}", account(1)) for i in range(max(1, count))])
+        items = tuple(ItemClaim(0, i, 1000) for i in range(count))
+        assert refusal(world, replace(batch.question, deliveries=(sent,), items=items)).reason == "items"
+
+
+class TestContent:
+    """Deltas, both trees and the roots recompute exactly."""
+
+    def test_deltas_with_more(self, world, batch):
+        """More in the deltas than the items give is refused."""
+        decoded = Deltas.decode(batch.deltas, 0, DEV.slots)
+        raised = Deltas((), ((decoded.opened[0][0], decoded.opened[0][1] + 1), *decoded.opened[1:])).encode()
+        assert refusal(world, replace(batch.question, deltas=raised)).reason == "deltas"
+        assert refusal(world, replace(batch.question, deltas=batch.deltas + bytes(31) + b"\1")).reason == "deltas"
+        assert refusal(world, replace(batch.question, deltas=b"")).reason == "deltas"
+
+    @pytest.mark.parametrize("field", ["new_root", "items_root"])
+    def test_roots(self, world, batch, field):
+        """Each root is compared by itself."""
+        assert refusal(world, replace(batch.question, **{field: getattr(batch.question, field) + 1})).reason == field
+
+    def test_interactions_root(self, world, batch):
+        """The interactions root is compared too."""
+        assert refusal(world, replace(batch.question, interactions_root=bytes(32))).reason == "interactions_root"
+
+    def test_items_left_out(self, world, batch):
+        """A state that holds more than the items that are shown is refused."""
+        assert refusal(world, replace(batch.question, items=batch.items[:-1])).reason == "deltas"
+
+    def test_items_in_another_order(self, world, batch):
+        """Item indices are part of what is signed."""
+        assert refusal(world, replace(batch.question, items=(batch.items[2], *batch.items[:2]))).reason == "items_root"
+
+    def test_existing_accounts(self, world, batch):
+        """On top of a landed batch the deltas name slots, in ascending order, and the old root is the chain's."""
+        world.land_signed(batch)
+        sent = world.lead.deliver([report("c", account(3)), report("d", account(2)), report("e", account(1))])
+        nxt = world.lead.batch(0, [sent])
+        assert Deltas.decode(nxt.deltas, 2, DEV.slots).existing == ((0, 1000), (1, 1000))
+        assert world.attestor.attest(nxt.question).digest == nxt.digest
+
+    def test_an_honest_batch_is_signed(self, world, batch):
+        """The signature is over the digest that the lead computed by itself, and recovers to the attestor."""
+        answer = world.attestor.attest(batch.question)
+        assert answer.digest == batch.digest
+        signature = keys.Signature(answer.signature[:64] + bytes([answer.signature[64] - 27]))
+        assert signature.recover_public_key_from_msg_hash(batch.digest).to_checksum_address() == answer.attestor
+
+
+class TestEnvelope:
+    """What is signed for: program, place, epoch, time."""
+
+    @pytest.mark.parametrize(
+        ("change", "field"), [({"chain_id": 1}, "chain_id"), ({"distributor": "0x" + "11" * 20}, "distributor")]
+    )
+    def test_another_program(self, world, batch, change, field):
+        """Only for the programs that it is configured for."""
+        with pytest.raises(NotFound) as caught:
+            world.attestor.attest(replace(batch.question, **change))
+        assert (caught.value.code, caught.value.field) == ("unknown_program", field)
+
+    def test_not_an_attestor(self, world, batch):
+        """An attestor that is not in the set on chain says so instead of signing in vain."""
+        world.chain.attestor_set = replace(world.chain.attestor_set, addresses=frozenset([account(5)]))
+        assert refusal(world, batch.question).reason == "not_an_attestor"
+
+    def test_old_epoch(self, world, batch):
+        """An old epoch is refused."""
+        world.chain.attestor_set = replace(world.chain.attestor_set, epoch=2)
+        assert refusal(world, batch.question).reason == "attestor_epoch"
+
+    def test_future_epoch(self, world, batch):
+        """An epoch that the final chain has not reached yet is worth waiting for."""
+        with pytest.raises(StateBehind):
+            world.attestor.attest(batch.with_envelope(attestor_epoch=2).question)
+
+    @pytest.mark.parametrize(("valid_until", "reason"), [(NOW, "expired"), (NOW - 1, "expired"), (NOW + 86401, "validity")])
+    def test_validity(self, world, batch, valid_until, reason):
+        """Later than the chain's head, and at most a day ahead."""
+        error = refusal(world, batch.with_envelope(valid_until=valid_until).question)
+        assert (error.reason, error.field) == (reason, "valid_until")
+
+    @pytest.mark.parametrize("valid_until", [NOW + 1, NOW + 86400])
+    def test_validity_bounds(self, world, batch, valid_until):
+        """Both bounds themselves are allowed."""
+        inside = batch.with_envelope(valid_until=valid_until)
+        assert world.attestor.attest(inside.question).digest == inside.digest
+
+    def test_idle_chain(self, world, batch):
+        """On a chain whose head is old, the clock allows what the head does not."""
+        world.restart(clock=lambda: NOW + 10 * 86400)
+        late = batch.with_envelope(valid_until=NOW + 10 * 86400 + 60)
+        assert world.attestor.attest(late.question).digest == late.digest
+
+    def test_landed_sequence(self, world, batch):
+        """What has landed is not signed again."""
+        world.land_signed(batch)
+        with pytest.raises(AlreadyLanded):
+            world.attestor.attest(batch.question)
+
+    def test_skipped_sequence(self, world, batch):
+        """A batch on a state that is not there yet has to wait."""
+        with pytest.raises(StateBehind) as caught:
+            world.attestor.attest(batch.with_envelope(sequence=2).question)
+        assert caught.value.field == "sequence"
+
+    def test_state_that_is_not_final(self, world, batch):
+        """A batch that has landed but is not final does not count yet."""
+        world.chain.final_lag = 1
+        world.chain.mine()
+        world.land_signed(batch)
+        nxt = world.lead.batch(0, [world.lead.deliver([report("c", account(1))])])
+        with pytest.raises(StateBehind):
+            world.attestor.attest(nxt.question)
+        world.chain.mine()
+        assert world.attestor.attest(nxt.question).digest == nxt.digest
+
+    def test_ledger_head_is_opaque(self, world, batch):
+        """The attestor signs whatever 32 bytes the operator commits its ledger with."""
+        other = batch.with_envelope(ledger_head=keccak(b"another"))
+        assert world.attestor.attest(other.question).digest == other.digest
+
+
+class TestOneDigest:
+    """One digest for a place, while it is alive."""
+
+    def test_same_question(self, world, batch):
+        """The same question gets the same answer, also from a new process."""
+        first = world.attestor.attest(batch.question)
+        assert world.attestor.attest(batch.question) == first
+        assert world.restart().attest(batch.question) == first
+
+    def test_another_digest(self, world, batch):
+        """Another digest has to wait until the first is dead on the final chain; a new process remembers."""
+        world.attestor.attest(batch.question)
+        other = batch.with_envelope(ledger_head=keccak(b"another"))
+        for _ in range(2):
+            with pytest.raises(OtherDigestSigned) as caught:
+                world.attestor.attest(other.question)
+            assert (caught.value.status, caught.value.retryable) == (409, True)
+            world.restart()
+
+    def test_after_expiry(self, world, batch):
+        """Not before the final chain has passed the time of the first may another be signed."""
+        world.chain.final_lag = 1
+        world.chain.mine(1)
+        world.attestor.attest(batch.question)
+        world.chain.mine(batch.envelope.valid_until - world.chain.blocks[-1].timestamp)
+        other = batch.with_envelope(valid_until=batch.envelope.valid_until + 600)
+        for _ in range(2):
+            with pytest.raises(OtherDigestSigned):
+                world.attestor.attest(other.question)
+            world.chain.mine(1)
+        assert world.attestor.attest(other.question).digest == other.digest
+
+    def test_after_a_change_of_attestors(self, world, batch):
+        """A digest of an older epoch is dead at once."""
+        world.attestor.attest(batch.question)
+        world.chain.mine()
+        world.chain.attestor_set = replace(world.chain.attestor_set, epoch=2)
+        renewed = batch.with_envelope(attestor_epoch=2)
+        assert world.attestor.attest(renewed.question).digest == renewed.digest
+
+
+def _ago():
+    return datetime.fromtimestamp(NOW - 100, UTC)
+
+
+def _sub(tmp_path):
+    folder = tmp_path / "other"
+    folder.mkdir()
+    return folder

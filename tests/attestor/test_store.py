@@ -1,0 +1,169 @@
+"""What is signed is committed first, once for a place, whatever happens to the process."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from threading import Barrier
+
+import pytest
+
+from backend.attestor.errors import OtherDigestSigned, Refused
+from backend.attestor.store import Leaf, Moment, Store, StoreError
+from prover.eip712 import BatchEnvelope
+from tests.attestor.world import CHAIN_ID, DISTRIBUTOR, NOW, account, report
+
+PROGRAM = f"{CHAIN_ID}:{DISTRIBUTOR}"
+MOMENT = Moment(NOW, 1)
+ENVELOPE = BatchEnvelope(0, 1, 1, 2, 3, b"\4" * 32, b"\5" * 32, b"\6" * 32, 1, NOW + 60)
+LEAF = Leaf(b"\1" * 32, b"\2" * 32, "0x" + "11" * 20, 2**95, NOW, b"\3" * 32, 2**95)
+
+# Another process on the same file: signs one digest and prints the signature, or the code of the refusal.
+SIGN = """
+import sys
+from backend.errors import GuerdonError
+from backend.attestor.store import Store
+from tests.attestor.test_store import ENVELOPE, LEAF, MOMENT, PROGRAM
+digest = bytes.fromhex(sys.argv[2])
+try:
+    print(Store(sys.argv[1]).sign_once(PROGRAM, ENVELOPE, digest, [LEAF], MOMENT, lambda: digest + digest + b"\\x1b").hex())
+except GuerdonError as error:
+    print(error.code)
+"""
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "attestor.sqlite"
+
+
+@pytest.fixture
+def store(path):
+    opened = Store(path)
+    yield opened
+    opened.close()
+
+
+def sign_elsewhere(path, digest, **environment):
+    """Ask another process; (exit code, what it printed)."""
+    command = [sys.executable, "-c", SIGN, str(path), digest.hex()]
+    root = Path(__file__).parents[2]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=root, env={**os.environ, **environment}, check=False)
+    assert done.returncode <= 0, done.stderr
+    return done.returncode, done.stdout.strip()
+
+
+def test_not_a_store(path):
+    """Another file is not taken for a store."""
+    path.write_bytes(b"x" * 4096)
+    with pytest.raises(StoreError):
+        Store(path)
+
+
+def test_store_of_another_version(path, store):
+    """A store of a later version is not touched."""
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version = 99")
+    with pytest.raises(StoreError, match="version 99"):
+        Store(path)
+
+
+def test_durability_settings(store):
+    """Every commit reaches the disk."""
+    assert store._rows("PRAGMA synchronous") == [(2,)]
+    assert store._rows("PRAGMA journal_mode") == [("wal",)]
+
+
+def test_failed_signing_leaves_nothing(store):
+    """A signer that fails leaves no record and no lock."""
+
+    def fail():
+        raise RuntimeError("no key")
+
+    with pytest.raises(RuntimeError):
+        store.sign_once(PROGRAM, ENVELOPE, b"\7" * 32, [LEAF], MOMENT, fail)
+    assert store.leaves(PROGRAM, 0, 1, b"\4" * 32) == []
+    assert store.sign_once(PROGRAM, ENVELOPE, b"\7" * 32, [LEAF], MOMENT, lambda: b"s") == b"s"
+
+
+def test_large_amounts_survive(store):
+    """Amounts beyond 64 bits come back exactly."""
+    store.sign_once(PROGRAM, ENVELOPE, b"\7" * 32, [LEAF], MOMENT, lambda: b"s")
+    assert store.leaves(PROGRAM, 0, 1, b"\4" * 32) == [LEAF]
+
+
+def test_programs_are_apart(store):
+    """A place and an event of one program say nothing about another's."""
+    store.sign_once(PROGRAM, ENVELOPE, b"\7" * 32, [LEAF], MOMENT, lambda: b"s")
+    assert store.sign_once("1:0x00", ENVELOPE, b"\x08" * 32, [LEAF], MOMENT, lambda: b"t") == b"t"
+
+
+def test_event_in_another_live_batch(store):
+    """While a batch can land, its events cannot be signed at another place."""
+    store.sign_once(PROGRAM, ENVELOPE, b"\7" * 32, [LEAF], MOMENT, lambda: b"s")
+    elsewhere = replace(ENVELOPE, bucket=1, interactions_root=b"\x09" * 32)
+    with pytest.raises(Refused) as caught:
+        store.sign_once(PROGRAM, elsewhere, b"\x08" * 32, [LEAF], MOMENT, lambda: b"t")
+    assert caught.value.reason == "signed_event"
+    assert store.sign_once(PROGRAM, elsewhere, b"\x08" * 32, [LEAF], Moment(NOW + 61, 1), lambda: b"t") == b"t"
+
+
+@pytest.mark.parametrize("same_store", [True, False])
+def test_two_digests_at_once(path, same_store):
+    """Of many digests that race for a place exactly one is signed, through one store or through several on the file."""
+    stores = [Store(path)] * 8 if same_store else [Store(path) for _ in range(8)]
+    barrier = Barrier(8)
+
+    def ask(i):
+        barrier.wait()
+        try:
+            return stores[i].sign_once(PROGRAM, ENVELOPE, bytes([i]) * 32, [LEAF], MOMENT, lambda: bytes([i]))
+        except OtherDigestSigned:
+            return None
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(ask, range(8)))
+    signed = [answer for answer in answers if answer is not None]
+    assert len(signed) == 1
+    assert stores[0]._rows("SELECT signature FROM signed") == [(signed[0],)]
+    for opened in set(stores):
+        opened.close()
+
+
+def test_kill_before_the_commit(path, tmp_path):
+    """Killed with the record written but not committed: nothing was signed, and any digest may be."""
+    code, printed = sign_elsewhere(path, b"\7" * 32, GUERDON_FAILPOINT="attestor.signed", GUERDON_FAILPOINT_DIR=str(tmp_path))
+    assert (code, printed) == (-signal.SIGKILL, "")
+    code, printed = sign_elsewhere(path, b"\x08" * 32)
+    assert (code, printed) == (0, (b"\x08" * 64 + b"\x1b").hex())
+
+
+def test_kill_between_commit_and_answer(path, tmp_path):
+    """Killed with the record committed but not answered: the same digest gets its signature, another none."""
+    code, printed = sign_elsewhere(
+        path, b"\7" * 32, GUERDON_FAILPOINT="attestor.signed.committed", GUERDON_FAILPOINT_DIR=str(tmp_path)
+    )
+    assert (code, printed) == (-signal.SIGKILL, "")
+    assert sign_elsewhere(path, b"\x08" * 32) == (0, "other_digest_signed")
+    assert sign_elsewhere(path, b"\7" * 32) == (0, (b"\7" * 64 + b"\x1b").hex())
+
+
+def test_two_questions_at_once(world):
+    """Through the whole attestor: of two questions that race for a place one is signed, the other is told to wait."""
+    batch = world.lead.batch(0, [world.lead.deliver([report("a", account(1))])])
+    questions = [batch.with_envelope(ledger_head=bytes([i]) * 32).question for i in range(4)]
+    barrier = Barrier(4)
+
+    def ask(question):
+        barrier.wait()
+        try:
+            return world.attestor.attest(question)
+        except OtherDigestSigned:
+            return None
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(answer is not None for answer in pool.map(ask, questions)) == 1
