@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from eth_abi.exceptions import DecodingError
 from eth_utils import keccak, to_checksum_address
 from requests.exceptions import RequestException
 from web3 import Web3
 from web3.contract import Contract
 from web3.contract.contract import ContractFunction
-from web3.exceptions import ABIEventNotFound, BadFunctionCallOutput, ContractLogicError, Web3Exception
+from web3.exceptions import BadFunctionCallOutput, ContractLogicError, Web3Exception
 from web3.types import BlockIdentifier, LogReceipt
 
 from backend.chain import calldata
@@ -175,7 +176,7 @@ class Distributor:
         contract = self._contract if own else self.w3.eth.contract(self.token, abi=_TOKEN_ABI)
         try:
             return _READERS[name](contract.events[name]().process_log(log)["args"], place)
-        except (Web3Exception, ABIEventNotFound, ValueError, OverflowError, TypeError) as error:
+        except (Web3Exception, DecodingError, ValueError, OverflowError, TypeError) as error:
             return Unreadable(name=name, reason=f"{type(error).__name__}: {error}", **place)
 
     @cached_property
@@ -187,7 +188,7 @@ class Distributor:
     def _call(self, function: ContractFunction, block: BlockIdentifier) -> Any:
         try:
             return function.call(block_identifier=block)
-        except (BadFunctionCallOutput, ContractLogicError, ValueError, OverflowError) as error:
+        except (BadFunctionCallOutput, ContractLogicError, DecodingError, ValueError, OverflowError) as error:
             message = f"{function.address}: {function.fn_name}() does not answer as a Distributor's does ({error})"
             raise NotADistributor(message) from error
         except (Web3Exception, RequestException) as error:
