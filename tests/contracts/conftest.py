@@ -12,7 +12,7 @@ from prover.keys import KeyFolder
 
 from tests.contracts.program import ATTESTORS, DEV, Program, ProofCache
 
-FUNDING = 10**30
+FUNDING = 10**28
 
 
 @pytest.fixture(scope="session")
