@@ -69,7 +69,8 @@ async def leaves(request: Request) -> Response:
 
 
 @router.get("/healthz", summary="The process answers")
-def healthz() -> dict[str, str]:
+async def healthz() -> dict[str, str]:
+    # On the event loop: it answers even while every worker thread waits for the chain.
     return {"status": "ok"}
 
 

@@ -30,7 +30,7 @@ from prover.eip712 import BatchEnvelope, Domain, Interaction, event_hash, partne
 from prover.merkle import InteractionsTree
 from prover.merkle import Leaf as MerkleLeaf
 from prover.state import ProgramState
-from prover.statement import plan_batch
+from prover.statement import BatchStatement, plan_batch
 
 CHAIN_ID = 31337
 DISTRIBUTOR = to_checksum_address("0x" + "d1" * 20)
@@ -120,6 +120,7 @@ class Batch:
     deliveries: tuple[SaltedDelivery, ...]
     items: tuple[ItemClaim, ...]
     interactions: tuple[Interaction, ...]
+    statement: BatchStatement
 
     @property
     def digest(self) -> bytes:
@@ -193,7 +194,7 @@ class Lead:
             bucket, old.sequence + 1, plan.old_root, plan.new_root, plan.items_root, InteractionsTree(leaves).root,
             keccak(b"ledger head"), keccak(deltas), self.epoch, self.valid_until,
         )  # fmt: skip
-        return Batch(self.domain, envelope, deltas, tuple(deliveries), tuple(items), tuple(interactions))
+        return Batch(self.domain, envelope, deltas, tuple(deliveries), tuple(items), tuple(interactions), plan)
 
     def _interaction(self, sent: SaltedDelivery, found: Report) -> Interaction:
         return Interaction(
