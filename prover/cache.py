@@ -34,6 +34,9 @@ def cached_folder(path: Path, build: Callable[[Path], None]) -> Path:
     with _locked(path.with_name(path.name + ".lock")):
         if path.exists():
             return path
+        # Whoever held the lock before and left a folder behind is dead.
+        for leftover in path.parent.glob(f".{path.name}-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
         unfinished = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
         try:
             build(unfinished)

@@ -41,7 +41,8 @@ class Groth16Process:
                 line = process.stdout.readline()
             except BrokenPipeError:
                 line = ""
-            if not line:
+            # A process that dies while it answers leaves half a line.
+            if not line.endswith("\n"):
                 self.close()
                 raise Groth16Error(f"{do}: the Groth16 process ended (killed, or out of memory)")
         answer = json.loads(line)
@@ -91,7 +92,10 @@ def dev_key(instance: Instance) -> KeyFolder:
 
 
 def verify(key: VerifyingKey, proof: Proof, public_signals: Sequence[int]) -> bool:
-    """Whether the library accepts the proof."""
+    """Whether the library accepts the proof: False also for points that are none and signals that are not below p.
+
+    Raises Groth16Error for the wrong number of signals.
+    """
     with Groth16Process() as process:
         return process.request(
             "verify", vk=key.to_snarkjs(), proof=proof.to_bytes().hex(), public=[str(s) for s in public_signals]
@@ -102,6 +106,8 @@ class Prover:
     """Proves statements of one instance. Keeps the witness program and, in the library's process, the key loaded."""
 
     def __init__(self, circuit: CompiledCircuit, key: KeyFolder) -> None:
+        """Raises SetupError for a key that is not of this circuit."""
+        key.require_made_for(circuit.instance)
         self.circuit, self.key = circuit, key
         self._program = WitnessProgram(circuit.wasm)
         self._process = Groth16Process()
@@ -127,7 +133,7 @@ class Prover:
             self._loaded = self._process._process
 
     def verify(self, proof: Proof, public_signals: Sequence[int]) -> bool:
-        """Whether the library accepts the proof under this prover's key."""
+        """As the function `verify`, under this prover's key."""
         vk = self.key.verifying_key.to_snarkjs()
         return self._process.request("verify", vk=vk, proof=proof.to_bytes().hex(), public=[str(s) for s in public_signals])
 

@@ -44,7 +44,11 @@ def _prove(request: dict[str, Any]) -> str:
 
 def _verify(request: dict[str, Any]) -> bool:
     verifier = groth16py.Verifier(groth16py.VerifyingKey.from_snarkjs(json.dumps(request["vk"])))
-    return verifier.verify(bytes.fromhex(request["proof"]), [int(signal) for signal in request["public"]])
+    proof, public = bytes.fromhex(request["proof"]), [int(signal) for signal in request["public"]]
+    try:
+        return verifier.verify(proof, public)
+    except groth16py.EncodingError:
+        return False  # A coordinate or signal out of range, a point off its curve: no proof, as the precompiles judge it.
 
 
 _ACTIONS = {"setup": _setup, "import": _import, "load": _load, "prove": _prove, "verify": _verify}

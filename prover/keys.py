@@ -112,9 +112,18 @@ class KeyFolder:
     def manifest(self) -> Manifest:
         return Manifest(**json.loads((self.path / "manifest.json").read_text()))
 
+    def require_made_for(self, instance: Instance) -> None:
+        """Raises SetupError unless this is a key of that very circuit and its files are those that the manifest describes."""
+        if self.manifest.circuit_digest != instance.digest:
+            raise SetupError(f"{self.path}: the key is for another circuit than the present {instance.name}; make or import its own")
+        if self.manifest.key_digest != self.verifying_key.digest:
+            raise SetupError(f"{self.path}: verifying_key.json is not the one that manifest.json describes")
+        if self.manifest.proving_key_sha256 != file_sha256(self.proving_key):
+            raise SetupError(f"{self.path}: proving_key.bin is not the one that manifest.json describes")
+
     def require_allowed_on(self, chain_id: int) -> None:
-        """Raises SetupError for a development key on a chain that is not local."""
-        if self.manifest.origin == "dev" and chain_id not in LOCAL_CHAIN_IDS:
+        """Raises SetupError for a key that is not a ceremony's on a chain that is not local."""
+        if self.manifest.origin != "ceremony" and chain_id not in LOCAL_CHAIN_IDS:
             raise SetupError(
                 f"chain {chain_id} is not a local chain: a single-party development key must not guard money there; use a ceremony's key"
             )
