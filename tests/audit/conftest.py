@@ -109,8 +109,13 @@ def _remembered(key: Any, proof: Any, signals: tuple[int, ...]) -> bool:
 
 
 @pytest.fixture
-def audit_lying(honest: Program, monkeypatch: pytest.MonkeyPatch) -> Callable[[Tamper], AuditReport]:
-    """Audit the honest program through a lying node. Verdicts on proofs, which are true ones, are remembered from audit to audit."""
+def remembered_proofs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Verdicts on proofs, which are true ones, are remembered from audit to audit: each takes a second."""
     monkeypatch.setattr(proofs.pairing, "verify", lambda key, proof, signals: _remembered(key, proof, tuple(signals)))
     monkeypatch.setattr(proofs, "POOL_FROM_JOBS", 1000)
+
+
+@pytest.fixture
+def audit_lying(honest: Program, remembered_proofs: None) -> Callable[[Tamper], AuditReport]:
+    """Audit the honest program through a lying node."""
     return lambda tamper: audit(Web3(LyingProvider(honest.chain.url, tamper)), honest.address)

@@ -97,7 +97,11 @@ def change_view(signature: str, change: Callable[[int], int], index: int = 0) ->
     selector = hexed(keccak(text=signature)[:4])
 
     def tamper(method: str, params: list, result: Any) -> Any:
-        if method == "eth_call" and (params[0].get("data") or params[0].get("input", "")).startswith(selector) and len(result) > 2:
+        if (
+            method == "eth_call"
+            and (params[0].get("data") or params[0].get("input", "")).startswith(selector)
+            and len(result) > 2
+        ):
             return hexed(word(index, change)(bytes.fromhex(result[2:])))
         return result
 
@@ -259,7 +263,12 @@ def test_reorganised_chain_is_said(honest: Program) -> None:
 @pytest.mark.parametrize("which", ["nobody", "token", "hasher", "text"])
 def test_what_is_no_distributor_cannot_be_audited(honest: Program, which: str) -> None:
     """An address without code, another contract, and no address at all are errors, not findings."""
-    addresses = {"nobody": account("x").address, "token": honest.deployment.token, "hasher": honest.deployment.hasher, "text": "0x12"}
+    addresses = {
+        "nobody": account("x").address,
+        "token": honest.deployment.token,
+        "hasher": honest.deployment.hasher,
+        "text": "0x12",
+    }
     with pytest.raises(GuerdonError):
         audit(honest.chain.w3, addresses[which])
 
