@@ -1,9 +1,12 @@
 """The guerdon command: its composition root."""
 
+import logging
+
 import typer
 
 from backend.audit.cli import audit
 from backend.cli import operate, run
+from backend.kit.log import configure
 
 app = typer.Typer(
     help="A validity rollup for rewards: proven, attested and paid without trusting the operator.", no_args_is_help=True,
@@ -12,6 +15,14 @@ app = typer.Typer(
 program = typer.Typer(help="Programs: deploy, fund.", no_args_is_help=True)
 partner = typer.Typer(help="Partners who report interactions.", no_args_is_help=True)
 batch = typer.Typer(help="Batches.", no_args_is_help=True)
+
+
+
+@app.callback()
+def _quiet() -> None:
+    # A person reads this: progress and errors are shown as such, not as log lines.
+    configure(logging.ERROR)
+
 
 app.command()(run.demo)
 app.command()(run.up)

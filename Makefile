@@ -1,0 +1,70 @@
+# The verbs of the project. `make demo` and `make test` set up all they need the first time.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := /bin/bash
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= python3
+PYTEST := $(BIN)/python -m pytest -p no:ape_test -q
+export PATH := $(CURDIR)/$(BIN):$(CURDIR)/node_modules/.bin:$(PATH)
+export PYTHONWARNINGS ?= ignore::RuntimeWarning:platformdirs
+
+.PHONY: help demo up test setup contracts circuits lint format bench lock clean
+
+help: ## list the verbs
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: setup ## the main job, end to end; options: make demo ARGS="--keep"
+	@$(BIN)/guerdon demo $(ARGS)
+
+up: setup ## the same stack with an empty program, until Ctrl-C
+	@$(BIN)/guerdon up $(ARGS)
+
+test: setup ## every test
+	$(PYTEST) tests --ignore tests/contracts $(ARGS)
+	$(BIN)/ape test --network ethereum:local:foundry -q tests/contracts
+
+setup: $(VENV)/.installed node_modules/.installed contracts circuits ## install everything, compile contracts and the dev circuit
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "python3 is missing: install Python 3.11 or newer" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed, $$($(PYTHON) --version) is here: try make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "Python's venv module is missing: apt-get install python3-venv" >&2; exit 1; }
+	@echo "Installing Python packages into $(VENV) (a minute or two, once)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable . 2>&1 | { grep -i error || true; }
+	@touch $@
+
+# Not `npm ci`: it insists on lock entries for the platforms that this is not.
+node_modules/.installed: package-lock.json package.json
+	@command -v npm >/dev/null || { echo "npm is missing: install Node.js 20 with npm" >&2; exit 1; }
+	@echo "Installing npm packages (half a minute, once)"
+	@npm install --no-save --silent --no-audit --no-fund
+	@touch $@
+
+contracts: $(VENV)/.installed node_modules/.installed ## compile the contracts
+	@$(BIN)/python -m scripts.compile
+
+circuits: $(VENV)/.installed node_modules/.installed ## compile the dev circuit and make its development key, once a machine
+	@$(BIN)/python -m prover.keygen dev
+
+lint: setup ## style and types of mistakes
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.installed ## put code into the house's form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup ## measure; writes build/bench.json
+	@$(BIN)/python -m scripts.bench $(ARGS)
+
+lock: $(VENV)/.installed ## pin every Python package anew, for all platforms and Python versions
+	@$(BIN)/pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --python-version 3.11 --extra dev \
+	  --custom-compile-command "make lock" pyproject.toml -o requirements.lock
+
+clean: ## remove what was built here (not the user's cache folder)
+	rm -rf $(VENV) node_modules build .guerdon .build *.egg-info
