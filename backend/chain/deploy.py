@@ -12,6 +12,7 @@ from backend.chain.client import reading
 from backend.chain.code import match_distributor, match_hasher, match_verifier
 from backend.chain.distributor import Distributor
 from backend.chain.fees import FeePolicy
+from backend.chain.reverts import explain_revert
 from backend.errors import Conflict, GuerdonError, Invalid, Unavailable
 from backend.signer.base import Signer
 from prover.circuit import Instance
@@ -70,7 +71,7 @@ class Deployer:
             transaction["gas"] = reading(what, lambda: self.w3.eth.estimate_gas(transaction)) * 6 // 5
         except Unavailable as error:
             if isinstance(error.__cause__, ContractLogicError):
-                raise DeploymentError(f"{what}: refused by the chain ({error.__cause__})") from error
+                raise DeploymentError(f"{what}: refused by the chain: {_reason(error.__cause__)}") from error
             raise
         signed = self.signer.sign_transaction({key: value for key, value in transaction.items() if key != "from"})
         reading(what, lambda: self.w3.eth.send_raw_transaction(signed.raw))
@@ -82,6 +83,11 @@ class Deployer:
         if receipt["status"] != 1:
             raise DeploymentError(f"{what}: transaction 0x{signed.hash.hex()} was reverted")
         return receipt
+
+
+def _reason(error: ContractLogicError) -> str:
+    data = str(error.data or "")
+    return explain_revert(bytes.fromhex(data[2:])) if data.startswith("0x") else str(error.message)
 
 
 def deploy_program(

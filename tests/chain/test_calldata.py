@@ -8,7 +8,9 @@ from backend.chain.calldata import POST_BATCH, Attestation, Batch, PostBatchCall
 
 BATCH = Batch(7, 3, 11, 12, b"\x01" * 32, b"\x02" * 32, 1_900_000_000)
 LOW, HIGH = (to_checksum_address("0x" + byte * 20) for byte in ("0a", "ff"))
-CALL = PostBatchCall(BATCH, b"\x00\x00" + b"\x11" * 32, tuple(range(8)), (Attestation(LOW, b"a" * 65), Attestation(HIGH, b"b" * 65)))
+CALL = PostBatchCall(
+    BATCH, b"\x00\x00" + b"\x11" * 32, tuple(range(8)), (Attestation(LOW, b"a" * 65), Attestation(HIGH, b"b" * 65))
+)
 DATA = post_batch(BATCH, CALL.deltas, CALL.proof, CALL.attestations)
 
 

@@ -1,0 +1,97 @@
+"""Deployment: what is refused, and what stands on chain afterwards."""
+
+from dataclasses import replace
+
+import pytest
+
+from backend.chain.deploy import Deployer, DeploymentError, DeploymentMismatch, check_deployment, deploy_program
+from backend.errors import Invalid
+from backend.signer.keystore import KeystoreSigner
+from prover.circuit import load_instance
+from prover.groth16 import dev_key
+from prover.keys import KeyFolder, Manifest, SetupError, VerifyingKey
+from prover.tree import zero_root
+from tests.support.anvil import Anvil, anvil
+from tests.support.program import DEV, account, attestor_keys, real_program
+
+ATTESTORS = [key.address for key in attestor_keys()]
+
+
+def test_development_key_is_refused_off_local_chains() -> None:
+    """On a chain id that is not a local one, a single-party key is refused before anything is sent."""
+    with anvil(chain_id=8453) as public:
+        with pytest.raises(SetupError, match="chain 8453 is not a local chain"):
+            deploy_program(public.w3, KeystoreSigner(public.key(0)), dev_key(DEV), DEV, ATTESTORS, 2)
+        ceremony = replace_manifest(dev_key(DEV), origin="ceremony")
+        with pytest.raises(Invalid, match="token"):
+            deploy_program(public.w3, KeystoreSigner(public.key(0)), ceremony, DEV, ATTESTORS, 2)
+        assert public.w3.eth.block_number == 0
+
+
+def replace_manifest(key: KeyFolder, **changes: str) -> KeyFolder:
+    manifest: Manifest = replace(key.manifest, **changes)
+    other = KeyFolder(key.path)
+    other.__dict__["manifest"] = manifest
+    return other
+
+
+def test_key_of_another_circuit_is_refused(chain: Anvil) -> None:
+    """The development key of one instance is not deployed as another's."""
+    with pytest.raises(SetupError, match="another circuit"):
+        deploy_program(chain.w3, KeystoreSigner(chain.key(0)), dev_key(DEV), load_instance("standard"), ATTESTORS, 2)
+
+
+def test_gamma_equal_to_delta_is_refused(chain: Anvil) -> None:
+    """Neither Python nor the contract takes a key under which anyone can forge proofs."""
+    words = dev_key(DEV).verifying_key.to_words()
+    words[10:14] = words[6:10]
+    with pytest.raises(SetupError, match="gamma equals delta"):
+        VerifyingKey.from_words(words)
+    with pytest.raises(DeploymentError, match="GammaEqualsDelta"):
+        Deployer(chain.w3, KeystoreSigner(chain.key(0))).create("Groth16Verifier", words)
+
+
+@pytest.mark.parametrize("threshold", [0, 4])
+def test_contracts_reason_is_told(chain: Anvil, threshold: int) -> None:
+    """What the constructor refuses is said by the name of its custom error."""
+    with pytest.raises(DeploymentError, match=rf"InvalidThreshold\(threshold={threshold}, attestors=3\)"):
+        deploy_program(chain.w3, KeystoreSigner(chain.key(0)), dev_key(DEV), DEV, ATTESTORS, threshold)
+
+
+def test_deployment_is_as_asked(chain: Anvil) -> None:
+    """The views of a new program say what it was deployed with, and its code passes the check."""
+    guardian = account("guardian").address
+    program = real_program(chain, families=3, guardian=guardian, owner=account("owner").address)
+    info = program.distributor.info()
+    assert (info.chain_id, info.levels, info.slots, info.families) == (31337, 3, 32, 3)
+    assert (info.token, info.hasher, info.verifier) == (
+        program.deployment.token,
+        program.deployment.hasher,
+        program.deployment.verifier,
+    )
+    assert (info.owner, info.guardian) == (account("owner").address, guardian)
+    assert program.distributor.attestors() == (tuple(ATTESTORS), 2, 1)
+    assert program.distributor.root(7, 0) == zero_root(3)
+    check_deployment(chain.w3, program.address, dev_key(DEV).verifying_key)
+
+
+@pytest.mark.parametrize("which", ["verifier", "hasher", "distributor"])
+def test_changed_code_is_found(chain: Anvil, which: str) -> None:
+    """One changed byte in any of the three contracts fails the check, by the contract's name."""
+    program = real_program(chain)
+    address = getattr(program.deployment, which)
+    code = bytearray(chain.w3.eth.get_code(address))
+    # The last byte of a Distributor or a Poseidon2 is never reached; in the verifier it is as good as any.
+    code[-1] ^= 1
+    chain.rpc("anvil_setCode", address, "0x" + code.hex())
+    names = {"verifier": "Groth16Verifier", "hasher": "Poseidon2", "distributor": "Distributor"}
+    with pytest.raises(DeploymentMismatch, match=names[which]):
+        check_deployment(chain.w3, program.address, dev_key(DEV).verifying_key)
+
+
+def test_another_key_is_found(chain: Anvil) -> None:
+    """The check compares the key in the verifier's code with the one expected."""
+    program = real_program(chain)
+    key = dev_key(DEV).verifying_key
+    with pytest.raises(DeploymentMismatch, match="another verifying key"):
+        check_deployment(chain.w3, program.address, replace(key, alpha=key.ic[0]))
