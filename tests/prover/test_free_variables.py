@@ -111,6 +111,16 @@ def test_an_unused_item_with_an_address_and_no_amount_changes_no_balance(small: 
     assert (other.new_root, other.deltas) == (HONEST.new_root, HONEST.deltas)
 
 
+@pytest.mark.parametrize("pair", [((0, 5), (0, P - 5)), ((MALLORY, 5), (MALLORY, P - 5))], ids=["address 0", "a stranger"])
+def test_items_that_cancel_change_no_balance(small: Compiler, pair) -> None:
+    """Amounts that add up to 0 modulo p satisfy the circuit and move nothing; an attestor, who takes amounts below 2^96, signs no such root."""
+    other = replace(HONEST, items=(*HONEST.items, *pair))
+    values = small.loose.values(challenged(other, R).circuit_inputs())
+    assert small.production.r1cs.failing(small.production.witness(values)) == []
+    assert other.items_root != HONEST.items_root
+    assert (other.new_root, other.deltas) == (HONEST.new_root, HONEST.deltas)
+
+
 def theft(r: int, quotient: str, index: int) -> dict[str, list[int]]:
     """Inputs that give MALLORY, opened by this batch, 10^18 that nobody attested, balanced by one quotient."""
     stolen = replace(HONEST, new=(*HONEST.new, (MALLORY, 10**18)))

@@ -31,7 +31,7 @@ def _root(square: int) -> int | None:
 
 @cache
 def twist_point_outside_the_subgroup() -> tuple[tuple[int, int], tuple[int, int]]:
-    """A point of the twist that is not of order p: y = u + v*i from u^2 = (a + n) / 2, v = b / 2u, where a + b*i = x^3 + b2 and n^2 = a^2 + b^2."""
+    """A point of the twist that is not of order p: y = u + v*i by u^2 = (a + n) / 2, v = b / 2u, for a + b*i = x^3 + b2, n^2 = a^2 + b^2."""
     half = pow(2, -1, Q)
     for k in range(1, 100):
         a, b = (int(c) for c in (bn.FQ2([k, 0]) ** 3 + bn.b2).coeffs)
