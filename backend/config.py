@@ -25,6 +25,8 @@ class Settings(BaseSettings):
     """Keystore of the key that posts batches. It pays gas and can do nothing else."""
     payer_keystore: Path | None = None
     """Keystore of the key that pushes claims; the posting key if not set."""
+    owner_keystore: Path | None = None
+    """Keystore of the key that deploys and funds from the command line; the posting key if not set. Servers do not need it."""
     keystore_password: SecretStr = SecretStr("")
 
     attestor_token: SecretStr = SecretStr("")

@@ -21,7 +21,7 @@ def _address(text: str) -> str:
 def read_account(program: str, address: str, request: Request) -> AccountOut:
     """Earned, pending with the reason, claimable now, claimed. An address that is not known has earned 0."""
     checksummed = _address(address)
-    with request.app.state.database.transaction() as session:
+    with request.app.state.database.snapshot() as session:
         standing = service.standing(session, programs.get(session, program), checksummed)
     return AccountOut(address=checksummed, **{name: getattr(standing, name) for name in AccountOut.model_fields if name != "address"})
 
@@ -30,7 +30,7 @@ def read_account(program: str, address: str, request: Request) -> AccountOut:
 def read_claim(program: str, address: str, request: Request) -> ClaimOut:
     """All that `claim` needs, and ready calldata. Anyone may send it; it pays the account. A batch that lands meanwhile does not break it."""
     checksummed = _address(address)
-    with request.app.state.database.transaction() as session:
+    with request.app.state.database.snapshot() as session:
         row = programs.get(session, program)
         call = service.claim_call(session, row, checksummed)
         fields = {name: getattr(call, name) for name in ClaimOut.model_fields if name not in ("chain_id", "to")}

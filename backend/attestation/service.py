@@ -104,6 +104,7 @@ def collect(context: Context, program: Program, batch_id: int) -> None:
         with ThreadPoolExecutor(len(program.attestors) or 1) as pool:
             outcomes = list(pool.map(lambda url: _ask(context, program, url, payload, batch.digest), program.attestors))
         signed |= _store(context, batch_id, batch.digest, members, outcomes)
+        failpoint("attest.signed")
         _require_enough(signed & set(members), threshold, outcomes)
     with context.database.transaction() as session:
         row = session.get_one(Batch, batch_id)

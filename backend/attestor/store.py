@@ -158,7 +158,7 @@ class Store:
                         f"another digest was signed that is valid until {valid_until}; the final chain is at {moment.timestamp}",
                         field="sequence",
                     )
-            self._require_unseen(db, place, leaves, moment)
+            self._require_unseen(db, program, leaves, moment)
             signature = sign()
             db.execute(
                 "INSERT INTO signed (program, bucket, sequence, digest, interactions_root, attestor_epoch, valid_until, signature)"
@@ -171,8 +171,8 @@ class Store:
         return signature
 
     @staticmethod
-    def _require_unseen(db: sqlite3.Connection, place: tuple[str, int, int], leaves: Sequence[Leaf], moment: Moment) -> None:
-        program, bucket, sequence = place
+    def _require_unseen(db: sqlite3.Connection, program: str, leaves: Sequence[Leaf], moment: Moment) -> None:
+        # A candidate that lost its place is gone (`advance`); one for the asked place is dead, or `sign_once` would have stopped.
         for j, leaf in enumerate(leaves):
             seen = db.execute(
                 "SELECT l.bucket, l.sequence, l.interactions_root, d.interactions_root FROM leaf l"
@@ -183,9 +183,6 @@ class Store:
             for at_bucket, at_sequence, root, landed_root in seen:
                 if root == landed_root:
                     raise Refused("paid_event", f"the event was paid in bucket {at_bucket}, sequence {at_sequence}", item=j)
-                # Of the candidates for one place at most one lands, so they may share events.
-                if landed_root is not None or (at_bucket, at_sequence) == (bucket, sequence):
-                    continue
                 if _alive(db, (program, at_bucket, at_sequence, root), moment):
                     message = f"the event is in a signed batch that can still land, bucket {at_bucket}, sequence {at_sequence}"
                     raise Refused("signed_event", message, item=j)
@@ -271,7 +268,7 @@ def _landed(row: tuple) -> Landed:
 
 
 def _alive(db: sqlite3.Connection, candidate: tuple[str, int, int, bytes], moment: Moment) -> bool:
-    """Whether a batch that was signed, and whose place is still free, can still land."""
+    """Whether a candidate was signed in an envelope that has not expired."""
     row = db.execute(
         "SELECT EXISTS (SELECT 1 FROM signed WHERE program = ? AND bucket = ? AND sequence = ? AND interactions_root = ?"
         " AND attestor_epoch >= ? AND valid_until >= ?)",

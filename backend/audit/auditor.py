@@ -63,7 +63,9 @@ def audit(
         first = _first_block(w3, distributor.address, first_block, head.number)
         info = _info(distributor, head.number)
         report = AuditReport(info.chain_id, distributor.address, first, head.number, info.token, info.verifier)
-        key = check_contracts(w3, info, distributor.address, head.number, known_keys() if expected_keys is None else expected_keys, report)
+        key = check_contracts(
+            w3, info, distributor.address, head.number, known_keys() if expected_keys is None else expected_keys, report
+        )
         replay = _replay(distributor, info, first, head.number, report, report_progress)
         jobs = _postings(w3, distributor, info, replay, report, report_progress)
         _proofs(jobs, key, report, report_progress)

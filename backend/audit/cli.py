@@ -9,10 +9,11 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from backend.audit.auditor import audit as run_audit
 from backend.audit.keys import expected_key
-from backend.audit.report import AuditReport
+from backend.audit.report import AuditReport, Finding
 from backend.chain.client import connect
 from backend.errors import GuerdonError
 
@@ -88,11 +89,21 @@ def _print(report: AuditReport, console: Console) -> None:
         checks.add_row(name, str(count))
     console.print(checks)
     if report.findings:
-        findings = Table("finding", "bucket", "sequence", "transaction", "what", title="Findings", title_style="red")
+        findings = Table(title="Findings", title_style="red", show_lines=True)
+        findings.add_column("finding", no_wrap=True)
+        findings.add_column("batch")
+        findings.add_column("what", overflow="fold")
         for found in report.findings:
-            place = ("" if value is None else str(value) for value in (found.bucket, found.sequence, found.tx_hash))
-            findings.add_row(found.code, *place, found.message)
+            # Text, not markup: messages hold brackets.
+            what = Text(found.message if found.tx_hash is None else f"{found.message}\ntransaction {found.tx_hash}")
+            findings.add_row(found.code, _batch(found), what)
         console.print(findings)
         console.print(f"{len(report.findings)} findings: this program does not hold.", style="bold red")
     else:
         console.print("Everything holds.", style="bold green")
+
+
+def _batch(found: Finding) -> str:
+    if found.bucket is None:
+        return ""
+    return f"bucket {found.bucket}" + ("" if found.sequence is None else f", sequence {found.sequence}")

@@ -20,6 +20,7 @@ from backend.cli.local import ETHER, LIGHT_SCRYPT_N, Local
 from backend.cli.partner_client import PartnerClient, Reported, chunks
 from backend.cli.reward_list import RewardList, split_amount
 from backend.interaction.models import Interaction, InteractionState
+from backend.ledger.service import reserve
 from backend.partner.scheme import generate_secret
 from backend.payout import service as payout
 from backend.payout.push import push_claims
@@ -73,7 +74,7 @@ class Demo:
 
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)  # only to vary how amounts are split
-        folder = self.local.stack.folder / "keys"
+        folder = self.local.folder / "keys"
         self.own = [keystore.create(folder / f"wallet-{i}.json", "demo", scrypt_n=LIGHT_SCRYPT_N) for i in range(OWN_ACCOUNTS)]
         self.amounts = dict(self.rewards.amounts)
         self.amounts |= {wallet.address: (i + 1) * OWN_AMOUNT for i, wallet in enumerate(self.own)}
@@ -161,13 +162,11 @@ class Demo:
         with self.local.context.database.transaction() as session:
             program = session.get_one(Program, self.local.program_id)
             rows = session.execute(select(Batch.bucket, Batch.sequence, Batch.state, Batch.note).where(Batch.note.is_not(None)))
-            return f"{program.halted or ''} {[tuple(row) for row in rows]}; logs are in {self.local.stack.folder / 'logs'}"
+            return f"{program.halted or ''} {[tuple(row) for row in rows]}; logs are in {self.local.folder / 'logs'}"
 
     def _wait_for_funding(self) -> None:
         def funded() -> tuple[int, int]:
             with self.local.context.database.transaction() as session:
-                from backend.ledger.service import reserve
-
                 return int(reserve(session, self.local.program_id) >= self.total), 1
 
         self._wait("Funding the program", funded)

@@ -17,7 +17,6 @@ partner = typer.Typer(help="Partners who report interactions.", no_args_is_help=
 batch = typer.Typer(help="Batches.", no_args_is_help=True)
 
 
-
 @app.callback()
 def _quiet() -> None:
     # A person reads this: progress and errors are shown as such, not as log lines.

@@ -25,6 +25,7 @@ from backend.cli.show import errors, output, steps, tokens
 from backend.config import settings
 from backend.context import Context
 from backend.errors import GuerdonError
+from backend.kit.files import write_private
 from backend.ledger import service as ledger
 from backend.migrations import upgrade
 from backend.partner import repository as partners
@@ -78,7 +79,7 @@ def program_deploy(
     batch_items: Annotated[int, typer.Option(min=1, help="Close a batch at so many items; the instance's M is the limit.")] = 10
     ** 6,
 ) -> None:
-    """Deploy hasher, verifier and Distributor with the posting key, and register the program."""
+    """Deploy hasher, verifier and Distributor with the owner's key, and register the program."""
     with _context() as context:
         key = dev_key(load_instance(instance))
         signer = _signer(context)
@@ -99,7 +100,7 @@ def program_fund(
     amount: Annotated[str, typer.Argument(help="How much, in base units.")],
     mint: Annotated[bool, typer.Option(help="Mint test tokens first (local chains only).")] = True,
 ) -> None:
-    """Move reward tokens from the posting key into the Distributor; on a local chain they are minted first."""
+    """Move reward tokens from the owner's key into the Distributor; on a local chain they are minted first."""
     if not amount.isascii() or not amount.isdigit() or not int(amount):
         raise typer.BadParameter("expected an integer in base units, above 0", param_hint="AMOUNT")
     with _context() as context:
@@ -118,7 +119,8 @@ def program_fund(
 
 
 def _signer(context: Context) -> keystore.KeystoreSigner:
-    return keystore.load(context.settings.keystore, context.settings.keystore_password.get_secret_value())
+    path = context.settings.owner_keystore or context.settings.keystore
+    return keystore.load(path, context.settings.keystore_password.get_secret_value())
 
 
 def partner_add(
@@ -143,10 +145,7 @@ def partner_add(
 def _pin(path: Path, distributor: str, name: str, secret: str) -> None:
     content = json.loads(path.read_text()) if path.exists() else {}
     content.setdefault(distributor, {})[name] = {"scheme": "standard-webhooks", "secrets": [secret]}
-    unfinished = path.with_suffix(".new")
-    unfinished.touch(mode=0o600)
-    unfinished.write_text(json.dumps(content, indent=2))
-    unfinished.rename(path)
+    write_private(path, json.dumps(content, indent=2))
 
 
 def import_list(

@@ -144,12 +144,15 @@ def up(
 ) -> None:
     """Start the same stack with an empty program, ready for use by hand, until Ctrl-C."""
     with _failures(), _stop_on_signals(), steps() as show, _stack(program, None, instance, api_port, show) as local:
-        env_file = local.stack.folder / "environment"
-        env_file.write_text("".join(f"export {name}='{value}'\n" for name, value in local.stack.environment.items()))
-        env_file.chmod(0o600)
         show.line("")
         _print_urls(local)
-        output.print(f"In another shell, for the other commands:  . {env_file}", highlight=False, soft_wrap=True)
-        output.print(f"Then:  guerdon partner add {program} NAME;  guerdon program fund {program} AMOUNT", highlight=False)
+        pins = " ".join(f"--pins {path}" for path in sorted(local.folder.glob("attestor-*/partners.json")))
+        for line in (
+            "In another shell:",
+            f"  . {local.folder / 'environment'}",
+            f"  guerdon partner add {program} NAME {pins}",
+            f"  guerdon program fund {program} AMOUNT",
+        ):
+            output.print(line, highlight=False, soft_wrap=True)
         output.print("Running until Ctrl-C.", highlight=False)
         _wait_for_signal(local)

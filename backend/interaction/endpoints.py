@@ -107,7 +107,7 @@ def read_interaction(
     program: str, partner: str, event_id: Annotated[str, Path(max_length=128)], request: Request
 ) -> InteractionOut:
     """Where an interaction stands and, once its batch is final, the proof that it is a leaf of the batch's `interactionsRoot`."""
-    with request.app.state.database.transaction() as session:
+    with request.app.state.database.snapshot() as session:
         row = programs.get(session, program)
         found = repository.find(session, partners.get(session, row.id, partner).id, event_id)
         if found is None:

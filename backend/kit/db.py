@@ -44,13 +44,21 @@ class Database:
     """An engine and its sessions. Domain code never commits: whoever opens `transaction` owns it."""
 
     def __init__(self, url: str, pool_size: int = 10) -> None:
-        self.engine: Engine = create_engine(sqlalchemy_url(url), pool_size=pool_size, pool_pre_ping=True)
+        # Parameters hold evidence and secrets: no error text repeats them.
+        self.engine: Engine = create_engine(sqlalchemy_url(url), pool_size=pool_size, pool_pre_ping=True, hide_parameters=True)
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         """A session that commits at the end of the block and rolls back if it raises."""
         with self._sessions() as session, session.begin():
+            yield session
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Session]:
+        """A session for reading: all its queries see the database as it was at the first."""
+        with self._sessions() as session, session.begin():
+            session.connection(execution_options={"isolation_level": "REPEATABLE READ", "postgresql_readonly": True})
             yield session
 
     def dispose(self) -> None:

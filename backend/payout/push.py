@@ -39,7 +39,7 @@ def push_claims(
         Conflict: a transaction reverted or its nonce was used by somebody else.
         NotYet: not settled after `settle_seconds`; push again to go on waiting.
     """
-    with context.database.transaction() as session:
+    with context.database.snapshot() as session:
         if together == 1:
             calls = [
                 ([address], service.claim_call(session, program, address).calldata)

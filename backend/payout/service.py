@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from backend.account.models import Account
 from backend.batch import repository as batches
 from backend.batch.content import as_pairs, bucket_tree
+from backend.batch.models import Batch
 from backend.chain import calldata
 from backend.errors import Conflict, NotFound
 from backend.interaction.models import Interaction, InteractionState
@@ -50,20 +51,23 @@ class ClaimCall:
 
 
 class _Trees:
-    """Bucket trees by (program, bucket, sequence): a final state never changes, so what is kept is never stale."""
+    """Bucket trees by (instance, root): what is kept is never stale, whichever database it came from."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[int, int, int], Tree] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, int], Tree] = OrderedDict()
         self._lock = Lock()
 
-    def get(self, session: Session, program: Program, bucket: int, sequence: int) -> Tree:
-        key = (program.id, bucket, sequence)
+    def get(self, session: Session, program: Program, batch: Batch) -> Tree:
+        """The tree of the batch's bucket after it. Raises AssertionError if the accounts do not give the batch's root."""
+        key = (program.instance, batch.new_root)
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key]
-        pairs = as_pairs(batches.pairs_after(session, program.id, bucket, sequence))
+        pairs = as_pairs(batches.pairs_after(session, program.id, batch.bucket, batch.sequence))
         tree = bucket_tree(load_instance(program.instance), pairs)
+        if tree.root != batch.new_root:
+            raise AssertionError(f"bucket {batch.bucket}: its accounts do not give the root of batch {batch.sequence}")
         with self._lock:
             self._kept[key] = tree
             while len(self._kept) > TREES_KEPT:
@@ -106,12 +110,13 @@ def claim_call(session: Session, program: Program, address: str) -> ClaimCall:
         raise NotFound(f"{address} has nothing on chain yet", "address", "nothing_posted")
     if account.posted == account.claimed:
         raise Conflict(f"{address} has claimed everything that is on chain", "address", "nothing_to_claim")
-    sequence = batches.newest_final(session, program.id, account.bucket)
-    siblings = _trees.get(session, program, account.bucket, sequence).siblings(account.slot)
-    data = calldata.claim(account.bucket, account.slot, sequence, account.address, account.posted, siblings)
+    batch = _newest_final(session, program, account.bucket)
+    siblings = _trees.get(session, program, batch).siblings(account.slot)
+    data = calldata.claim(account.bucket, account.slot, batch.sequence, account.address, account.posted, siblings)
     return ClaimCall(
-        account.bucket, account.slot, sequence, account.address, account.posted, account.posted - account.claimed, siblings, data
-    )
+        account.bucket, account.slot, batch.sequence, account.address, account.posted, account.posted - account.claimed, siblings,
+        data,
+    )  # fmt: skip
 
 
 def claim_many_calls(
@@ -124,15 +129,19 @@ def claim_many_calls(
     rows = list(session.scalars(query.order_by(Account.bucket, Account.slot)))
     calls = []
     for bucket in sorted({row.bucket for row in rows}):
-        sequence = batches.newest_final(session, program.id, bucket)
-        tree = _trees.get(session, program, bucket, sequence)
+        batch = _newest_final(session, program, bucket)
+        tree = _trees.get(session, program, batch)
         in_bucket = [row for row in rows if row.bucket == bucket]
         for start in range(0, len(in_bucket), payouts_max):
             part = in_bucket[start : start + payouts_max]
             payouts = [calldata.Payout(row.slot, row.address, row.posted) for row in part]
             siblings = tree.multi_siblings([row.slot for row in part])
-            calls.append(([row.address for row in part], calldata.claim_many(bucket, sequence, payouts, siblings)))
+            calls.append(([row.address for row in part], calldata.claim_many(bucket, batch.sequence, payouts, siblings)))
     return calls
+
+
+def _newest_final(session: Session, program: Program, bucket: int) -> Batch:
+    return batches.get(session, program.id, bucket, batches.newest_final(session, program.id, bucket))
 
 
 def _account(session: Session, program: Program, address: str) -> Account | None:

@@ -4,6 +4,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from backend.errors import NotFound
+from backend.partner.repository import NAME
 from backend.program.models import Program
 
 
@@ -11,7 +12,9 @@ def get(session: Session, name: str, lock: bool = False) -> Program:
     """The program called `name`, or at that Distributor address. `lock` serializes closing and booking. Raises NotFound."""
     by = func.lower(Program.distributor) == name.lower() if name.startswith("0x") and len(name) == 42 else Program.name == name
     query = select(Program).where(by)
-    program = session.scalar(query.with_for_update(key_share=True) if lock else query)
+    # What cannot be a name is not asked for: PostgreSQL refuses a text with a NUL in it.
+    possible = NAME.fullmatch(name.lower())
+    program = session.scalar(query.with_for_update(key_share=True) if lock else query) if possible else None
     if program is None:
         raise NotFound(f"no program called {name!r}", "program", "unknown_program")
     return program

@@ -37,9 +37,12 @@ def watch(context: Context, program_id: int) -> int:
         with context.database.transaction() as session:
             program = programs.lock(session, program_id)
             count = _book_range(context, session, program)
-            failpoint("watch.before_commit")
+            if count:
+                failpoint("watch.before_commit")
         if count is None:
             return booked
+        if count:
+            failpoint("watch.after_commit")
         booked += count
 
 

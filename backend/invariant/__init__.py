@@ -1,0 +1,40 @@
+"""Conservation rules: what must hold in the database, and against the chain, at any committed moment.
+
+One file a rule, each with `check(session, program) -> list[str]`, a sentence for each thing that does not hold. Cheap enough to run on a
+schedule; an operator looks at whatever they say.
+"""
+
+from sqlalchemy.orm import Session
+
+from backend.chain.distributor import Totals
+from backend.context import Context
+from backend.invariant import (
+    accounts_at_home,
+    batches_follow,
+    chain_totals,
+    claims_covered,
+    interactions_booked,
+    ledger_balanced,
+    ledger_chained,
+)
+from backend.program.models import Program
+
+RULES = (ledger_balanced, ledger_chained, interactions_booked, batches_follow, accounts_at_home, claims_covered)
+
+
+def check_all(session: Session, program: Program, totals: Totals | None = None) -> list[str]:
+    """What does not hold of a program, empty if everything does. `totals`: the chain's, at the program's `booked_block`.
+
+    `session` should read one snapshot (`Database.snapshot`), or what is booked meanwhile looks like a fault.
+    """
+    findings = [f"{rule.__name__.rpartition('.')[2]}: {finding}" for rule in RULES for finding in rule.check(session, program)]
+    if totals is not None:
+        findings += [f"chain_totals: {finding}" for finding in chain_totals.check(session, program, totals)]
+    return findings
+
+
+def check_with_chain(context: Context, program_id: int) -> list[str]:
+    """`check_all` with the chain's totals at the booked block. Raises Unavailable if the node does not answer."""
+    with context.database.snapshot() as session:
+        program = session.get_one(Program, program_id)
+        return check_all(session, program, context.distributor(program).totals(program.booked_block))

@@ -1,0 +1,56 @@
+"""A bucket's batches are sequences 1, 2, ..., each on top of the one before, the final ones first, each the sum of its interactions."""
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from backend.program.models import Program
+
+_ORDER = text("""
+    SELECT bucket, sequence FROM (
+        SELECT bucket, sequence, old_root, state,
+               row_number() OVER earlier AS place, lag(new_root) OVER earlier AS previous_root, lag(state) OVER earlier AS previous_state
+        FROM batch WHERE program_id = :program_id WINDOW earlier AS (PARTITION BY bucket ORDER BY sequence)
+    ) AS numbered
+    WHERE sequence <> place OR old_root <> previous_root OR (state = 'final' AND previous_state <> 'final')
+    ORDER BY bucket, sequence
+""")
+
+_CONTENT = text("""
+    SELECT batch.bucket, batch.sequence FROM batch
+    JOIN LATERAL (
+        SELECT count(*) AS items, sum(amount) AS total, min(item_index) AS first, max(item_index) AS last
+        FROM interaction WHERE batch_id = batch.id AND program_id = batch.program_id
+    ) AS content ON true
+    JOIN LATERAL (SELECT count(*) AS slots, sum(delta) AS total FROM batch_account WHERE batch_id = batch.id) AS touched ON true
+    WHERE batch.program_id = :program_id AND NOT (
+        batch.items = content.items AND batch.total = content.total AND content.first = 0 AND content.last = content.items - 1
+        AND batch.accounts_touched = touched.slots AND batch.total = touched.total
+    )
+    ORDER BY batch.bucket, batch.sequence
+""")
+
+_SLOTS = text("""
+    SELECT bucket, slot, sequence FROM (
+        SELECT bucket, slot, sequence, address, cumulative, delta,
+               lag(cumulative, 1, 0) OVER earlier AS before, lag(address, 1, address) OVER earlier AS previous_address
+        FROM batch_account WHERE program_id = :program_id WINDOW earlier AS (PARTITION BY bucket, slot ORDER BY sequence)
+    ) AS history
+    WHERE cumulative <> before + delta OR address <> previous_address OR delta <= 0
+    ORDER BY bucket, slot, sequence
+""")
+
+
+def check(session: Session, program: Program) -> list[str]:
+    """All rules of this file."""
+    key = {"program_id": program.id}
+    findings = [
+        f"batch {row.sequence} of bucket {row.bucket} does not follow the one before" for row in session.execute(_ORDER, key)
+    ]
+    findings += [
+        f"batch {row.sequence} of bucket {row.bucket} is not the sum of its interactions and of its slots"
+        for row in session.execute(_CONTENT, key)
+    ]
+    return findings + [
+        f"slot {row.slot} of bucket {row.bucket} does not follow from its past at batch {row.sequence}"
+        for row in session.execute(_SLOTS, key)
+    ]

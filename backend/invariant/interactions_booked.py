@@ -1,0 +1,42 @@
+"""Every accepted interaction has exactly one entry, of its amount and on its account; a held one has none."""
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from backend.program.models import Program
+
+_ACCEPTED = text("""
+    SELECT interaction.id, count(entry.id) AS entries FROM interaction
+    LEFT JOIN ledger_entry AS entry ON entry.interaction_id = interaction.id
+    LEFT JOIN ledger_account AS account ON account.id = entry.account_id
+    WHERE interaction.program_id = :program_id AND interaction.state = 'accepted'
+    GROUP BY interaction.id
+    HAVING count(entry.id) <> 1 OR NOT bool_and(
+        entry.amount = -interaction.amount AND account.kind = 'account' AND account.holder = interaction.account
+        AND account.program_id = interaction.program_id
+    )
+    ORDER BY interaction.id
+""")
+
+_HELD = text("""
+    SELECT interaction.id FROM interaction JOIN ledger_entry AS entry ON entry.interaction_id = interaction.id
+    WHERE interaction.program_id = :program_id AND interaction.state = 'held' ORDER BY interaction.id
+""")
+
+_STRAY = text("""
+    SELECT entry.id FROM ledger_entry AS entry JOIN ledger_transaction AS movement ON movement.id = entry.transaction_id
+    JOIN ledger_account AS account ON account.id = entry.account_id
+    WHERE movement.program_id = :program_id AND (movement.kind = 'reward' AND account.kind = 'account') <> (entry.interaction_id IS NOT NULL)
+    ORDER BY entry.id
+""")
+
+
+def check(session: Session, program: Program) -> list[str]:
+    """Both rules of this file, and that no account is credited without an interaction."""
+    key = {"program_id": program.id}
+    findings = [
+        f"accepted interaction {row.id} has {row.entries} entries, or one that is not its own"
+        for row in session.execute(_ACCEPTED, key)
+    ]
+    findings += [f"held interaction {row.id} has an entry" for row in session.execute(_HELD, key)]
+    return findings + [f"entry {row.id} credits an account without an interaction" for row in session.execute(_STRAY, key)]
