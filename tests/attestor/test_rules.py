@@ -297,6 +297,7 @@ class TestHomes:
         sent = world.lead.deliver([report("a", who)])
         error = refusal(world, world.lead.batch(0, [sent]).question)
         assert (error.reason, error.item) == ("home", 0)
+        assert "family" in error.message
         fitting = world.lead.batch(1, [sent])
         assert world.attestor.attest(fitting.question).digest == fitting.digest
         world.store.close()
