@@ -105,7 +105,6 @@ def prepare(
         "GUERDON_ATTESTOR_TOKEN": attestor_token,
         "GUERDON_TICK_SECONDS": str(tick_seconds),
     }
-    write_private(folder / "environment", "".join(f"export {name}='{value}'\n" for name, value in environment.items()))
     context = Context(Settings(**{name.removeprefix("GUERDON_").lower(): value for name, value in environment.items()}))
     upgrade(context.database)
 
@@ -139,6 +138,8 @@ def prepare(
         }  # fmt: skip
         write_private(folder / f"attestor-{i}" / "partners.json", json.dumps(pins, indent=2))
         write_private(folder / f"attestor-{i}" / "attestor.json", json.dumps(config, indent=2))
+    # Last: a folder with this file is complete.
+    write_private(folder / "environment", "".join(f"export {name}='{value}'\n" for name, value in environment.items()))
     return Prepared(
         folder, context, environment, keys["owner"], deployment, row.id, program, instance, operator_key, partner, secret
     )

@@ -25,6 +25,7 @@ def _quiet() -> None:
 
 app.command()(run.demo)
 app.command()(run.up)
+app.command()(run.prepare_local)
 app.command()(operate.migrate)
 app.add_typer(program, name="program")
 program.command("deploy")(operate.program_deploy)

@@ -10,15 +10,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 
 from backend.cli.demo import Demo, DemoError
-from backend.cli.local import Local, start_local
+from backend.cli.local import Local, Urls, prepare, start_local
 from backend.cli.reward_list import ListError, RewardList, read_reward_list
 from backend.cli.show import Steps, batch_table, claim_table, errors, output, steps, summary_table, tokens
 from backend.cli.stack import ROOT, StackError
+from backend.config import settings
 from backend.errors import GuerdonError
+from backend.kit.files import write_private
 from prover.circuit import CircuitError, instances
 
 DEFAULT_LIST = ROOT / "examples" / "op-superstacks-head.csv"
@@ -156,3 +159,30 @@ def up(
             output.print(line, highlight=False, soft_wrap=True)
         output.print("Running until Ctrl-C.", highlight=False)
         _wait_for_signal(local)
+
+
+def prepare_local(
+    folder: Annotated[Path, typer.Argument(help="Where keys and configurations go.")],
+    attestor_url: Annotated[list[str], typer.Option(help="Base URL at which an attestor will be reached; several times.")],
+    program: Annotated[str, typer.Option(help="Name of the program.")] = "main",
+    partner: Annotated[str | None, typer.Option(help="A first partner; its secret is written to FOLDER/partner-secret.")] = None,
+    instance: Annotated[str, typer.Option(help="Size of the circuit: dev or standard.")] = "dev",
+) -> None:
+    """On a local chain, deploy a program and write what its services start from; somebody else (docker compose) starts them.
+
+    Servers are those of DATABASE_URL, REDIS_URL and RPC_URL. Does nothing if FOLDER holds a program already.
+    """
+    if (folder / "environment").exists():
+        errors.print(f"{folder} holds a program already.", highlight=False)
+        return
+    config = settings()
+    hosts = [("0.0.0.0", urlsplit(url).port or 80) for url in attestor_url]
+    with _failures():
+        prepared = prepare(
+            folder, Urls(config.database_url, config.redis_url, config.rpc_url), program=program, partner=partner, instance=instance,
+            attestor_urls=attestor_url, attestor_hosts=hosts, batch_age_max_seconds=5, tick_seconds=1.0,
+        )  # fmt: skip
+    if prepared.partner_secret is not None:
+        write_private(folder / "partner-secret", prepared.partner_secret)
+    prepared.context.close()
+    output.print_json(json.dumps({"program": program, "distributor": prepared.deployment.distributor}))
