@@ -29,14 +29,35 @@ from prover.wire import UINT96_MAX
 BUCKETS_PER_CLOSING = 16
 """A closing looks at no more open interactions than would fill this many batches; the rest waits for the next."""
 
+EVIDENCE_BYTES_MAX = 16 * 2**20
+"""Bodies of deliveries that one batch may rest on: an attestor is sent all of them, in base64, in one request."""
+
 
 @dataclass
 class _Draft:
-    """Interactions chosen for one bucket's next batch."""
+    """Interactions chosen for one bucket's next batch, and the bodies of the deliveries that they came in."""
 
     rows: list[Interaction] = field(default_factory=list)
     opened: list[str] = field(default_factory=list)
     sums: Counter[str] = field(default_factory=Counter)
+    deliveries: dict[int, int] = field(default_factory=dict)
+    """delivery id -> bytes"""
+    full: bool = False
+    """Something more was there and did not fit."""
+
+    def fits(self, row: Interaction, size: int, items_max: int) -> bool:
+        """Whether `row` can join: the batch's items, the account's delta, and what attestors take in one request."""
+        evidence = sum(self.deliveries.values()) + (0 if row.delivery_id in self.deliveries else size)
+        return (
+            len(self.rows) < items_max
+            and self.sums[row.account] + row.amount <= UINT96_MAX
+            and (evidence <= EVIDENCE_BYTES_MAX or not self.rows)
+        )
+
+    def add(self, row: Interaction, size: int) -> None:
+        self.rows.append(row)
+        self.sums[row.account] += row.amount
+        self.deliveries[row.delivery_id] = size
 
 
 class _Homes:
@@ -80,6 +101,7 @@ def close_batches(session: Session, program: Program, force: bool = False) -> li
         bucket: draft
         for bucket, draft in sorted(drafts.items())
         if force
+        or draft.full
         or len(draft.rows) == items_max
         or (bucket not in busy and now - draft.rows[0].created_at.timestamp() >= program.batch_age_max_seconds)
     }
@@ -97,21 +119,21 @@ def _openable(due: dict[int, _Draft], drafts: dict[int, _Draft]) -> list[tuple[i
 
 def _draft(session: Session, program: Program, instance: Instance, items_max: int, rows: list[Interaction]) -> dict[int, _Draft]:
     homes = _Homes(session, program, instance, sorted({row.account for row in rows}))
+    sizes = interactions.delivery_sizes(session, {row.delivery_id for row in rows})
     drafts: dict[int, _Draft] = {}
     skipped: set[str] = set()
     for row in rows:
         bucket, is_open = homes.find(row.account)
         draft = drafts.setdefault(bucket, _Draft())
         # What does not fit now waits, and with it whatever else its account has: an account's rewards stay in ledger order.
-        fits = len(draft.rows) < items_max and draft.sums[row.account] + row.amount <= UINT96_MAX
-        if row.account in skipped or not fits:
+        if row.account in skipped or not draft.fits(row, sizes[row.delivery_id], items_max):
             skipped.add(row.account)
+            draft.full = True
             continue
         if not is_open:
             homes.open(row.account, bucket)
             draft.opened.append(row.account)
-        draft.rows.append(row)
-        draft.sums[row.account] += row.amount
+        draft.add(row, sizes[row.delivery_id])
     return {bucket: draft for bucket, draft in drafts.items() if draft.rows}
 
 

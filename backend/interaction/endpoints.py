@@ -13,7 +13,7 @@ from backend.errors import BadRequest, Invalid, NotFound, TooLarge, Unauthorized
 from backend.interaction import repository
 from backend.interaction.evidence import Delivery
 from backend.interaction.report import BodyError, Report, ReportError, parse_body
-from backend.interaction.schemas import DELIVERY_BODY, InteractionOut, IntakeOut
+from backend.interaction.schemas import DELIVERY_BODY, IntakeOut, InteractionOut
 from backend.interaction.service import Answer, Outcome, take_in
 from backend.kit.db import Database
 from backend.kit.failpoint import failpoint

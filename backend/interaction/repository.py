@@ -1,13 +1,13 @@
 """All SQL of intake. Bulk work goes in arrays, one statement a table."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, Integer, Numeric, String, bindparam, select, text, update
+from sqlalchemy import BigInteger, Integer, Numeric, String, bindparam, func, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
-from backend.interaction.models import Interaction, InteractionState
+from backend.interaction.models import DeliveryRow, Interaction, InteractionState
 from backend.interaction.report import Report
 
 # Sorted, so that two requests that report the same events wait for each other in one order.
@@ -96,3 +96,9 @@ def of_batch(session: Session, batch_id: int) -> list[Interaction]:
 
 def find(session: Session, partner_id: int, event_id: str) -> Interaction | None:
     return session.scalar(select(Interaction).where(Interaction.partner_id == partner_id, Interaction.event_id == event_id))
+
+
+def delivery_sizes(session: Session, ids: Collection[int]) -> dict[int, int]:
+    """delivery id -> bytes of its body."""
+    query = select(DeliveryRow.id, func.length(DeliveryRow.body)).where(DeliveryRow.id.in_(ids))
+    return dict(session.execute(query).tuples().all())

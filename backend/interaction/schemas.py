@@ -99,8 +99,16 @@ DELIVERY_BODY: dict[str, Any] = {
                                 "additionalProperties": False,
                                 "properties": {
                                     "event_id": {"type": "string", "pattern": "^[\\x21-\\x7e]{1,128}$"},
-                                    "account": {"type": "string", "pattern": "^0x[0-9a-fA-F]{40}$", "description": "EIP-55 or one case"},
-                                    "amount": {"type": "string", "pattern": "^[1-9][0-9]{0,28}$", "description": "base units, below 2^96"},
+                                    "account": {
+                                        "type": "string",
+                                        "pattern": "^0x[0-9a-fA-F]{40}$",
+                                        "description": "EIP-55 or one case",
+                                    },
+                                    "amount": {
+                                        "type": "string",
+                                        "pattern": "^[1-9][0-9]{0,28}$",
+                                        "description": "base units, below 2^96",
+                                    },
                                     "occurred_at": {"type": "integer", "minimum": 1, "description": "Unix seconds"},
                                 },
                             },
