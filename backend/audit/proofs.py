@@ -1,9 +1,11 @@
 """The proofs, by py_ecc's pairing: about a second each, so in two processes when there are many."""
 
+import contextlib
 import multiprocessing
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 
 from backend.audit.posting import ProofJob
 from backend.audit.report import AuditReport
@@ -49,18 +51,25 @@ def check_proofs(
 ) -> None:
     """Verify every job; findings and each batch's `proof` go to the report, `done` is called after each."""
     words = key.to_words()
-    workers = min(workers, os.cpu_count() or 1)
-    if len(jobs) < POOL_FROM_JOBS or workers < 2:
-        for job in jobs:
-            _judge(job, proof_holds(words, job.proofs, job.signals), report)
-            done()
-        return
+    left = dict(enumerate(jobs))
+    if len(jobs) >= POOL_FROM_JOBS and min(workers, os.cpu_count() or 1) > 1:
+        # A pool breaks where processes cannot be started or are killed: what it did not do is done here.
+        with contextlib.suppress(BrokenProcessPool):
+            for number, holds in _in_processes(words, jobs, workers):
+                _judge(left.pop(number), holds, report)
+                done()
+    for job in left.values():
+        _judge(job, proof_holds(words, job.proofs, job.signals), report)
+        done()
+
+
+def _in_processes(words: Sequence[int], jobs: Sequence[ProofJob], workers: int) -> Iterator[tuple[int, bool]]:
+    """(number of the job, whether its proof holds), in the order in which they are done."""
     # Spawned, not forked: the caller may hold threads and connections.
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        pending = {pool.submit(proof_holds, words, job.proofs, job.signals): job for job in jobs}
+        pending = {pool.submit(proof_holds, words, job.proofs, job.signals): number for number, job in enumerate(jobs)}
         for future in as_completed(pending):
-            _judge(pending[future], future.result(), report)
-            done()
+            yield pending[future], future.result()
 
 
 def _judge(job: ProofJob, holds: bool, report: AuditReport) -> None:

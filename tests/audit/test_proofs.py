@@ -1,0 +1,56 @@
+"""Verifying keys that must not be trusted, and the pool of processes."""
+
+from concurrent.futures.process import BrokenProcessPool
+
+import pytest
+
+from backend.audit import proofs
+from backend.audit.auditor import audit
+from backend.audit.proofs import key_problems
+from prover.field import Q
+from prover.groth16 import dev_key
+from tests.support.program import DEV, Program
+
+WORDS = dev_key(DEV).verifying_key.to_words()
+
+
+def changed(**words: int) -> list[int]:
+    return [words.get(f"w{i}", word) for i, word in enumerate(WORDS)]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (WORDS[:-1], "25 words"),
+        (changed(w0=WORDS[0] ^ 1), "alpha: not on the curve"),
+        (changed(w2=WORDS[2] ^ 1), "beta: not on the twist"),
+        (changed(w15=2**256 - 1), "not below q"),
+        (changed(w16=0, w17=0), r"IC\[1\] is the point at infinity"),
+        (changed(w10=0, w11=0, w12=0, w13=0), "delta is the point at infinity"),
+        (changed(w10=WORDS[6], w11=WORDS[7], w12=WORDS[8], w13=WORDS[9]), "gamma equals delta"),
+        (changed(w10=WORDS[6], w11=WORDS[7], w12=Q - WORDS[8], w13=Q - WORDS[9]), "gamma is delta or its opposite"),
+    ],
+)
+def test_unfit_keys_are_named(words: list[int], said: str) -> None:
+    """A key with points that are none, at infinity, or with delta = +-gamma is not one to verify with."""
+    with pytest.raises(AssertionError, match=said):
+        assert key_problems(words, 5) == []
+
+
+def test_good_key_is_fit() -> None:
+    """The development key has no such fault."""
+    assert key_problems(WORDS, 5) == []
+
+
+def test_a_broken_pool_is_made_up_for(honest: Program, remembered_proofs: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proofs that a dying pool leaves are verified in this process, each once."""
+
+    def broken(words: list[int], jobs: list, workers: int):
+        yield 1, True
+        raise BrokenProcessPool("killed")
+
+    monkeypatch.setattr(proofs, "POOL_FROM_JOBS", 1)
+    monkeypatch.setattr(proofs, "_in_processes", broken)
+    report = audit(honest.chain.w3, honest.address)
+    assert report.ok
+    assert report.checks["proofs"] == 4
