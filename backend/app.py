@@ -4,12 +4,14 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.exceptions import HTTPException
 
 from backend import wake
 from backend.api import ROUTERS
 from backend.config import Settings, settings
-from backend.errors import BadRequest, GuerdonError, Unavailable
+from backend.errors import BadRequest, GuerdonError, NotFound, Unavailable
 from backend.kit.db import Database
 from backend.kit.log import configure
 
@@ -32,8 +34,10 @@ def create_app(config: Settings | None = None) -> FastAPI:
         app.include_router(router)
     app.add_exception_handler(GuerdonError, _known_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
-    app.add_exception_handler(OperationalError, _database_error)
-    app.add_exception_handler(404, _no_route)
+    for kind in (OperationalError, InterfaceError, PoolTimeout):
+        app.add_exception_handler(kind, _database_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _unexpected)
     return app
 
 
@@ -49,11 +53,19 @@ def _validation_error(_: Request, error: RequestValidationError) -> JSONResponse
     return JSONResponse(answer.to_json(), 422)
 
 
-def _database_error(_: Request, error: OperationalError) -> JSONResponse:
+def _database_error(_: Request, error: SQLAlchemyError) -> JSONResponse:
     # The driver's text can hold statement parameters; only its kind is logged.
-    log.error("database_unavailable", kind=type(error.orig).__name__)
+    log.error("database_unavailable", kind=type(getattr(error, "orig", error)).__name__)
     return JSONResponse(Unavailable("the database does not answer: send again").to_json(), 503, {"retry-after": "1"})
 
 
-def _no_route(request: Request, _: Exception) -> JSONResponse:
-    return JSONResponse({"error": {"code": "not_found", "message": "no such path", "field": "path", "retryable": False}}, 404)
+def _http_error(_: Request, error: HTTPException) -> JSONResponse:
+    """What the framework refuses by itself, in the one shape of errors."""
+    known = {404: NotFound("no such path", "path"), 405: BadRequest("not with this method", "method", "method_not_allowed")}
+    answer = known.get(error.status_code, BadRequest(str(error.detail)))
+    return JSONResponse(answer.to_json(), error.status_code, error.headers)
+
+
+def _unexpected(_: Request, error: Exception) -> JSONResponse:
+    """The server logs the traceback; the caller learns that it was not their fault."""
+    return JSONResponse(GuerdonError("an error of ours: send again, or tell the operator").to_json(), 500)

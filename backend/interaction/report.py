@@ -79,7 +79,7 @@ def parse_body(body: bytes) -> list[Report | ReportError]:
     if not isinstance(value, dict):
         raise BodyError("body", 'expected an object {"interactions": [...]}')
     if unknown := [key for key in value if key != "interactions"]:
-        raise BodyError(unknown[0], "unknown field: expected only interactions")
+        raise BodyError(_shown(unknown[0]), "unknown field: expected only interactions")
     items = value.get("interactions")
     if not isinstance(items, list):
         raise BodyError("interactions", "expected a list of interactions")
@@ -96,7 +96,7 @@ def _parse_item(item: Any) -> Report | ReportError:
         return ReportError("event_id", "expected a text of 1 to 128 visible ASCII characters")
     for key in item:
         if key not in FIELDS:
-            return ReportError(key, f"unknown field: expected only {', '.join(FIELDS)}", event_id)
+            return ReportError(_shown(key), f"unknown field: expected only {', '.join(FIELDS)}", event_id)
     account, amount, occurred_at = item.get("account"), item.get("amount"), item.get("occurred_at")
     if not isinstance(account, str) or (message := address_fault(account)):
         return ReportError(
@@ -108,6 +108,11 @@ def _parse_item(item: Any) -> Report | ReportError:
     if type(occurred_at) is not int or not 0 < occurred_at < OCCURRED_AT_MAX:
         return ReportError("occurred_at", "expected Unix seconds as an integer", event_id)
     return Report(event_id, to_checksum(account), int(amount), occurred_at)
+
+
+def _shown(key: str) -> str:
+    """A key as an answer can hold it: JSON may escape half a surrogate pair, which UTF-8 has no form for; and a key can be long."""
+    return key.encode(errors="backslashreplace").decode()[:128]
 
 
 @lru_cache(maxsize=65536)
