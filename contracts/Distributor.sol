@@ -181,9 +181,9 @@ contract Distributor is DistributorControl, EIP712, ReentrancyGuardTransient {
     }
 
     function _claim(uint32 bucket, uint64 sequence, Payout memory payout, uint256[] calldata siblings, address recipient) private {
-        Payout[] memory payouts = new Payout[](1);
-        payouts[0] = payout;
-        _requireInBucket(bucket, sequence, payouts, siblings);
+        uint256 keptRoot = _claimableRoot(bucket, sequence);
+        if (payout.account == address(0)) revert ZeroAddress();
+        if (hasher.rootOfOne(payout, siblings, levels) != keptRoot) revert NotInBucket(bucket, sequence);
 
         uint128 paid = _buckets[bucket].claimed[payout.slot];
         if (payout.cumulative <= paid) revert NothingToClaim();
@@ -196,7 +196,8 @@ contract Distributor is DistributorControl, EIP712, ReentrancyGuardTransient {
 
     /// @inheritdoc IDistributor
     function claimMany(uint32 bucket, uint64 sequence, Payout[] calldata payouts, uint256[] calldata siblings) external nonReentrant {
-        _requireInBucket(bucket, sequence, payouts, siblings);
+        uint256 keptRoot = _claimableRoot(bucket, sequence);
+        if (hasher.root(payouts, siblings, levels) != keptRoot) revert NotInBucket(bucket, sequence);
         uint256 paidNow = 0;
         for (uint256 i = 0; i < payouts.length; ++i) {
             paidNow += _payOrSkip(bucket, payouts[i]);
@@ -206,6 +207,7 @@ contract Distributor is DistributorControl, EIP712, ReentrancyGuardTransient {
 
     /// @dev The slot is marked before the transfer and restored if that fails; no call can come in between (nonReentrant).
     function _payOrSkip(uint32 bucket, Payout calldata payout) private returns (uint256 amount) {
+        if (payout.account == address(0)) revert ZeroAddress();
         uint128 paid = _buckets[bucket].claimed[payout.slot];
         if (payout.cumulative <= paid) {
             emit PayoutSkipped(bucket, payout.slot, payout.account, SkipReason.AlreadyPaid);
@@ -222,15 +224,11 @@ contract Distributor is DistributorControl, EIP712, ReentrancyGuardTransient {
         }
     }
 
-    function _requireInBucket(uint32 bucket, uint64 sequence, Payout[] memory payouts, uint256[] calldata siblings) private view {
+    function _claimableRoot(uint32 bucket, uint64 sequence) private view returns (uint256) {
         uint64 until = _status.claimsPausedUntil;
         if (block.timestamp < until) revert ClaimsPaused(until);
         if (sequence == 0) revert RootNotKept(bucket, sequence);
-        uint256 keptRoot = root(bucket, sequence);
-        for (uint256 i = 0; i < payouts.length; ++i) {
-            if (payouts[i].account == address(0)) revert ZeroAddress();
-        }
-        if (hasher.root(payouts, siblings, levels) != keptRoot) revert NotInBucket(bucket, sequence);
+        return root(bucket, sequence);
     }
 
     // -------------------------------------------------------------------------------------------------------------------- withdrawal

@@ -13,6 +13,9 @@ library Deltas {
     uint256 private constant COUNT_BYTES = 2;
     uint256 private constant EXISTING_BYTES = 14;
     uint256 private constant OPENING_BYTES = 32;
+    uint256 private constant MAX_DELTA = 0xffffffffffffffffffffffff;
+    /// @dev What the slots of two neighbouring records, as they stand in 28 bytes, fall by from one pair to the next.
+    uint256 private constant TWO_SLOTS = 0x20000000000000000000000000002000000000000000000000000;
 
     /// @notice Checks every rule of the format and sums up, for a bucket with `opened` of `slots` slots in use.
     /// @param r The challenge, below P.
@@ -66,22 +69,54 @@ library Deltas {
     {
         unchecked {
             uint256 above = opened;
-            for (uint256 offset = records.length; offset != 0;) {
-                offset -= EXISTING_BYTES;
-                uint256 record = _word(records, offset);
+            uint256 left = records.length;
+            while (left != 0) {
+                (left, above, total, value) = _readRun(records, left, above, r, total, value);
+                if (left == 0) break;
+                // Not the slot next below, or no delta.
+                left -= EXISTING_BYTES;
+                uint256 record = _word(records, left);
                 uint256 slot = record >> 240;
                 uint256 delta = uint96(record >> 144);
-                if (slot >= above) {
-                    if (slot >= opened) revert IDistributor.SlotNotOpen(slot);
-                    revert ITreeErrors.SlotsNotAscending(slot);
-                }
+                if (slot >= opened) revert IDistributor.SlotNotOpen(slot);
+                if (slot >= above) revert ITreeErrors.SlotsNotAscending(slot);
                 if (delta == 0) revert IDistributor.ZeroDelta(slot);
                 total += delta;
-                uint256 gap = above - slot;
-                value = mulmod(value, gap == 1 ? r : _power(r, gap), P) + delta;
+                value = mulmod(value, _power(r, above - slot), P) + delta;
                 above = slot;
             }
             return (openings, total, mulmod(value, _power(r, above), P));
+        }
+    }
+
+    /// @dev Reads records backwards, two at a time, while they are of the two slots next below and their deltas are not 0: in a full batch, all of
+    /// them. Two records less the slots that they should have are two deltas, each above 0 and below 2^96; anything else ends the run.
+    function _readRun(bytes calldata records, uint256 left, uint256 above, uint256 r, uint256 total, uint256 value)
+        private
+        pure
+        returns (uint256, uint256, uint256, uint256)
+    {
+        uint256 before = left;
+        assembly ("memory-safe") {
+            let last := sub(records.offset, 1)
+            let pair := sub(add(records.offset, left), 28)
+            let expected := add(shl(208, sub(above, 2)), shl(96, sub(above, 1)))
+            let both := sub(shr(32, calldataload(pair)), expected)
+            let lower := shr(112, both)
+            let upper := and(both, 0xffffffffffffffffffffffffffff)
+            for { } and(gt(pair, last), and(lt(sub(lower, 1), MAX_DELTA), lt(sub(upper, 1), MAX_DELTA))) { } {
+                value := add(mulmod(add(mulmod(value, r, P), upper), r, P), lower)
+                total := add(total, add(lower, upper))
+                pair := sub(pair, 28)
+                expected := sub(expected, TWO_SLOTS)
+                both := sub(shr(32, calldataload(pair)), expected)
+                lower := shr(112, both)
+                upper := and(both, 0xffffffffffffffffffffffffffff)
+            }
+            left := add(sub(pair, records.offset), 28)
+        }
+        unchecked {
+            return (left, above - (before - left) / EXISTING_BYTES, total, value);
         }
     }
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+
 from prover.circuit import compile_instance
 from prover.groth16 import Prover, dev_key
 from prover.keys import KeyFolder
-
 from tests.contracts.program import ATTESTORS, DEV, Program, ProofCache
 
 FUNDING = 10**28

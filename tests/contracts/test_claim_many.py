@@ -3,8 +3,8 @@
 from typing import Any
 
 import pytest
-from prover.field import P
 
+from prover.field import P
 from tests.contracts.conftest import ACCOUNTS
 from tests.contracts.program import Program
 from tests.contracts.refusal import decode_error, refused

@@ -3,8 +3,8 @@
 from typing import Any
 
 import pytest
-from prover.eip712 import Domain, claim_to_digest
 
+from prover.eip712 import Domain, claim_to_digest
 from tests.contracts.program import Program, key, sign
 from tests.contracts.refusal import refused
 
@@ -38,7 +38,9 @@ def _args(program: Program, deadline: int, permission: bytes, slot: int = 0, rec
     [{"bucket": 0}, {"slot": 1}, {"cumulative": 501}, {"recipient": key(102).address}, {"deadline": 1}],
     ids=lambda changes: next(iter(changes)),
 )
-def test_a_permission_for_something_else_is_refused(earning: Program, deadline: int, changes: dict[str, Any], stranger: Any) -> None:
+def test_a_permission_for_something_else_is_refused(
+    earning: Program, deadline: int, changes: dict[str, Any], stranger: Any
+) -> None:
     """Each field of the permission is signed."""
     args = _args(earning, deadline, _permission(earning, **({"deadline": deadline} | changes)))
     assert refused("InvalidPermission", earning.distributor.claimTo, *args, sender=stranger) == ()
@@ -110,7 +112,9 @@ def test_anyone_claims_by_permission(earning: Program, token: Any, stranger: Any
     assert earning.distributor.claimed(1, 0) == 500
 
 
-def test_a_contract_permits_by_eip_1271(program: Program, project: Any, deployer: Any, token: Any, stranger: Any, deadline: int) -> None:
+def test_a_contract_permits_by_eip_1271(
+    program: Program, project: Any, deployer: Any, token: Any, stranger: Any, deadline: int
+) -> None:
     """A contract wallet's holder permits; another key's signature does not."""
     wallet = deployer.deploy(project.Wallet1271, EARNER.address)
     program.post([(int(wallet.address, 16), 500)], bucket=1)

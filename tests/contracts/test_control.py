@@ -179,7 +179,9 @@ def test_a_withdrawal_waits_for_the_delay(distributor: Any, owner: Any, chain: A
     assert refused("NothingAnnounced", distributor.executeWithdrawal, sender=owner) == ()
 
 
-def test_committed_tokens_cannot_be_withdrawn(program: Program, distributor: Any, owner: Any, chain: Any, delay: int, token: Any) -> None:
+def test_committed_tokens_cannot_be_withdrawn(
+    program: Program, distributor: Any, owner: Any, chain: Any, delay: int, token: Any
+) -> None:
     """Up to the last uncommitted unit and not one more, whatever was claimed; the accounts are paid in full afterwards."""
     free = FUNDING - 6_000
     distributor.claim(*program.claim_args(2), sender=program.sender)

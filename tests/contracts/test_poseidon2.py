@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from prover.field import P
 from prover.poseidon2 import h4
 from prover.tree import Tree
-
 from tests.contracts.refusal import refused
 
 ROOT = Path(__file__).parents[2]
@@ -31,27 +31,34 @@ def test_a_child_that_is_not_a_field_element_is_refused(hasher: Any) -> None:
 
 
 def test_a_sibling_that_is_not_a_field_element_is_refused(hasher: Any) -> None:
-    """root takes no sibling at or above p, at any level, though it would hash like the element that it is congruent to."""
+    """No sibling at or above p is taken, at any level, though it would hash like the element that it is congruent to."""
     tree = Tree(3, [5, 6, 7, 8])
     siblings = tree.siblings(0)
     for place in range(len(siblings)):
         bent = [*siblings[:place], siblings[place] + P, *siblings[place + 1 :]]
-        assert refused("NotAFieldElement", hasher.root, [(0, f"{5:#042x}", 6)], bent, 3) == (siblings[place] + P,)
+        payout = (0, f"{5:#042x}", 6)
+        assert refused("NotAFieldElement", hasher.root, [payout], bent, 3) == (siblings[place] + P,)
+        assert refused("NotAFieldElement", hasher.rootOfOne, payout, bent, 3) == (siblings[place] + P,)
 
 
 def test_slots_must_rise_and_lie_in_the_tree(hasher: Any) -> None:
-    """root refuses slots that repeat, fall or do not exist, and an empty list."""
+    """Slots that repeat, fall or do not exist, and an empty list, are refused."""
     account = f"{1:#042x}"
     assert refused("NoPayouts", hasher.root, [], [], 3) == ()
     assert refused("SlotsNotAscending", hasher.root, [(1, account, 1), (1, account, 1)], [], 3) == (1,)
     assert refused("SlotsNotAscending", hasher.root, [(2, account, 1), (0, account, 1)], [], 3) == (0,)
     assert refused("SlotOutOfRange", hasher.root, [(32, account, 1)], [0] * 8, 3) == (32,)
     assert refused("SlotOutOfRange", hasher.root, [(0, account, 1), (65535, account, 1)], [0] * 8, 3) == (65535,)
+    for slot, levels in ((32, 3), (65535, 3), (0, 0), (0, 2**255)):
+        assert refused("SlotOutOfRange", hasher.rootOfOne, (slot, account, 1), [0] * 8, levels) == (slot,)
 
 
 def test_the_number_of_siblings_is_exact(hasher: Any) -> None:
-    """root refuses one sibling too few or too many, for one payout and for several."""
+    """One sibling too few or too many is refused, for one payout and for several."""
     tree = Tree(3, list(range(1, 21)))
+    payout, path = (3, f"{tree.pair(3)[0]:#042x}", tree.pair(3)[1]), tree.siblings(3)
+    for bent in ([*path, 0], path[:-1], [], path * 2):
+        assert refused("WrongSiblingCount", hasher.rootOfOne, payout, bent, 3) == (len(bent), 8)
     for slots in ([3], [0, 1, 5], list(range(32))):
         payouts = [(slot, f"{tree.pair(slot)[0]:#042x}", tree.pair(slot)[1]) for slot in slots]
         siblings = tree.multi_siblings(slots)
@@ -87,11 +94,13 @@ def test_tree_vectors(hasher: Any) -> None:
             payouts = [(slot, *pairs.get(slot, empty)) for slot in path["slots"]]
             siblings = [int(x, 16) for x in path["siblings"]]
             assert hasher.root(payouts, siblings, tree["levels"]) == int(tree["root"], 16)
+            if len(payouts) == 1:
+                assert hasher.rootOfOne(payouts[0], siblings, tree["levels"]) == int(tree["root"], 16)
 
 
 @pytest.mark.parametrize("levels", [1, 2, 4, 5])
 def test_random_trees(hasher: Any, levels: int) -> None:
-    """root agrees with the Python tree on random payouts of random trees."""
+    """root and rootOfOne agree with the Python tree on random payouts of random trees."""
     rng = random.Random(f"tree {levels}")
     slots = 4**levels // 2
     tree = Tree(levels, [value for _ in range(slots) for value in (rng.randrange(2**160), rng.randrange(2**127))])
@@ -99,6 +108,8 @@ def test_random_trees(hasher: Any, levels: int) -> None:
         chosen = sorted(rng.sample(range(slots), count))
         payouts = [(slot, f"{tree.pair(slot)[0]:#042x}", tree.pair(slot)[1]) for slot in chosen]
         assert hasher.root(payouts, tree.multi_siblings(chosen), levels) == tree.root
+        for payout in payouts[:12]:
+            assert hasher.rootOfOne(payout, tree.siblings(payout[0]), levels) == tree.root
 
 
 def test_the_committed_code_is_the_generators() -> None:

@@ -9,10 +9,10 @@ import pytest
 from ape import networks
 from eth_account import Account
 from eth_utils import keccak
+
 from prover.eip712 import Domain
 from prover.field import P, Q
 from prover.statement import BatchStatement, with_state
-
 from tests.contracts.conftest import ACCOUNTS, FUNDING
 from tests.contracts.program import ATTESTORS, VALID_UNTIL, Posting, Program, key, sign
 from tests.contracts.refusal import refused
@@ -108,7 +108,9 @@ def test_another_chain_or_contract_is_refused(program: Program, domain: Any) -> 
 
 def test_another_old_root_is_refused(program: Program) -> None:
     """Signatures over another history than the stored one do not count."""
-    assert _refused("InvalidAttestation", program, program.posting(program.plan(ITEMS), prove=False, old_root=program.bucket().root + 1))
+    assert _refused(
+        "InvalidAttestation", program, program.posting(program.plan(ITEMS), prove=False, old_root=program.bucket().root + 1)
+    )
 
 
 @pytest.mark.parametrize("epoch", [0, 2])

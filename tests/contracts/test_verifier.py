@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 from ape import networks
 from eth_abi import encode
+from web3 import Web3
+from web3.exceptions import ContractLogicError
+
 from prover import pairing
 from prover.field import P, Q
 from prover.keys import KeyFolder, VerifyingKey
 from prover.statement import challenged, plan_batch
 from prover.wire import Proof
-from web3 import Web3
-from web3.exceptions import ContractLogicError
-
 from tests.contracts.program import DEV, ProofCache
 from tests.contracts.refusal import decode_error
 
@@ -81,7 +81,9 @@ def test_bent_proofs_and_signals_are_not_taken(verifier: Any, proven: tuple[list
     assert not verifier.verify([*proof[:2], proof[3], proof[2], proof[5], proof[4], *proof[6:]], signals)
 
 
-def test_agrees_with_an_independent_verification(verifier: Any, dev_folder: KeyFolder, proven: tuple[list[int], list[int]]) -> None:
+def test_agrees_with_an_independent_verification(
+    verifier: Any, dev_folder: KeyFolder, proven: tuple[list[int], list[int]]
+) -> None:
     """The contract and py_ecc agree on a proof, on its other forms and on a false one."""
     proof, signals = proven
     negated = [proof[0], Q - proof[1], proof[2], proof[3], Q - proof[4], Q - proof[5], *proof[6:]]
