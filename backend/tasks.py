@@ -17,6 +17,7 @@ from backend.interaction.service import release_held
 from backend.kit.failpoint import failpoint
 from backend.kit.log import configure
 from backend.program import repository as programs
+from backend.settlement import post
 from backend.settlement.watch import watch
 from backend.wake import TICK, celery
 
@@ -49,6 +50,10 @@ def tick() -> None:
                 look_at_program(context, program.id)
             except GuerdonError as error:
                 log.warning("tick_failed", program=program.name, error=error.message)
+        try:
+            post.follow_strays(context)
+        except GuerdonError as error:
+            log.warning("follow_failed", error=error.message)
         with context.database.transaction() as session:
             ids = [batch.id for batch in repository.heads(session)]
     for batch_id in ids:

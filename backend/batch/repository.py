@@ -59,6 +59,15 @@ def heads(session: Session) -> list[Batch]:
     return list(session.scalars(select(Batch).where(Batch.id.in_(ids)).order_by(Batch.id)))
 
 
+def locked(session: Session, batch_id: int, state: str) -> Batch | None:
+    """The batch, its row locked until the transaction ends; None unless it is still in `state`.
+
+    Whoever works on a batch holds its advisory lock, but the watcher does not: it makes a batch final when the chain says so.
+    """
+    query = select(Batch).where(Batch.id == batch_id, Batch.state == state).with_for_update(key_share=True)
+    return session.scalar(query)
+
+
 def get(session: Session, program_id: int, bucket: int, sequence: int) -> Batch | None:
     return session.scalar(select(Batch).where(Batch.program_id == program_id, Batch.bucket == bucket, Batch.sequence == sequence))
 

@@ -4,9 +4,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend.attestation.models import Attestation
+from backend.batch import repository as batches
 from backend.batch.models import Batch, BatchState
 from backend.chain import calldata
-from backend.chain.models import State
+from backend.chain.models import OPEN, OutgoingTransaction, State
 from backend.context import Context
 from backend.kit.failpoint import failpoint
 from backend.program.models import Program
@@ -36,7 +37,9 @@ def enqueue(context: Context, program: Program, batch_id: int, threshold: int) -
     Raises: as `Sender.enqueue`: nothing is reserved then.
     """
     with context.database.transaction() as session:
-        batch = session.get_one(Batch, batch_id)
+        batch = batches.locked(session, batch_id, BatchState.PROVEN)
+        if batch is None:
+            return
         # The digest names the envelope: a batch signed anew is another transaction.
         purpose = f"post {program.chain_id} {program.distributor} {batch.bucket} {batch.sequence} {batch.digest.hex()}"
         row = context.poster.enqueue(session, purpose, program.distributor, post_calldata(session, batch, threshold))
@@ -54,3 +57,25 @@ def follow(context: Context, program: Program, batch_id: int) -> State:
         state = context.poster.advance(session, batch.transaction_id, program.finality)
     failpoint("post.followed")
     return state
+
+
+def follow_strays(context: Context) -> None:
+    """One poll of each open transaction that nobody follows: its batch became final meanwhile, or its pusher died.
+
+    They must leave all the same: a nonce that never does holds up every later one of its key.
+    """
+    transaction = OutgoingTransaction
+    followed = select(Batch.transaction_id).where(Batch.state == BatchState.POSTED, Batch.transaction_id.is_not(None))
+    query = (
+        select(transaction.id, transaction.sender, Program.finality)
+        .join(Program, (Program.chain_id == transaction.chain_id) & (Program.distributor == transaction.to_address))
+        .where(transaction.state.in_(OPEN), (Program.halted.is_not(None)) | transaction.id.not_in(followed))
+        .order_by(transaction.nonce)
+    )
+    with context.database.transaction() as session:
+        strays = session.execute(query).all()
+    for transaction_id, address, finality in strays:
+        sender = next((one for one in (context.poster, context.payer) if one.address == address), None)
+        if sender is not None:
+            with context.database.transaction() as session:
+                sender.advance(session, transaction_id, finality)

@@ -1,0 +1,113 @@
+"""SIGKILL of the worker at every step of a batch: after a restart everything is exact, and nothing was sent twice."""
+
+from itertools import pairwise
+
+import pytest
+
+from backend.audit.auditor import audit
+from backend.batch.models import BatchState
+from tests.integration.exact import assert_exact
+from tests.integration.world import World, command_lines, kill_process
+
+STEPS = (
+    "close.before_commit",
+    "close.after_commit",
+    "attest.envelope_fixed",
+    "attest.signed",
+    "attest.after_commit",
+    "prove.before_commit",
+    "prove.after_commit",
+    "tx.stored",
+    "post.before_commit",
+    "post.stored",
+    "tx.settled",
+    "tx.broadcast",
+    "watch.before_commit",
+    "watch.after_commit",
+)
+"""In the order in which a batch comes to them."""
+
+FOLLOWED = "post.followed"
+"""After tx.broadcast too, but a worker that died there finds the batch on chain."""
+
+
+@pytest.mark.parametrize("steps", [STEPS, (FOLLOWED,)], ids=["every step", FOLLOWED])
+def test_worker_killed(world: World, steps: tuple[str, ...]) -> None:
+    """One batch, and the whole worker dies at each of its steps in turn: each new worker takes up where the last one died, and the batch
+    lands once."""
+    before = len(world.batches())
+    markers = world.start("worker", failpoint=steps[0])
+    assert world.report((0, 1, 0, 2)) == {"accepted": 4}
+    for step, following in pairwise((*steps, None)):
+        world.wait_killed(markers, step)
+        world.kill("worker")
+        markers = world.start("worker", failpoint=following)
+    world.settle()
+    assert len(world.batches()) == before + 1
+    assert_exact(world)
+
+
+def test_worker_processes_killed_at_every_step(world: World) -> None:
+    """Several batches in two buckets, and at each step the process that comes there first dies; Celery replaces it, and each batch lands
+    once."""
+    markers = world.start("worker", failpoint=",".join((*STEPS, FOLLOWED)))
+    for start in range(0, 40, 10):
+        world.report(range(start, start + 10))
+    world.wait_killed(markers, *STEPS, FOLLOWED)
+    world.settle()
+    assert {batch.bucket for batch in world.batches()} == {0, 1}
+    assert_exact(world)
+
+
+def _prover_pids(world: World) -> list[int]:
+    lines = command_lines(world.service("worker").process.pid)
+    return [pid for pid, line in lines.items() if "prover.groth16_process" in line]
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["prover", "worker"])
+def test_killed_while_proving(world: World, whole: bool) -> None:
+    """The Groth16 process dies in the middle of a proof, alone or with the whole worker: the proof is made again, the batch lands once."""
+    world.start("worker")
+    world.report((0, 1))
+    # It is started for the first proof, so it is loading the key or proving.
+    world.wait("a proof under way", lambda: bool(_prover_pids(world)))
+    assert world.newest().state == BatchState.ATTESTED
+    if whole:
+        world.kill("worker")
+        world.start("worker")
+    else:
+        for pid in _prover_pids(world):
+            kill_process(pid)
+    world.settle()
+    assert whole or world.newest().failures > 0
+    assert_exact(world)
+
+
+def test_killed_while_booking_claims(world: World) -> None:
+    """Claims that the chain has paid are booked once, though the worker dies with them booked and not committed."""
+    from backend.payout.push import push_claims
+    from backend.program.models import Program
+
+    world.start("worker")
+    world.report((0, 1, 2))
+    world.settle()
+    markers = world.start("worker", failpoint="watch.before_commit")
+    with world.local.context.database.transaction() as session:
+        program = session.get_one(Program, world.local.program_id)
+    pushes = push_claims(world.local.context, program, list(world.owed), together=8)
+    assert sum(len(push.accounts) for push in pushes) == len(world.owed)
+    world.wait_killed(markers, "watch.before_commit")
+    world.kill("worker")
+    world.start("worker")
+    world.report((0,))
+    world.settle()
+    chain = assert_exact(world)
+    assert len(chain.claimed) == len(world.owed)
+
+
+def test_audit_after_it_all(world: World) -> None:
+    """The chain alone agrees: every root, proof, attestation and total of what all those deaths left behind."""
+    report = audit(world.local.context.w3, world.local.deployment.distributor)
+    assert report.findings == []
+    assert report.totals["committed"] == world.owed.total()
+    assert len(report.batches) == len(world.batches())
