@@ -1,5 +1,6 @@
 """Collecting attestations: fixing what is to be signed, and asking the attestors until m of them have."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import structlog
@@ -61,7 +62,9 @@ def ensure_envelope(context: Context, program: Program, batch_id: int) -> None:
         NotYet: the bucket's batch before this one is not final.
     """
     with context.database.transaction() as session:
-        batch = session.get_one(Batch, batch_id)
+        batch = batches.locked(session, batch_id, BatchState.CLOSED)
+        if batch is None:
+            return
         if batches.newest_final(session, program.id, batch.bucket) != batch.sequence - 1:
             raise NotYet("the bucket's batch before it is not final")
         if batch.digest is not None and not envelope_is_stale(context, program, batch):
@@ -69,7 +72,9 @@ def ensure_envelope(context: Context, program: Program, batch_id: int) -> None:
         clear_envelope(session, batch)
         final = final_block(context.w3, program.finality)
         _, _, batch.attestor_epoch = context.distributor(program).attestors(final.number)
-        batch.valid_until = final_block(context.w3, "latest").timestamp + context.settings.batch_valid_seconds
+        # An idle local chain's head is old, but the block that takes the batch will not be.
+        now = max(final_block(context.w3, "latest").timestamp, int(time.time()))
+        batch.valid_until = now + context.settings.batch_valid_seconds
         batch.digest = envelope(batch).digest(Domain(program.chain_id, program.distributor))
     failpoint("attest.envelope_fixed")
 
@@ -96,7 +101,9 @@ def collect(context: Context, program: Program, batch_id: int) -> None:
         AttestationRefused: too many have refused.
     """
     with context.database.transaction() as session:
-        batch = session.get_one(Batch, batch_id)
+        batch = batches.locked(session, batch_id, BatchState.CLOSED)
+        if batch is None:
+            return
         payload = _payload(session, program, batch)
         signed = set(session.scalars(select(Attestation.attestor).where(Attestation.batch_id == batch.id)))
     members, threshold, _ = context.distributor(program).attestors("latest")
@@ -107,8 +114,8 @@ def collect(context: Context, program: Program, batch_id: int) -> None:
         failpoint("attest.signed")
         _require_enough(signed & set(members), threshold, outcomes)
     with context.database.transaction() as session:
-        row = session.get_one(Batch, batch_id)
-        row.state, row.note = BatchState.ATTESTED, None
+        if row := batches.locked(session, batch_id, BatchState.CLOSED):
+            row.state, row.note = BatchState.ATTESTED, None
     failpoint("attest.after_commit")
 
 

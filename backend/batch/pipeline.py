@@ -67,6 +67,8 @@ def _load(context: Context, batch_id: int) -> tuple[Program, Batch]:
 def _note(context: Context, batch_id: int, message: str, failed: bool) -> None:
     with context.database.transaction() as session:
         batch = session.get_one(Batch, batch_id)
+        if batch.state == BatchState.FINAL:
+            return
         batch.failures = batch.failures + 1 if failed else 0
         seconds = min(2**batch.failures, BACKOFF_SECONDS_MAX) if failed else WAIT_SECONDS
         batch.note = message
@@ -81,7 +83,7 @@ def _attest(context: Context, program: Program, batch: Batch) -> bool:
 
 def _prove(context: Context, program: Program, batch: Batch) -> bool:
     if attestation.envelope_is_stale(context, program, batch):
-        return _start_over(context, batch.id)
+        return _start_over(context, batch)
     with context.database.transaction() as session:
         old = as_pairs(repository.pairs_after(session, program.id, batch.bucket, batch.sequence - 1))
         items = as_pairs([(row.account, row.amount) for row in interactions.of_batch(session, batch.id)])
@@ -89,15 +91,15 @@ def _prove(context: Context, program: Program, batch: Batch) -> bool:
     proven = proof.prove(context.provers, program.instance, program.chain_id, old, items, roots, challenge(batch.digest))
     failpoint("prove.before_commit")
     with context.database.transaction() as session:
-        row = session.get_one(Batch, batch.id)
-        row.proof, row.prove_ms, row.state, row.note = proven.proof.to_bytes(), proven.milliseconds, BatchState.PROVEN, None
+        if row := repository.locked(session, batch.id, BatchState.ATTESTED):
+            row.proof, row.prove_ms, row.state, row.note = proven.proof.to_bytes(), proven.milliseconds, BatchState.PROVEN, None
     failpoint("prove.after_commit")
     return True
 
 
 def _post(context: Context, program: Program, batch: Batch) -> bool:
     if attestation.envelope_is_stale(context, program, batch):
-        return _start_over(context, batch.id)
+        return _start_over(context, batch)
     _, threshold, _ = context.distributor(program).attestors("latest")
     try:
         post.enqueue(context, program, batch.id, threshold)
@@ -122,14 +124,15 @@ def _follow(context: Context, program: Program, batch: Batch) -> bool:
         if BatchState(_load(context, batch.id)[1].state) is BatchState.FINAL:
             return True
         log.error("post_did_not_land", batch=batch.id, transaction_state=state)
-        return _start_over(context, batch.id)
+        return _start_over(context, batch)
     raise NotYet(f"its transaction is {state}")
 
 
-def _start_over(context: Context, batch_id: int) -> bool:
+def _start_over(context: Context, batch: Batch) -> bool:
     """Back to closed, for a new envelope: the old one can no longer be posted."""
     with context.database.transaction() as session:
-        attestation.clear_envelope(session, session.get_one(Batch, batch_id))
+        if row := repository.locked(session, batch.id, batch.state):
+            attestation.clear_envelope(session, row)
     return True
 
 

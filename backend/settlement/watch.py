@@ -16,6 +16,7 @@ from backend.chain.client import block, final_block
 from backend.chain.events import BatchPosted, Claimed, Event, Funded, Withdrawn
 from backend.chain.receipts import gas_used
 from backend.context import Context
+from backend.errors import Unavailable
 from backend.interaction import service as interactions
 from backend.kit.failpoint import failpoint
 from backend.ledger import service as ledger
@@ -59,7 +60,10 @@ def _book_range(context: Context, session: Session, program: Program) -> int | N
     if head.number == program.booked_block:
         return None
     last = min(head.number, program.booked_block + BLOCKS_PER_BOOKING)
+    last_hash = block(context.w3, last).hash
     events = context.distributor(program).events(program.booked_block + 1, last)
+    if block(context.w3, last).hash != last_hash:
+        raise Unavailable(f"block {last} changed while the log was read")
     try:
         with session.begin_nested():
             for event in events:
@@ -68,7 +72,7 @@ def _book_range(context: Context, session: Session, program: Program) -> int | N
         program.halted = f"booking of blocks {program.booked_block + 1} to {last} failed: {error}"
         return None
     program.booked_block = last
-    program.booked_block_hash = block(context.w3, last).hash
+    program.booked_block_hash = last_hash
     return len(events)
 
 
