@@ -1,0 +1,1 @@
+"""The commands that run a whole stack, as a newcomer types them."""

@@ -1,0 +1,212 @@
+"""`guerdon demo` and `guerdon up` from the outside: real processes, real output, nothing left behind."""
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from web3 import Web3
+
+ROOT = Path(__file__).parents[2]
+GUERDON = str(Path(sys.executable).parent / "guerdon")
+START_SECONDS = 300
+
+A, B, C = (f"0x{digit * 40}" for digit in "123")
+
+
+class Running:
+    """A command that goes on until it is told to stop."""
+
+    def __init__(self, *arguments: str, log: Path) -> None:
+        self._log = log
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                [GUERDON, *arguments], cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, env=os.environ | {"COLUMNS": "200"}
+            )
+
+    @property
+    def output(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def wait_for(self, pattern: str) -> re.Match[str]:
+        """Wait until the output holds `pattern`."""
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            if found := re.search(pattern, self.output):
+                return found
+            assert self._process.poll() is None, self.output
+            time.sleep(0.1)
+        raise AssertionError(f"no {pattern!r} in time: {self.output}")
+
+    def family(self) -> list[psutil.Process]:
+        """The command's processes, and those of its embedded database, which is nobody's child."""
+        own = psutil.Process(self._process.pid)
+        folders = {
+            match.group()
+            for child in own.children(recursive=True)
+            for word in _words(child)
+            if (match := re.search(r"\.guerdon/[\w-]+", word))
+        }
+        strangers = [p for p in psutil.process_iter() if any(folder in word for folder in folders for word in _words(p))]
+        return list({p.pid: p for p in (own, *own.children(recursive=True), *strangers)}.values())
+
+    def stop(self, number: int) -> int:
+        """Send a signal; returns the exit code."""
+        self._process.send_signal(number)
+        return self._process.wait(60)
+
+    def kill(self) -> None:
+        if self._process.poll() is None:
+            self._process.terminate()
+            self._process.wait(60)
+
+
+def _words(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+@contextmanager
+def running(*arguments: str, log: Path) -> Iterator[Running]:
+    command = Running(*arguments, log=log)
+    try:
+        yield command
+    finally:
+        command.kill()
+
+
+def assert_gone(family: list[psutil.Process]) -> None:
+    _, alive = psutil.wait_procs(family, timeout=15)
+    assert [(p.pid, _words(p)) for p in alive if p.status() != psutil.STATUS_ZOMBIE] == []
+
+
+def guerdon(*arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [GUERDON, *arguments],
+        cwd=ROOT,
+        env=os.environ | (environment or {}),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+def test_a_bad_row_is_named_with_its_line(tmp_path: Path) -> None:
+    """A list that cannot be used stops the demo before anything is started, naming the line."""
+    path = tmp_path / "list.csv"
+    path.write_text(f"who,how much\n{A},5\n{B},five\n{C},5\n")
+    done = guerdon("demo", "--input", str(path), "--amount-column", "how much")
+    assert done.returncode == 1
+    assert "line 3" in done.stderr
+    assert "five" in done.stderr
+
+
+def test_any_list_any_columns(tmp_path: Path) -> None:
+    """A list with other columns, decimals and a repeated address runs to the end; --keep leaves a stack that serves and stops cleanly."""
+    path, report = tmp_path / "list.csv", tmp_path / "report.json"
+    path.write_text(f"rank;wallet;tokens;note\n1;{A};1.5;x\n2;{B};0.25;y\n3;{A};2;z\n4;{C};0.000000000000000001;w\n")
+    options = ["--input", str(path), "--decimals", "18", "--amount-column", "tokens", "--report", str(report), "--keep"]
+    with running("demo", *options, log=tmp_path / "log") as demo:
+        demo.wait_for("Running until Ctrl-C")
+        assert f"{A} stands on lines 2, 4: summed." in demo.output
+        facts = json.loads(report.read_text())
+        own = sum(range(1, 5)) * 1000 * 10**18
+        assert facts["totals"] == {
+            "committed": str(own + 3_750_000_000_000_000_001),
+            "claimed": facts["totals"]["committed"],
+            "reserve": "0",
+        }
+        assert facts["accounts"] == 7
+        assert facts["rejected"] > 0
+        assert facts["audit"]["ok"] is True
+        assert {row["account"].lower() for row in facts["claims"]} >= {A, B, C}
+        assert sum(int(row["amount"]) for row in facts["claims"]) == int(facts["totals"]["claimed"])
+        w3 = Web3(Web3.HTTPProvider(facts["rpc_url"]))
+        for row in facts["batches"] + facts["claims"]:
+            receipt = w3.eth.get_transaction_receipt(row["tx_hash"])
+            assert (receipt["status"], receipt["gasUsed"]) == (1, row["gas_used"])
+        account = httpx.get(f"{facts['api_url']}/v1/programs/demo/accounts/{A}").json()
+        assert (account["earned"], account["claimed"], account["claimable"]) == (
+            "3500000000000000000",
+            "3500000000000000000",
+            "0",
+        )
+        audited = guerdon("audit", "--rpc-url", facts["rpc_url"], "--distributor", facts["distributor"], "--json")
+        assert audited.returncode == 0, audited.stdout
+        assert json.loads(audited.stdout)["totals"]["committed"] == facts["totals"]["committed"]
+        family = demo.family()
+        assert len(family) > 8
+        assert demo.stop(signal.SIGTERM) == 0
+    assert_gone(family)
+
+
+def test_up_and_every_step_by_hand(tmp_path: Path) -> None:
+    """The README's by-hand path: start, add a partner, fund, import a list, post, claim, audit; Ctrl-C leaves no process behind."""
+    path = tmp_path / "list.csv"
+    path.write_text(f"address,amount\n{A},700\n{B},300\n")
+    with running("up", log=tmp_path / "log") as up:
+        up.wait_for("Running until Ctrl-C")
+        api, node, distributor = (up.wait_for(rf"(?m)^{name}\s+(\S+)").group(1) for name in ("API", "node", "Distributor"))
+        environment = _environment(Path(up.wait_for(r"(?m)^  \. (\S+)").group(1)))
+        add = shlex.split(up.wait_for(r"(?m)^  guerdon (partner add .+)$").group(1).replace("NAME", "adnet"))
+
+        def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+            done = guerdon(*arguments, environment=environment)
+            assert done.returncode == 0, done.stdout + done.stderr
+            return done
+
+        environment["ADNET_SECRET"] = json.loads(run(*add).stdout)["secret"]
+        run("program", "fund", "main", "900")
+        source = ["--api-url", api, "--partner", "adnet", "--secret-env", "ADNET_SECRET", "--label", "may"]
+        assert json.loads(run("import", "main", str(path), *source).stdout) == {"accepted": 1, "held": 1}
+        assert json.loads(run("import", "main", str(path), *source).stdout) == {"duplicate": 2}
+        run("program", "fund", "main", "100")
+        run("batch", "close", "main")
+        _wait_for(api, "700", "300")
+        run("prove", "main")
+        run("post", "main")
+        pushed = json.loads(run("claim", "main").stdout)
+        assert {address.lower() for push in pushed for address in push["accounts"]} == {A, B}
+        run("watch", "main")
+        assert httpx.get(f"{api}/v1/programs/main/accounts/{B}").json()["claimed"] == "300"
+        assert httpx.get(f"{api}/v1/programs/main/accounts/{B}/claim").status_code == 409
+        assert "ok" in run("audit", "--rpc-url", node, "--distributor", distributor, "--json").stdout
+        family = up.family()
+        assert up.stop(signal.SIGINT) == 0
+    assert_gone(family)
+
+
+def _environment(path: Path) -> dict[str, str]:
+    pairs = re.findall(r"^export (\w+)='(.*)'$", path.read_text(), re.MULTILINE)
+    assert len(pairs) >= 9
+    return dict(pairs)
+
+
+def _wait_for(api: str, *earned: str) -> None:
+    deadline = time.monotonic() + 120
+    accounts = [httpx.get(f"{api}/v1/programs/main/accounts/{address}").json() for address in (A, B)]
+    while [account["claimable"] for account in accounts] != list(earned):
+        assert time.monotonic() < deadline, accounts
+        time.sleep(0.2)
+        accounts = [httpx.get(f"{api}/v1/programs/main/accounts/{address}").json() for address in (A, B)]
+
+
+@pytest.mark.parametrize("arguments", [("demo", "--instance", "huge"), ("up", "--instance", "huge")])
+def test_an_unknown_instance_is_named(arguments: tuple[str, ...]) -> None:
+    """A word that is no instance is refused with those that are."""
+    done = guerdon(*arguments)
+    assert done.returncode == 2
+    assert "standard" in done.stderr
