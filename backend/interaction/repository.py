@@ -62,13 +62,14 @@ def existing(session: Session, partner_id: int, event_ids: Sequence[str]) -> dic
     return {row.event_id: row for row in session.scalars(query)}
 
 
-def held(session: Session, program_id: int, reason: str, limit: int) -> list[Interaction]:
-    """The oldest interactions held for `reason`, locked."""
+def held(session: Session, program_id: int, reason: str, amount_max: int, limit: int) -> list[Interaction]:
+    """The oldest interactions of at most `amount_max` held for `reason`, locked."""
     query = (
         select(Interaction)
         .where(
-            Interaction.program_id == program_id, Interaction.state == InteractionState.HELD, Interaction.held_reason == reason
-        )
+            Interaction.program_id == program_id, Interaction.state == InteractionState.HELD, Interaction.held_reason == reason,
+            Interaction.amount <= amount_max,
+        )  # fmt: skip
         .order_by(Interaction.id)
         .limit(limit)
         .with_for_update(key_share=True)

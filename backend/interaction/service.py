@@ -126,7 +126,9 @@ def _covered(session: Session, program_id: int, rewards: list[Reward]) -> list[R
 
 def release_held(session: Session, program_id: int) -> int:
     """Accept interactions that were held for want of budget, oldest first, as far as it goes now. Returns how many."""
-    rows = repository.held(session, program_id, BUDGET_EXHAUSTED, RELEASE_LIMIT)
+    # What is too large for the budget is passed over in the query: any number of such rows must not use up the limit.
+    available = ledger.available_budget(session, program_id)
+    rows = repository.held(session, program_id, BUDGET_EXHAUSTED, available, RELEASE_LIMIT)
     if not rows:
         return 0
     covered = _covered(session, program_id, [Reward(row.id, row.account, row.amount) for row in rows])
