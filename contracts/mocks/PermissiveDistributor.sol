@@ -19,6 +19,8 @@ contract PermissiveDistributor is Ownable, EIP712 {
     uint32 public immutable slots;
     uint32 public immutable families;
 
+    uint256 private immutable _zeroRoot;
+
     address public guardian;
     uint16 public threshold;
     uint64 public attestorEpoch;
@@ -38,6 +40,11 @@ contract PermissiveDistributor is Ownable, EIP712 {
         (levels, families) = (config.levels, config.families);
         slots = uint32(1) << (2 * config.levels - 1);
         guardian = config.guardian;
+        uint256 node = 0;
+        for (uint256 i = 0; i < config.levels; ++i) {
+            node = config.hasher.compress(node, node, node, node);
+        }
+        _zeroRoot = node;
         setAttestors(config.attestors, config.threshold);
     }
 
@@ -112,7 +119,7 @@ contract PermissiveDistributor is Ownable, EIP712 {
     }
 
     function root(uint32 bucket, uint64 sequence) external view returns (uint256) {
-        return _roots[bucket][sequence];
+        return sequence == 0 ? _zeroRoot : _roots[bucket][sequence];
     }
 
     function attestors() external view returns (address[] memory) {

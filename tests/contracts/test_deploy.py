@@ -26,7 +26,7 @@ def test_a_key_must_say_where_it_came_from(dev_folder: KeyFolder, tmp_path: Path
     """Off a local chain a key without a manifest is refused; on a local one it is taken."""
     path = tmp_path / "verifying_key.json"
     shutil.copy(dev_folder.path / "verifying_key.json", path)
-    with pytest.raises(click.ClickException, match="manifest.json is missing"):
+    with pytest.raises(click.ClickException, match=r"manifest\.json is missing"):
         load_key(path, "dev", PUBLIC)
     assert load_key(path, "dev", LOCAL) == dev_folder.verifying_key
 
