@@ -120,5 +120,5 @@ class Compiler:
 
     @cached_property
     def loose(self) -> Compilation:
-        """The circuit without a single `===`, as a program only: computes every signal of any inputs."""
-        return self.compile(without_assertions(real_sources()), "--wasm", "--O0")
+        """The circuit without a single `===`: computes every signal of any inputs."""
+        return self.compile(without_assertions(real_sources()), "--r1cs", "--wasm", "--O0")

@@ -171,7 +171,7 @@ def test_h4_agrees_with_the_vectors_and_with_python(small: Compiler) -> None:
         assert program.run({"in": state})[1] == h4(*state)
 
 
-@pytest.mark.parametrize(("levels", "used"), [(1, 1), (1, 4), (2, 1), (2, 5), (2, 14), (3, 17), (3, 64), (4, 70)])
+@pytest.mark.parametrize(("levels", "used"), [(1, 1), (2, 5), (3, 17), (3, 64), (4, 70)])
 def test_roots_agree_with_python(small: Compiler, levels: int, used: int) -> None:
     """Random trees, partly and fully used: unused elements are 0 on every level."""
     program = gadget(small, "lib/tree.circom", f"Root({levels}, {used})")

@@ -7,6 +7,7 @@ import signal
 import stat
 import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -197,8 +198,14 @@ def test_a_killed_process_is_an_error_and_the_next_proof_works(dev_prover: Prove
     """SIGKILL in the middle of a request: that request fails, the next starts a process, loads the key again and proves."""
     dev_prover.load()
     victim = dev_prover._process._process
-    os.kill(victim.pid, signal.SIGSTOP)
-    killer = threading.Timer(0.5, os.kill, (victim.pid, signal.SIGKILL))
+    os.kill(victim.pid, signal.SIGSTOP)  # It takes the request and cannot answer.
+
+    def kill_once_asked() -> None:
+        while not dev_prover._process._lock.locked():
+            time.sleep(0.01)
+        victim.kill()
+
+    killer = threading.Thread(target=kill_once_asked)
     killer.start()
     with pytest.raises(Groth16Error, match="the Groth16 process ended"):
         dev_prover.prove(statement)
@@ -244,8 +251,8 @@ def _digest_of_dev_key(results) -> None:
     results.put(dev_key(INSTANCE).verifying_key.digest)
 
 
-def test_concurrent_setups_give_one_key(cache: Path) -> None:
-    """Two processes that both find no key end with the same one."""
+def test_concurrent_setups_give_one_key_and_no_two_caches_the_same(cache: Path, small_key: KeyFolder) -> None:
+    """Two processes that both find no key end with one; another setup of the same circuit has another: the trapdoor is drawn, not derived."""
     context = multiprocessing.get_context("fork")
     results = context.Queue()
     workers = [context.Process(target=_digest_of_dev_key, args=(results,)) for _ in range(2)]
@@ -254,14 +261,10 @@ def test_concurrent_setups_give_one_key(cache: Path) -> None:
     digests = {results.get(timeout=120) for _ in workers}
     for worker in workers:
         worker.join()
-    assert digests == {dev_key(INSTANCE).verifying_key.digest}
-
-
-def test_setups_are_not_deterministic(cache: Path, small_key: KeyFolder) -> None:
-    """Another setup of the same circuit has another key: the trapdoor is drawn, not derived."""
-    other = dev_key(INSTANCE)
-    assert other.manifest.circuit_digest == small_key.manifest.circuit_digest
-    assert other.verifying_key.digest != small_key.verifying_key.digest
+    key = dev_key(INSTANCE)
+    assert digests == {key.verifying_key.digest}
+    assert key.manifest.circuit_digest == small_key.manifest.circuit_digest
+    assert key.verifying_key.digest != small_key.verifying_key.digest
 
 
 def test_a_development_key_says_so(dev_prover: Prover) -> None:
