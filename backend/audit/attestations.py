@@ -3,17 +3,14 @@
 import itertools
 from collections.abc import Sequence
 
-from eth_abi import decode, encode
-from eth_abi.exceptions import DecodingError
 from eth_keys import keys
 from eth_keys.exceptions import BadSignature, ValidationError
-from web3 import Web3
-from web3.exceptions import Web3Exception
 
 from backend.audit.replay import AttestorSet
 from backend.chain.calldata import Attestation
+from backend.chain.client import Web3
+from backend.chain.reads import accepts_signature
 
-EIP1271_MAGIC = bytes.fromhex("1626ba7e")
 HALF_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141 // 2
 
 
@@ -43,7 +40,11 @@ def attestation_problems(
 
 def signed(w3: Web3, digest: bytes, attestation: Attestation, block_number: int) -> bool:
     """Whether the attestor's key, or the attestor as an EIP-1271 contract at that block, stands behind the signature."""
-    return recover(digest, attestation.signature) == attestation.attestor or _eip1271(w3, digest, attestation, block_number)
+    if recover(digest, attestation.signature) == attestation.attestor:
+        return True
+    # The state within the block is not to be had: the states before and after it are.
+    blocks = (block_number, block_number - 1)
+    return any(accepts_signature(w3, attestation.attestor, digest, attestation.signature, at) for at in blocks)
 
 
 def recover(digest: bytes, signature: bytes) -> str | None:
@@ -57,16 +58,3 @@ def recover(digest: bytes, signature: bytes) -> str | None:
         return keys.Signature(vrs=(v - 27, r, s)).recover_public_key_from_msg_hash(digest).to_checksum_address()
     except (BadSignature, ValidationError, ValueError):
         return None
-
-
-def _eip1271(w3: Web3, digest: bytes, attestation: Attestation, block_number: int) -> bool:
-    # The state within the block is not to be had: the states before and after it are.
-    data = EIP1271_MAGIC + encode(["bytes32", "bytes"], [digest, attestation.signature])
-    for block in (block_number, block_number - 1):
-        try:
-            answer = bytes(w3.eth.call({"to": attestation.attestor, "data": data}, block))
-            if len(answer) >= 32 and decode(["bytes32"], answer)[0] == EIP1271_MAGIC.ljust(32, b"\0"):
-                return True
-        except (Web3Exception, DecodingError):
-            continue
-    return False

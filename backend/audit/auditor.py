@@ -1,12 +1,8 @@
 """The audit: everything about a program that the chain alone can show, rebuilt and compared. No database, no operator's word."""
 
 from collections.abc import Callable, Mapping
-from contextlib import contextmanager
 
 from eth_utils import is_address
-from requests.exceptions import RequestException
-from web3 import Web3
-from web3.exceptions import Web3Exception
 
 from backend.audit.contracts import check_contracts
 from backend.audit.keys import known_keys
@@ -15,8 +11,9 @@ from backend.audit.proofs import check_proofs
 from backend.audit.replay import Replay
 from backend.audit.report import AuditReport
 from backend.audit.views import ViewCheck
-from backend.chain.client import block, deployment_block, final_block, reading
+from backend.chain.client import Web3, block, deployment_block, final_block, node_errors
 from backend.chain.distributor import Distributor, NotADistributor, ProgramInfo
+from backend.chain.reads import code
 from backend.errors import Conflict, Invalid, Unavailable
 from prover.circuit import Instance
 from prover.eip712 import Domain
@@ -57,7 +54,7 @@ def audit(
     report_progress = progress or (lambda stage, done, total: None)
     if not is_address(distributor_address):
         raise Invalid(f"distributor: expected an address, got {distributor_address!r}", field="distributor")
-    with _node_errors():
+    with node_errors():
         head = final_block(w3, finality)
         distributor = Distributor(w3, distributor_address)
         first = _first_block(w3, distributor.address, first_block, head.number)
@@ -77,26 +74,16 @@ def audit(
     return report
 
 
-@contextmanager
-def _node_errors():
-    try:
-        yield
-    except RequestException as error:
-        raise Unavailable(f"the node does not answer: {type(error).__name__}") from error
-    except Web3Exception as error:
-        raise Unavailable(f"the node does not serve what an audit needs: {error}") from error
-
-
 def _first_block(w3: Web3, address: str, given: int | None, head: int) -> int:
-    if not reading("code", lambda: w3.eth.get_code(address, head)):
+    if not code(w3, address, head):
         raise Invalid(f"{address} has no code at block {head}: not a contract of this chain", field="distributor")
     if given is None:
         return deployment_block(w3, address, head)
     if not 0 <= given <= head:
         raise Invalid(f"first_block: expected 0 to {head}, got {given}", field="first_block")
     try:
-        late = given > 0 and bool(w3.eth.get_code(address, given - 1))
-    except Web3Exception:  # A node without old state cannot say; a log that starts late shows as a gap in the sequences.
+        late = given > 0 and bool(code(w3, address, given - 1))
+    except Unavailable:  # A node without old state cannot say; a log that starts late shows as a gap in the sequences.
         late = False
     if late:
         raise Invalid(f"first_block: the Distributor is older than block {given}", field="first_block")

@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping
 
-from web3 import Web3
-
 from backend.audit.proofs import key_problems
 from backend.audit.report import AuditReport
-from backend.chain.client import reading
+from backend.chain.client import Web3
 from backend.chain.code import match_distributor, match_hasher, match_verifier
 from backend.chain.distributor import ProgramInfo
+from backend.chain.reads import code
 from prover.circuit import PUBLIC_SIGNALS
 from prover.keys import LOCAL_CHAIN_IDS, VerifyingKey
 
@@ -19,14 +18,11 @@ def check_contracts(
     """Compare the code of Distributor, hasher and verifier with what this project compiles, and the key with `expected_keys` (digest ->
     where it is from). Returns the deployed key; None if none can be read from the verifier or none can be verified with."""
 
-    def code(address: str) -> bytes:
-        return bytes(reading(f"code of {address}", lambda: w3.eth.get_code(address, block)))
-
-    words, foreign = match_verifier(code(info.verifier))
+    words, foreign = match_verifier(code(w3, info.verifier, block))
     report.checks["contract code"] += 3
     for finding, differences in (
-        ("distributor_code_foreign", match_distributor(code(distributor), info, distributor)),
-        ("hasher_code_foreign", match_hasher(code(info.hasher))),
+        ("distributor_code_foreign", match_distributor(code(w3, distributor, block), info, distributor)),
+        ("hasher_code_foreign", match_hasher(code(w3, info.hasher, block))),
         ("verifier_code_foreign", foreign),
     ):
         for difference in differences:

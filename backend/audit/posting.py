@@ -3,15 +3,13 @@
 from dataclasses import dataclass
 from typing import Any
 
-from web3 import Web3
-from web3.exceptions import TransactionNotFound
-
 from backend.audit.attestations import attestation_problems
 from backend.audit.replay import Step
 from backend.audit.report import AuditReport
-from backend.chain.calldata import POST_BATCH, PostBatchCall, find_post_batches
-from backend.chain.client import Block, block
+from backend.chain.calldata import PostBatchCall, find_post_batches
+from backend.chain.client import Block, Web3, block
 from backend.chain.events import BatchPosted
+from backend.chain.reads import traced_inputs, transaction_input
 from prover.eip712 import Domain
 from prover.wire import challenge
 
@@ -67,20 +65,12 @@ class PostingCheck:
         return attestation_problems(self.w3, digest, call.attestations, step.attestor_set, step.event.block_number)
 
     def _calls(self, event: BatchPosted) -> list[PostBatchCall]:
-        try:
-            transaction = self.w3.eth.get_transaction(event.tx_hash)
-        except TransactionNotFound:
-            return []
-        found = _fitting(bytes(transaction["input"]), event)
+        found = _fitting(transaction_input(self.w3, event.tx_hash), event)
         if found:
             return found
         # A contract that builds the call itself leaves nothing in the calldata; a node that traces can still show it.
-        inputs = _traced_inputs(self._trace(event.tx_hash), self.domain.distributor)
+        inputs = traced_inputs(self.w3, event.tx_hash, self.domain.distributor)
         return [call for data in inputs for call in _fitting(data, event)][:CANDIDATES_MAX]
-
-    def _trace(self, tx_hash: bytes) -> dict[str, Any]:
-        answer = self.w3.provider.make_request("debug_traceTransaction", ["0x" + tx_hash.hex(), {"tracer": "callTracer"}])
-        return answer.get("result") or {}
 
     def _time(self, event: BatchPosted, valid_until: int) -> None:
         if event.block_number not in self._blocks:
@@ -116,17 +106,3 @@ def _fitting(data: bytes, event: BatchPosted) -> list[PostBatchCall]:
         if len(found) == CANDIDATES_MAX:
             break
     return found
-
-
-def _traced_inputs(trace: dict[str, Any], distributor: str) -> list[bytes]:
-    """Inputs of the calls to postBatch of the Distributor in a callTracer's tree, in order, failed ones left out."""
-    inputs, pending = [], [trace]
-    while pending:
-        call = pending.pop()
-        if call.get("error"):
-            continue
-        data = bytes.fromhex(str(call.get("input", "0x")).removeprefix("0x"))
-        if str(call.get("to", "")).lower() == distributor.lower() and data.startswith(POST_BATCH):
-            inputs.append(data)
-        pending.extend(reversed(call.get("calls", [])))
-    return inputs

@@ -1,6 +1,7 @@
 """A connection to one chain's node, and the block up to which the chain is taken for settled."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -52,14 +53,21 @@ def connect(rpc_url: str) -> Web3:
     return w3
 
 
-def reading(what: str, call: Callable[[], T]) -> T:
-    """`call()`, with a node that does not answer, or answers with an error, as Unavailable that names `what`."""
+@contextmanager
+def node_errors(what: str = "chain") -> Iterator[None]:
+    """Inside, a node that does not answer, or answers with an error, is Unavailable that names `what`."""
     try:
-        return call()
+        yield
     except RequestException as error:
         raise Unavailable(f"{what}: the node does not answer ({type(error).__name__})") from error
     except Web3Exception as error:
         raise Unavailable(f"{what}: {error}") from error
+
+
+def reading(what: str, call: Callable[[], T]) -> T:
+    """`call()` inside `node_errors(what)`."""
+    with node_errors(what):
+        return call()
 
 
 def block(w3: Web3, which: int | str) -> Block:
