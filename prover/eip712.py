@@ -18,7 +18,8 @@ BATCH_TYPE = (
 )
 REPORT_TYPE = "Report(bytes32 program,bytes32 partner,bytes32 eventId,address account,uint96 amount,uint64 occurredAt)"
 INTERACTION_TYPE = (
-    "Interaction(bytes32 program,bytes32 partner,bytes32 eventId,address account,uint96 amount,uint64 occurredAt,bytes32 evidence)"
+    "Interaction(bytes32 program,bytes32 partner,bytes32 eventId,address account,uint96 amount,uint64 occurredAt,"
+    "bytes32 evidence)"
 )
 CLAIM_TO_TYPE = "ClaimTo(uint32 bucket,uint16 slot,uint128 cumulative,address recipient,uint256 deadline)"
 _BATCH_HASH, _REPORT_HASH, _INTERACTION_HASH, _CLAIM_TO_HASH = (

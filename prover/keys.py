@@ -115,7 +115,9 @@ class KeyFolder:
     def require_made_for(self, instance: Instance) -> None:
         """Raises SetupError unless this is a key of that very circuit and its files are those that the manifest describes."""
         if self.manifest.circuit_digest != instance.digest:
-            raise SetupError(f"{self.path}: the key is for another circuit than the present {instance.name}; make or import its own")
+            raise SetupError(
+                f"{self.path}: the key is for another circuit than the present {instance.name}; make or import its own"
+            )
         if self.manifest.key_digest != self.verifying_key.digest:
             raise SetupError(f"{self.path}: verifying_key.json is not the one that manifest.json describes")
         if self.manifest.proving_key_sha256 != file_sha256(self.proving_key):

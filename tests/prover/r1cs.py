@@ -110,8 +110,6 @@ def read_sym(path: Path) -> Symbols:
     return Symbols({name: int(wire) for _, wire, _, name in rows if int(wire) >= 0})
 
 
-
-
 Form = dict[int, int]
 """wire -> slope: a linear form in the differences between two witnesses."""
 

@@ -73,7 +73,9 @@ def test_no_other_private_inputs_serve_the_same_public_signals(small: Compiler, 
     """Any change of private inputs, everything downstream recomputed, is refused under the same public signals; but for w of an empty slot."""
     inputs = {name: list(values) for name, values in honest().items()}
     private = [(name, i) for name, size in sizes().items() if name not in PUBLIC for i in range(size)]
-    changes = data.draw(st.dictionaries(st.sampled_from(private), st.one_of(st.integers(0, 5), st.integers(0, P - 1)), min_size=1, max_size=6))
+    changes = data.draw(
+        st.dictionaries(st.sampled_from(private), st.one_of(st.integers(0, 5), st.integers(0, P - 1)), min_size=1, max_size=6)
+    )
     for (name, i), value in changes.items():
         inputs[name][i] = value
     bound = {name: values for name, values in inputs.items() if name != "emptySlotWitness"} | {

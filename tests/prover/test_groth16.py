@@ -72,7 +72,9 @@ FORGERIES = {
     "item twice": _items((31, FULL.items[30])),
     "reward moved between accounts": _new(_shifted(3, 5), _shifted(4, -5)),
     "reward from nothing": _new(_shifted(0, 10**18)),
-    "all rewards kept back": replace(FULL, new=with_pairs(FULL.old, *((s, (FULL.new[s][0], 0)) for s in range(len(FULL.old), 32)))),
+    "all rewards kept back": replace(
+        FULL, new=with_pairs(FULL.old, *((s, (FULL.new[s][0], 0)) for s in range(len(FULL.old), 32)))
+    ),
     "newcomer exchanged": _new((31, (MALLORY, FULL.new[31][1]))),
 }
 
@@ -137,7 +139,9 @@ def test_exchanged_points_are_refused(dev_prover: Prover, proof: Proof, statemen
     assert verdicts(dev_prover, replace(proof, a=proof.c, c=proof.a), statement.public_signals) == (False, False)
 
 
-def test_a_proof_under_another_key_is_refused(dev_prover: Prover, small_key: KeyFolder, proof: Proof, statement: Challenged) -> None:
+def test_a_proof_under_another_key_is_refused(
+    dev_prover: Prover, small_key: KeyFolder, proof: Proof, statement: Challenged
+) -> None:
     """The small instance's key has the same number of signals, and accepts nothing of dev's."""
     assert not groth16.verify(small_key.verifying_key, proof, statement.public_signals)
     assert not pairing.verify(small_key.verifying_key, proof, statement.public_signals)

@@ -30,7 +30,9 @@ def test_an_index_twice_is_refused() -> None:
         InteractionsTree([leaf, replace(leaf, item_amount=2)])
 
 
-@pytest.mark.parametrize("change", [{"item_index": 2**32}, {"item_index": -1}, {"item_amount": 2**96}, {"item_amount": -1}, {"account": "0x12"}])
+@pytest.mark.parametrize(
+    "change", [{"item_index": 2**32}, {"item_index": -1}, {"item_amount": 2**96}, {"item_amount": -1}, {"account": "0x12"}]
+)
 def test_values_outside_their_types_are_refused(change) -> None:
     """The ABI encoder refuses what Solidity's types cannot hold."""
     leaf = replace(Leaf(0, bytes(32), "0x" + "11" * 20, 1), **change)

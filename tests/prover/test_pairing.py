@@ -99,12 +99,16 @@ def snarkjs_accepts(key: KeyFolder, proof: Proof, signals: list[int], folder: Pa
     files = {"key.json": key.verifying_key.to_snarkjs(), "public.json": [*map(str, signals)], "proof.json": points}
     for name, content in files.items():
         (folder / name).write_text(json.dumps(content))
-    run = subprocess.run([NODE_MODULES / ".bin" / "snarkjs", "groth16", "verify", *files], cwd=folder, capture_output=True, text=True)
+    run = subprocess.run(
+        [NODE_MODULES / ".bin" / "snarkjs", "groth16", "verify", *files], cwd=folder, capture_output=True, text=True
+    )
     assert ("OK!" in run.stdout) == (run.returncode == 0), run.stdout + run.stderr
     return run.returncode == 0
 
 
-def test_three_verifiers_agree(small_key: KeyFolder, small_process: Groth16Process, proven: tuple[Proof, list[int]], tmp_path: Path) -> None:
+def test_three_verifiers_agree(
+    small_key: KeyFolder, small_process: Groth16Process, proven: tuple[Proof, list[int]], tmp_path: Path
+) -> None:
     """A good proof is good for all; another signal, and a valid point in a wrong place, are bad for all."""
     proof, signals = proven
     cases = [

@@ -87,7 +87,9 @@ def test_openings_beyond_the_last_slot_are_refused() -> None:
         program.require_home(0, 999, 1)
 
 
-@pytest.mark.parametrize("case", load("home.json")["openings"], ids=lambda c: f"{c['families']} families, full {len(c['fullBuckets'])}")
+@pytest.mark.parametrize(
+    "case", load("home.json")["openings"], ids=lambda c: f"{c['families']} families, full {len(c['fullBuckets'])}"
+)
 def test_home_vectors(case) -> None:
     """Of all buckets up to the right one and beyond, exactly the one of the vectors may open the account."""
     program = ProgramState(SMALL, case["families"])
@@ -119,7 +121,9 @@ def histories(draw) -> list[tuple[int, list[Pair]]]:
     for _ in range(draw(st.integers(1, 6))):
         bucket = draw(st.integers(0, 1))
         own = [account for account, home in homes.items() if home == bucket]
-        batches.append((bucket, draw(st.lists(st.tuples(st.sampled_from(own), st.integers(1, 2**90)), min_size=1, max_size=SMALL.items))))
+        batches.append(
+            (bucket, draw(st.lists(st.tuples(st.sampled_from(own), st.integers(1, 2**90)), min_size=1, max_size=SMALL.items)))
+        )
     return batches
 
 

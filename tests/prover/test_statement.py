@@ -93,7 +93,9 @@ def test_circuit_inputs_meet_the_equations_of_the_protocol(case: tuple[list[Pair
     slots, count = SMALL.slots, SMALL.items
     assert {name: len(values) for name, values in inputs.items()} == {
         **dict.fromkeys(("oldRoot", "newRoot", "itemsRoot", "r", "fingerprint"), 1),
-        **dict.fromkeys(("oldAddress", "oldCumulative", "newAddress", "newCumulative", "emptySlotWitness", "slotQuotient"), slots),
+        **dict.fromkeys(
+            ("oldAddress", "oldCumulative", "newAddress", "newCumulative", "emptySlotWitness", "slotQuotient"), slots
+        ),
         **dict.fromkeys(("itemAddress", "itemAmount", "itemQuotient"), count),
     }
     d = [new - before for new, before in zip(inputs["newCumulative"], inputs["oldCumulative"], strict=True)]

@@ -109,7 +109,12 @@ def typed(domain: dict[str, Any], type_text: str, message: dict[str, Any]) -> Si
     types = {name: [dict(zip(("type", "name"), field.split(" "), strict=True)) for field in fields.split(",")]}
     integers = {field["name"] for field in types[name] if field["type"].startswith("uint")}
     values = {key: int(str(value), 0) if key in integers else value for key, value in message.items()}
-    fixed = {"name": "Guerdon Distributor", "version": "1", "chainId": domain["chainId"], "verifyingContract": domain["distributor"]}
+    fixed = {
+        "name": "Guerdon Distributor",
+        "version": "1",
+        "chainId": domain["chainId"],
+        "verifyingContract": domain["distributor"],
+    }
     return encode_typed_data(fixed, types, values)
 
 
@@ -188,7 +193,11 @@ def test_batches_against_a_plain_model() -> None:
         openings = list(balances.items())[len(old) :]
         roots = [
             reference.root([element for pair in vector for element in pair], levels)
-            for vector, levels in ((old, instance["levels"]), (balances.items(), instance["levels"]), (items, instance["itemLevels"]))
+            for vector, levels in (
+                (old, instance["levels"]),
+                (balances.items(), instance["levels"]),
+                (items, instance["itemLevels"]),
+            )
         ]
         assert [int(batch["envelope"][name], 16) for name in ("oldRoot", "newRoot", "itemsRoot")] == roots
         assert batch["envelope"]["deltasHash"] == "0x" + keccak(hexstr=batch["deltas"]).hex()

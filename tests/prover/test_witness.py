@@ -42,7 +42,9 @@ def test_an_input_of_another_length_is_refused_by_name(program: WitnessProgram, 
         program.run(inputs)
 
 
-@pytest.mark.parametrize("signal", ["oldRoot", "newRoot", "itemsRoot", "fingerprint", "itemQuotient", "slotQuotient", "emptySlotWitness"])
+@pytest.mark.parametrize(
+    "signal", ["oldRoot", "newRoot", "itemsRoot", "fingerprint", "itemQuotient", "slotQuotient", "emptySlotWitness"]
+)
 def test_a_statement_that_does_not_hold_has_no_witness(program: WitnessProgram, signal: str) -> None:
     """The program's own asserts stop an honest prover early; that the constraints stop a dishonest one is tested on the constraints."""
     inputs = honest()

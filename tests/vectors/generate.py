@@ -187,7 +187,11 @@ def _eip712_case(rng: random.Random, domain: eip712.Domain, top: bool) -> dict[s
         uint(64), uint(64),
     )  # fmt: skip
     account, recipient = address(random_address(rng)), address(random_address(rng))
-    report = {"partner": eip712.partner_hash("acme"), "event_id": eip712.event_hash(f"event-{rng.randrange(10**6)}"), "account": account}
+    report = {
+        "partner": eip712.partner_hash("acme"),
+        "event_id": eip712.event_hash(f"event-{rng.randrange(10**6)}"),
+        "account": account,
+    }
     report |= {"amount": uint(96), "occurred_at": uint(64)}
     evidence = eip712.evidence_hash(rng.randbytes(32), b'{"event":"signed body"}')
     interaction = eip712.Interaction(domain.program, **report, evidence=evidence)
@@ -216,7 +220,11 @@ def eip712_vectors() -> dict[str, Any]:
     return {
         "types": [{"type": text, "hash": data(keccak(text=text))} for text in types],
         "partners": [{"id": name, "hash": data(eip712.partner_hash(name))} for name in ("acme", "Ünïcode & co", "")],
-        "evidence": {"salt": data(bytes(range(32))), "raw": data(b"raw"), "hash": data(eip712.evidence_hash(bytes(range(32)), b"raw"))},
+        "evidence": {
+            "salt": data(bytes(range(32))),
+            "raw": data(b"raw"),
+            "hash": data(eip712.evidence_hash(bytes(range(32)), b"raw")),
+        },
         "cases": cases,
     }
 
@@ -250,14 +258,23 @@ def home_vectors() -> dict[str, Any]:
     rng = random.Random("home")
     accounts = [1, 2**160 - 1, *(random_address(rng) for _ in range(12))]
     openings = []
-    for families, full in ((1, []), (1, [0]), (1, [0, 1, 2]), (1, [0, 2]), (3, [0, 1]), (3, [0, 1, 2, 4]), (16, list(range(0, 40)))):
+    for families, full in (
+        (1, []),
+        (1, [0]),
+        (1, [0, 1, 2]),
+        (1, [0, 2]),
+        (3, [0, 1]),
+        (3, [0, 1, 2, 4]),
+        (16, list(range(0, 40))),
+    ):
         for account in accounts[2:6]:
             home = family(account, families)
             while home in full:
                 home += families
             openings.append({"families": families, "fullBuckets": full, "account": address(account), "bucket": home})
     families = [
-        {"families": f, "accounts": [{"account": address(a), "family": family(a, f)} for a in accounts]} for f in (1, 2, 3, 16, 255)
+        {"families": f, "accounts": [{"account": address(a), "family": family(a, f)} for a in accounts]}
+        for f in (1, 2, 3, 16, 255)
     ]
     return {"families": families, "openings": openings}
 
