@@ -26,7 +26,7 @@ class Context:
         self.provers = Provers()
 
     @cached_property
-    def w3(self):  # noqa: ANN201 - only chain/ and signer/ name web3's types
+    def w3(self):
         """The connection to the chain's node."""
         return connect(self.settings.rpc_url)
 

@@ -8,14 +8,21 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
 from backend.interaction.models import DeliveryRow, Interaction, InteractionState
-from backend.interaction.report import Report
+from backend.interaction.report import EVENT_ID, Report
 
-# Sorted, so that two requests that report the same events wait for each other in one order.
+# Ids follow the order of the request. Rows are inserted sorted, so that two requests that report the same events wait for each other in
+# one order.
 _INSERT = text("""
-    INSERT INTO interaction (program_id, partner_id, delivery_id, position, event_id, account, amount, occurred_at, state)
-    SELECT :program_id, :partner_id, :delivery_id, position, event_id, account, amount, occurred_at, 'accepted'
-    FROM unnest(:positions, :event_ids, :accounts, :amounts, :times) AS new (position, event_id, account, amount, occurred_at)
-    ORDER BY event_id
+    WITH numbered AS MATERIALIZED (
+        SELECT nextval(pg_get_serial_sequence('interaction', 'id')) AS id, * FROM (
+            SELECT * FROM unnest(:positions, :event_ids, :accounts, :amounts, :times)
+                AS reported (position, event_id, account, amount, occurred_at)
+            ORDER BY position
+        ) AS in_order
+    )
+    INSERT INTO interaction (id, program_id, partner_id, delivery_id, position, event_id, account, amount, occurred_at, state)
+    SELECT id, :program_id, :partner_id, :delivery_id, position, event_id, account, amount, occurred_at, 'accepted'
+    FROM numbered ORDER BY event_id
     ON CONFLICT (partner_id, event_id) DO NOTHING
     RETURNING id, position
 """).bindparams(
@@ -67,9 +74,11 @@ def held(session: Session, program_id: int, reason: str, amount_max: int, limit:
     query = (
         select(Interaction)
         .where(
-            Interaction.program_id == program_id, Interaction.state == InteractionState.HELD, Interaction.held_reason == reason,
+            Interaction.program_id == program_id,
+            Interaction.state == InteractionState.HELD,
+            Interaction.held_reason == reason,
             Interaction.amount <= amount_max,
-        )  # fmt: skip
+        )
         .order_by(Interaction.id)
         .limit(limit)
         .with_for_update(key_share=True)
@@ -96,6 +105,9 @@ def of_batch(session: Session, batch_id: int) -> list[Interaction]:
 
 
 def find(session: Session, partner_id: int, event_id: str) -> Interaction | None:
+    """The interaction under an event id; None as well for a text that no event id can be."""
+    if not EVENT_ID.fullmatch(event_id):
+        return None
     return session.scalar(select(Interaction).where(Interaction.partner_id == partner_id, Interaction.event_id == event_id))
 
 

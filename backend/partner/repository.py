@@ -14,7 +14,9 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 def get(session: Session, program_id: int, name: str) -> Partner:
     """The partner. Raises NotFound."""
-    partner = session.scalar(select(Partner).where(Partner.program_id == program_id, Partner.name == name))
+    # What cannot be a name is not asked for: PostgreSQL refuses a text with a NUL in it.
+    possible = NAME.fullmatch(name)
+    partner = session.scalar(select(Partner).where(Partner.program_id == program_id, Partner.name == name)) if possible else None
     if partner is None:
         raise NotFound(f"no partner called {name!r} in this program", "partner", "unknown_partner")
     return partner

@@ -124,7 +124,11 @@ def test_edges_that_are_good(api: Api) -> None:
     program, alice = api.engine.program(), address("alice")
     ids = ["e" * 128, "a/b/c", "//", "../..", "%2F", "?#&=+", '"\\', "~!@$^*()[]{}|;:'<>,.`"]
     items = [item(event, amount=1) for event in ids]
-    items += [item("most", amount=2**96 - 1), item("lower", account=alice.lower()), item("upper", account="0x" + alice[2:].upper())]
+    items += [
+        item("most", amount=2**96 - 1),
+        item("lower", account=alice.lower()),
+        item("upper", account="0x" + alice[2:].upper()),
+    ]
     items += [item("now", occurred_at=now()), item("clock ahead".replace(" ", "-"), occurred_at=now() + 200)]
     answer = api.post(program, items)
     assert answer.status_code == 200, answer.text
@@ -245,7 +249,9 @@ def test_signature_of_something_else(api: Api, changed: str) -> None:
 def test_body_is_verified_as_received(api: Api) -> None:
     """The bytes are what is signed: spacing, key order and escapes survive, and JSON that is merely equal does not pass."""
     program, stamp = api.engine.program(), str(now())
-    loose = b' {\n "interactions" :[ ' + json.dumps(item("\u0065-1", "alice")).replace("e-1", "\\u0065-1").encode() + b"\t]}  \r\n"
+    loose = (
+        b' {\n "interactions" :[ ' + json.dumps(item("\u0065-1", "alice")).replace("e-1", "\\u0065-1").encode() + b"\t]}  \r\n"
+    )
     assert api.send(program, loose).json()["results"][0]["event_id"] == "e-1"
     equal = json.dumps(json.loads(loose)).encode()
     headers = {"webhook-signature": signature(api.engine.secrets[program.id, "adnet"], "msg_1", stamp, loose)}
@@ -256,12 +262,15 @@ def test_body_is_verified_as_received(api: Api) -> None:
 def test_stale_or_future_timestamp(api: Api, offset_seconds: int) -> None:
     """Correctly signed, but more than five minutes ago or ahead: 401 on the timestamp; sign again and it is booked."""
     program = api.engine.program()
-    refused(api.post(program, [item("e")], timestamp=str(now() + offset_seconds + (offset_seconds > 0))), 401, "webhook-timestamp")
+    refused(
+        api.post(program, [item("e")], timestamp=str(now() + offset_seconds + (offset_seconds > 0))), 401, "webhook-timestamp"
+    )
     assert api.post(program, [item("e")], timestamp=str(now() + (290 if offset_seconds > 0 else -290))).status_code == 200
 
 
 @pytest.mark.parametrize(
-    "stamp", ["-1", "1.5", "1e9", "now", "9" * 12, "9" * 13, "9" * 300, "²", "١٧٦٠٠٠٠٠٠٠", " 1", "1_0", "0x10", "00{now}", "+{now}"]
+    "stamp",
+    ["-1", "1.5", "1e9", "now", "9" * 12, "9" * 13, "9" * 300, "²", "١٧٦٠٠٠٠٠٠٠", " 1", "1_0", "0x10", "00{now}", "+{now}"],
 )
 def test_malformed_timestamp(api: Api, stamp: str) -> None:
     """Only plain Unix seconds are a timestamp, in their one form: what is signed is the header as it was sent."""

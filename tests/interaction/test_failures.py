@@ -1,14 +1,9 @@
 """What a partner and a log see when something behind the API fails."""
 
 import logging
-import threading
-import time
-from collections.abc import Iterator
 
-import httpx
 import psycopg
 import pytest
-import uvicorn
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.testclient import TestClient
@@ -22,7 +17,14 @@ from tests.support.engine import OPERATOR_KEY, Api, address, item, now, settings
 def private_values(api: Api, program: object, body: bytes, stamp: str) -> list[str]:
     """What must be in no log: secrets, signatures, bodies, the operator's key."""
     secret = api.engine.secrets[program.id, "adnet"]
-    return [secret, secret.removeprefix("whsec_"), signature(secret, "msg_1", stamp, body)[3:], "private-event", OPERATOR_KEY, address("alice")]
+    return [
+        secret,
+        secret.removeprefix("whsec_"),
+        signature(secret, "msg_1", stamp, body)[3:],
+        "private-event",
+        OPERATOR_KEY,
+        address("alice"),
+    ]
 
 
 def test_database_down() -> None:
@@ -51,7 +53,9 @@ def test_connections_cut_between_requests(api: Api) -> None:
     program = api.engine.program()
     assert api.post(program, [item("e1")]).status_code == 200
     with psycopg.connect(api.engine.url, autocommit=True) as connection:
-        connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
     assert api.post(program, [item("e1"), item("e2")]).json()["results"][0]["status"] == "duplicate"
     assert api.engine.owed(program, address("alice")) == 2000
 
@@ -99,21 +103,6 @@ def test_endless_deadlock_is_a_503(api: Api, monkeypatch: pytest.MonkeyPatch) ->
     assert api.engine.owed(program, address("alice")) == 0
 
 
-@pytest.fixture
-def served(api: Api) -> Iterator[Api]:
-    """The same application behind a real uvicorn, whose logs count too."""
-    server = uvicorn.Server(uvicorn.Config(create_app(settings(api.engine.url)), host="127.0.0.1", port=0, log_config=None))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", limits=httpx.Limits(max_keepalive_connections=0)) as http:
-        yield Api(api.engine, http)
-    server.should_exit = True
-    thread.join()
-
-
 def test_no_secret_in_logs_or_answers(
     capfd: pytest.CaptureFixture, caplog: pytest.LogCaptureFixture, served: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,7 +138,9 @@ def test_no_secret_in_logs_or_answers(
     failing(RuntimeError("a fault of ours"), 1)
     failing(database_error(), 1)
     texts.append(served.send(program, body, timestamp=stamp, secret=generate_secret()).text)
-    texts.append(served.http.post(f"/v1/programs/{program.name}/batches/close", headers={"authorization": "Bearer wrong-guess"}).text)
+    texts.append(
+        served.http.post(f"/v1/programs/{program.name}/batches/close", headers={"authorization": "Bearer wrong-guess"}).text
+    )
     captured = capfd.readouterr()
     logged = captured.out + captured.err + caplog.text
     assert "retry_scheduled" in logged

@@ -122,6 +122,20 @@ def test_budget_ends_in_the_middle_of_a_list(api: Api) -> None:
     holds(api.engine, program)
 
 
+def test_order_is_that_of_the_requests(engine: Engine) -> None:
+    """Interactions keep the order of the request, whatever their event ids: when booked, when released, and in the batch."""
+    names = [f"e{i}" for i in (9, 10, 1, 100, 2, 0, 11)]
+    program = engine.program(funded=2)
+    engine.take_in(program, [report(name, amount=1) for name in names])
+    assert [row.event_id for row in rows(engine, program) if row.state == "accepted"] == names[:2]
+    assert engine.fund(program, 3) == 3
+    assert [row.event_id for row in rows(engine, program) if row.state == "accepted"] == names[:5]
+    assert engine.fund(program, 3) == 2
+    engine.close(program)
+    assert [row.event_id for row in sorted(rows(engine, program), key=lambda row: row.item_index)] == names
+    holds(engine, program)
+
+
 def test_program_without_funds(api: Api) -> None:
     """Before the first funding everything is held, and the first funding releases it."""
     program = api.engine.program(funded=0)
@@ -181,7 +195,9 @@ def test_rotating_secrets(api: Api) -> None:
         offered = " ".join(signature(secret, "msg_1", stamp, body) for secret in secrets)
         return api.send(program, body, timestamp=stamp, headers={"webhook-signature": offered}).status_code
 
-    assert [both(f"{i}", *offered) for i, offered in enumerate([(old,), (new,), (old, new), (stranger, new), (new, stranger)])] == [200] * 5
+    assert [
+        both(f"{i}", *offered) for i, offered in enumerate([(old,), (new,), (old, new), (stranger, new), (new, stranger)])
+    ] == [200] * 5
     assert both("x", stranger) == 401
     with api.engine.database.transaction() as session:
         session.execute(update(PartnerSecret).where(PartnerSecret.secret == old).values(revoked_at=datetime.now(UTC)))
@@ -201,7 +217,11 @@ def test_many_senders_of_the_same_events(api: Api) -> None:
         mine = list(events)
         random.Random(seed).shuffle(mine)
         start.wait()
-        return [status for at in range(0, 120, 40) for status in statuses(api.post(program, mine[at : at + 40], message_id=f"msg_{seed}"))]
+        return [
+            status
+            for at in range(0, 120, 40)
+            for status in statuses(api.post(program, mine[at : at + 40], message_id=f"msg_{seed}"))
+        ]
 
     with ThreadPoolExecutor(8) as pool:
         answers = [status for outcome in pool.map(send, range(8)) for status in outcome]

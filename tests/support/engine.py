@@ -10,6 +10,7 @@ import hmac
 import itertools
 import json
 import os
+import threading
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,7 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
+import uvicorn
 from eth_utils import keccak, to_checksum_address
 from psycopg.conninfo import make_conninfo
 from sqlalchemy import select
@@ -193,7 +195,7 @@ class Api:
     """The real API, and a partner's server that signs by a second implementation of Standard Webhooks."""
 
     engine: Engine
-    http: TestClient
+    http: httpx.Client
 
     def post(self, program: Program, items: Sequence[Any], partner: str = "adnet", **changes: Any) -> httpx.Response:
         """Report items, signed; `changes` as for `send`."""
@@ -254,6 +256,32 @@ def fresh_engine() -> Iterator[Engine]:
 def settings(url: str, **changes: Any) -> Settings:
     """Settings of the API over a database; Redis is not there, and is not needed."""
     return Settings(**{"database_url": url, "redis_url": "redis://127.0.0.1:1/0", "operator_api_key": OPERATOR_KEY} | changes)
+
+
+@contextmanager
+def serve(engine: Engine) -> Iterator[Api]:
+    """The real application behind a real uvicorn, with settings of its own."""
+    server = uvicorn.Server(uvicorn.Config(create_app(settings(engine.url)), host="127.0.0.1", port=0, log_config=None))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    # uvicorn closes the connection after an error of the application: each request gets its own.
+    limits = httpx.Limits(max_keepalive_connections=0)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", limits=limits, timeout=60) as http:
+            yield Api(engine, http)
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="package")
+def served(engine: Engine) -> Iterator[Api]:
+    """The folder's database behind a real server: paths and headers arrive as on the network."""
+    with serve(engine) as made:
+        yield made
 
 
 @pytest.fixture(scope="package")
