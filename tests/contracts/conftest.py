@@ -10,7 +10,11 @@ import pytest
 from prover.circuit import compile_instance
 from prover.groth16 import Prover, dev_key
 from prover.keys import KeyFolder
+from scripts.compile import main as compile_contracts
 from tests.contracts.program import ATTESTORS, DEV, Program, ProofCache
+
+# Ape compiles nothing itself: it reads what stands in build/contracts.
+compile_contracts()
 
 FUNDING = 10**28
 
