@@ -15,6 +15,8 @@ from web3.providers.rpc.utils import ExceptionRetryConfiguration
 from backend.errors import Invalid, Unavailable
 
 TIMEOUT_SECONDS = 30
+CACHED = {"cache_allowed_requests": True, "cacheable_requests": {"eth_chainId"}}
+"""Options of an HTTPProvider: web3 asks for the chain id before every call, and a chain keeps its id."""
 BLOCK_TAGS = ("latest", "safe", "finalized")
 
 T = TypeVar("T")
@@ -40,7 +42,7 @@ def connect(rpc_url: str) -> Web3:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise Invalid("rpc_url: expected http(s)://host[:port][/path]", field="rpc_url")
     retries = ExceptionRetryConfiguration(errors=(RequestException,), retries=5, backoff_factor=0.1)
-    provider = Web3.HTTPProvider(rpc_url, {"timeout": TIMEOUT_SECONDS}, exception_retry_configuration=retries)
+    provider = Web3.HTTPProvider(rpc_url, {"timeout": TIMEOUT_SECONDS}, exception_retry_configuration=retries, **CACHED)
     w3 = Web3(provider)
     # Chains with a proof-of-authority history put more than 32 bytes in extraData, which web3 refuses by default.
     w3.middleware_onion.inject(ExtraDataToPOAMiddleware, layer=0)

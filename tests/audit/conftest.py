@@ -13,6 +13,7 @@ from backend.audit.auditor import audit
 from backend.audit.report import AuditReport
 from backend.chain.artifacts import artifact
 from backend.chain.calldata import Attestation
+from backend.chain.client import CACHED
 from backend.chain.deploy import Deployer
 from backend.chain.distributor import Distributor
 from backend.signer.keystore import KeystoreSigner
@@ -29,7 +30,7 @@ class LyingProvider(Web3.HTTPProvider):
     """A node that answers truthfully but for what `tamper` makes of a result."""
 
     def __init__(self, url: str, tamper: Tamper) -> None:
-        super().__init__(url)
+        super().__init__(url, **CACHED)
         self.tamper = tamper
 
     def make_request(self, method: Any, params: Any) -> Any:

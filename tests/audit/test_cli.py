@@ -11,6 +11,7 @@ from prover.groth16 import dev_key
 from tests.support.anvil import Anvil
 from tests.support.program import DEV, Program, account, permissive_program
 
+pytestmark = pytest.mark.usefixtures("remembered_proofs")
 app = typer.Typer()
 app.command()(audit)
 runner = CliRunner()

@@ -28,7 +28,7 @@ def test_honest_chain_holds(honest: Program) -> None:
     assert set(stages) == {"logs", "batches", "proofs", "contract"}
 
 
-def test_report_is_json_with_decimal_amounts(honest: Program) -> None:
+def test_report_is_json_with_decimal_amounts(honest: Program, remembered_proofs: None) -> None:
     """The report goes through JSON with amounts as decimal strings."""
     data = json.loads(json.dumps(audit(honest.chain.w3, honest.address, honest.deployment.block).to_json()))
     assert data["ok"] is True

@@ -209,7 +209,7 @@ def test_truth_through_the_same_node_holds(audit_lying: Callable[[Tamper], Audit
 
 def test_garbage_never_crashes(honest: Program, audit_lying: Callable[[Tamper], AuditReport]) -> None:
     """Random bytes in logs, calldata, code and views end in findings or in an error that says what cannot be had, never in a crash."""
-    for seed in range(25):
+    for seed in range(15):
         rng = random.Random(seed)
 
         def tamper(method: str, params: list, result: Any, rng: random.Random = rng) -> Any:

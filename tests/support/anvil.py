@@ -17,6 +17,8 @@ from eth_account import Account
 from eth_account.signers.local import LocalAccount
 from web3 import Web3
 
+from backend.chain.client import CACHED
+
 EXECUTABLE = Path(__file__).parents[2] / "node_modules" / ".bin" / "anvil"
 MNEMONIC = "test test test test test test test test test test test junk"
 _LISTENING = re.compile(r"Listening on (\S+:\d+)")
@@ -33,7 +35,7 @@ class Anvil:
 
     @cached_property
     def w3(self) -> Web3:
-        return Web3(Web3.HTTPProvider(self.url))
+        return Web3(Web3.HTTPProvider(self.url, **CACHED))
 
     def key(self, index: int) -> LocalAccount:
         return Account.from_mnemonic(MNEMONIC, account_path=f"m/44'/60'/0'/0/{index}")
