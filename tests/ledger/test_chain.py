@@ -1,0 +1,212 @@
+"""The hash chain: whoever holds a later hash can tell if anything before it was changed, removed or added."""
+
+import hashlib
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import text
+
+from backend.invariant import check_all
+from backend.ledger import chain, repository
+from backend.ledger import service as ledger
+from backend.program import repository as programs
+from backend.program.models import Program
+from tests.support.engine import Engine, address, report
+
+
+def seal(engine: Engine, program: Program) -> bytes:
+    with engine.database.transaction() as session:
+        programs.lock(session, program.id)
+        return chain.seal(session, program.id)
+
+
+def tamper(engine: Engine, *statements: str) -> None:
+    """Change rows as a superuser who has switched the triggers off."""
+    with engine.database.transaction() as session:
+        session.execute(text("SET LOCAL session_replication_role = replica"))
+        for statement in statements:
+            assert session.execute(text(statement)).rowcount, statement
+
+
+def findings(engine: Engine, program: Program) -> list[str]:
+    with engine.database.snapshot() as session:
+        return check_all(session, program)
+
+
+@pytest.fixture
+def sealed(own_engine: Engine) -> Program:
+    """A program with four blocks, each with several transactions of several kinds, the last one named by a batch."""
+    program = own_engine.program(funded=1000)
+    for number in range(3):
+        own_engine.fund(program, 10 + number)
+        own_engine.take_in(program, [report(f"{number}-{i}", address(i), 1 + i) for i in range(3)])
+        seal(own_engine, program)
+    own_engine.take_in(program, [report("last", address(0), 9)])
+    own_engine.settle(program)
+    assert findings(own_engine, program) == []
+    return program
+
+
+def test_nothing_booked(engine: Engine) -> None:
+    """Before the first booking the head is 32 zero bytes, and sealing makes no block."""
+    program = engine.program(funded=0)
+    assert [seal(engine, program), seal(engine, program)] == [b"\0" * 32] * 2
+    with engine.database.snapshot() as session:
+        assert chain.verify(session, program.id) == 0
+
+
+def test_blocks_follow(engine: Engine) -> None:
+    """Each sealing with news makes one block on top of the last; one without makes none and returns the head."""
+    program = engine.program(funded=5)
+    heads = [seal(engine, program)]
+    engine.fund(program, 5)
+    heads += [seal(engine, program), seal(engine, program)]
+    assert (heads[0] != heads[1], heads[1] == heads[2]) == (True, True)
+    with engine.database.snapshot() as session:
+        blocks = repository.blocks(session, program.id)
+        assert chain.verify(session, program.id) == 2
+    assert [(block.height, block.previous_hash, block.hash) for block in blocks] == [
+        (1, b"\0" * 32, heads[0]),
+        (2, heads[0], heads[1]),
+    ]
+
+
+def test_hash_is_what_the_documentation_says(engine: Engine) -> None:
+    """A block's hash from its definition alone: sha256 over length-prefixed previous hash, height, count, and each transaction."""
+    program = engine.program(funded=0)
+    with engine.database.transaction() as session:
+        ledger.book_funding(session, program.id, "12:3", 77)
+        (id_,) = repository.unsealed(session, program.id)
+
+    def part(value: bytes | str) -> bytes:
+        data = value if isinstance(value, bytes) else value.encode()
+        return len(data).to_bytes(4, "big") + data
+
+    parts = [b"\0" * 32, "1", "1", str(id_), "fund", "12:3", "2", "reserve", "", "77", "0", "budget", "", "-77", "0"]
+    assert seal(engine, program) == hashlib.sha256(b"".join(map(part, parts))).digest()
+
+
+TAMPERING = {
+    "an entry's amount": ("UPDATE ledger_entry SET amount = amount * 2 WHERE transaction_id = 3",),
+    "two legs swapped": (
+        "UPDATE ledger_entry SET account_id = 9 - account_id WHERE transaction_id = 3 AND account_id IN (4, 5)",
+    ),
+    "an entry's account": (
+        "UPDATE ledger_entry SET account_id = (SELECT max(id) FROM ledger_account) WHERE transaction_id = 3 AND amount = -1",
+    ),
+    "an entry's interaction": (
+        "UPDATE ledger_entry SET interaction_id = NULL "
+        "WHERE id = (SELECT min(id) FROM ledger_entry WHERE interaction_id IS NOT NULL)",
+    ),
+    "an entry removed": ("DELETE FROM ledger_entry WHERE id = 3",),
+    "entries added": (
+        "INSERT INTO ledger_entry (transaction_id, account_id, amount) "
+        "SELECT transaction_id, account_id, sign(amount) FROM ledger_entry WHERE transaction_id = 2",
+    ),
+    "a transaction's reference": ("UPDATE ledger_transaction SET reference = 'x' WHERE id = 2",),
+    "a transaction's kind": ("UPDATE ledger_transaction SET kind = 'withdraw' WHERE id = 2",),
+    "a transaction removed": (
+        "DELETE FROM ledger_entry WHERE transaction_id = 3",
+        "DELETE FROM ledger_block_transaction WHERE transaction_id = 3",
+        "DELETE FROM ledger_transaction WHERE id = 3",
+    ),
+    "a transaction removed, its place in the block left": (
+        "DELETE FROM ledger_entry WHERE transaction_id = 3",
+        "DELETE FROM ledger_transaction WHERE id = 3",
+    ),
+    "a transaction taken out of its block": ("DELETE FROM ledger_block_transaction WHERE transaction_id = 3",),
+    "a transaction taken back to the queue": (
+        "DELETE FROM ledger_block_transaction WHERE transaction_id = 3",
+        "INSERT INTO ledger_unsealed (transaction_id, program_id) VALUES (3, 1)",
+    ),
+    "the order in a block": ("UPDATE ledger_block_transaction SET position = 10 WHERE block_id = 2 AND position = 0",),
+    "a block's hash": ("UPDATE ledger_block SET hash = sha256('x') WHERE height = 2",),
+    "a block's previous hash": ("UPDATE ledger_block SET previous_hash = sha256('x') WHERE height = 2",),
+    "a block removed": (
+        "DELETE FROM ledger_entry WHERE transaction_id IN (SELECT transaction_id FROM ledger_block_transaction WHERE block_id = 2)",
+        "DELETE FROM ledger_transaction WHERE id IN (SELECT transaction_id FROM ledger_block_transaction WHERE block_id = 2)",
+        "DELETE FROM ledger_block_transaction WHERE block_id = 2",
+        "DELETE FROM ledger_block WHERE id = 2",
+    ),
+    "a holder renamed": (f"UPDATE ledger_account SET holder = '{address('thief')}' WHERE holder = '{address(0)}'",),
+    "a transaction smuggled in": ("INSERT INTO ledger_transaction (program_id, kind, reference) VALUES (1, 'fund', 'smuggled')",),
+}
+
+
+@pytest.mark.parametrize("name", TAMPERING)
+def test_tampering_is_found(own_engine: Engine, sealed: Program, name: str) -> None:
+    """Whatever is changed behind the triggers' back, the chain or the queue no longer adds up."""
+    tamper(own_engine, *TAMPERING[name])
+    assert any(finding.startswith("ledger_chained") for finding in findings(own_engine, sealed)), name
+
+
+def test_blocks_cut_off_at_the_end_are_found(own_engine: Engine, sealed: Program) -> None:
+    """Even the newest block cannot go with all that was in it: attestors signed its hash into a batch."""
+    inside = "(SELECT transaction_id FROM ledger_block_transaction WHERE block_id = (SELECT max(id) FROM ledger_block))"
+    tamper(
+        own_engine,
+        f"DELETE FROM ledger_entry WHERE transaction_id IN {inside}",
+        f"DELETE FROM ledger_transaction WHERE id IN {inside}",
+        "DELETE FROM ledger_block_transaction WHERE block_id = (SELECT max(id) FROM ledger_block)",
+        "DELETE FROM ledger_block WHERE id = (SELECT max(id) FROM ledger_block)",
+    )
+    with own_engine.database.snapshot() as session:
+        assert chain.verify(session, sealed.id) == 3
+    assert "ledger_chained: batch 1 of bucket 0 names a ledger head that no block has" in findings(own_engine, sealed)
+
+
+def test_recomputed_chain_is_found(own_engine: Engine, sealed: Program) -> None:
+    """A chain that was rewritten and hashed anew from there on agrees with itself, but not with the head that was signed."""
+    tamper(own_engine, "UPDATE ledger_transaction SET reference = 'rewritten' WHERE id = 2")
+    with own_engine.database.transaction() as session:
+        session.execute(text("SET LOCAL session_replication_role = replica"))
+        previous = chain.GENESIS
+        for block in repository.blocks(session, sealed.id):
+            ids = repository.block_transaction_ids(session, block.id)
+            block.previous_hash = previous
+            previous = block.hash = chain.block_hash(previous, block.height, repository.transactions_with_entries(session, ids))
+    with own_engine.database.snapshot() as session:
+        assert chain.verify(session, sealed.id) == 4
+    assert any("ledger head" in finding for finding in findings(own_engine, sealed))
+
+
+def test_programs_have_chains_of_their_own(engine: Engine) -> None:
+    """Sealing one program takes nothing of another's queue."""
+    first, second = engine.program(funded=3), engine.program(funded=4)
+    seal(engine, first)
+    with engine.database.snapshot() as session:
+        assert (len(repository.unsealed(session, first.id)), len(repository.unsealed(session, second.id))) == (0, 1)
+    assert findings(engine, first) == findings(engine, second) == []
+
+
+def test_sealing_beside_writers(engine: Engine) -> None:
+    """While writers book and sealers seal, every transaction ends up in exactly one block, and the chain holds at every moment."""
+    program = engine.program(funded=10**9)
+    done = threading.Event()
+
+    def write(writer: int) -> None:
+        for number in range(12):
+            engine.take_in(program, [report(f"{writer}-{number}-{i}", address(i), 1) for i in range(3)])
+            engine.fund(program, 1)
+
+    def keep_sealing(_: int) -> int:
+        rounds = 0
+        while not done.is_set():
+            seal(engine, program)
+            rounds += 1
+            assert findings(engine, program) == []
+        return rounds
+
+    with ThreadPoolExecutor(5) as pool:
+        sealers = [pool.submit(keep_sealing, i) for i in range(2)]
+        for writer in [pool.submit(write, i) for i in range(3)]:
+            writer.result()
+        done.set()
+        assert all(sealer.result() for sealer in sealers)
+    seal(engine, program)
+    with engine.database.snapshot() as session:
+        assert repository.unsealed(session, program.id) == []
+        blocks = chain.verify(session, program.id)
+        sealed = sum(len(repository.block_transaction_ids(session, block.id)) for block in repository.blocks(session, program.id))
+    assert (sealed, blocks > 1) == (1 + 3 * 12 * 2, True)
