@@ -36,9 +36,9 @@ class VerifyingKey:
     ic: tuple[G1, ...]
 
     def __post_init__(self) -> None:
-        # With gamma = delta anyone can forge a proof for any public signals (an error made in the wild).
-        if self.gamma == self.delta:
-            raise SetupError("verifying key: gamma equals delta, so proofs can be forged; the setup was not finished")
+        # With gamma = delta, or its negative, anyone can forge a proof for any public signals (an error made in the wild).
+        if self.gamma[0] == self.delta[0]:
+            raise SetupError("verifying key: gamma equals delta or its negative, so proofs can be forged; the setup was not finished")
 
     @classmethod
     def from_snarkjs(cls, data: dict[str, Any]) -> "VerifyingKey":
