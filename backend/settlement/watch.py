@@ -130,6 +130,6 @@ def _book_claim(session: Session, program: Program, event: Claimed, reference: s
             tx_hash="0x" + event.tx_hash.hex(),
             block_number=event.block_number,
             log_index=event.log_index,
-        )  # fmt: skip
+        )
     )
     session.flush()
