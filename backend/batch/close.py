@@ -108,13 +108,19 @@ def close_batches(session: Session, program: Program, force: bool = False) -> li
     if not due:
         return []
     ledger_head = ledger_chain.seal(session, program.id)
-    return [_close(session, program, instance, bucket, draft, ledger_head) for bucket, draft in _openable(due, drafts)]
+    openable = _openable(due, drafts, program.families)
+    return [_close(session, program, instance, bucket, draft, ledger_head) for bucket, draft in openable]
 
 
-def _openable(due: dict[int, _Draft], drafts: dict[int, _Draft]) -> list[tuple[int, _Draft]]:
-    """Of what is due, the drafts whose openings do not rest on a draft that is not: a higher bucket opens once the lower one is full."""
+def _openable(due: dict[int, _Draft], drafts: dict[int, _Draft], families: int) -> list[tuple[int, _Draft]]:
+    """Of what is due, the drafts whose openings do not rest on a draft that is not: a higher bucket opens once the lower ones of its
+    family are full."""
     waiting = [bucket for bucket, draft in drafts.items() if bucket not in due and draft.opened]
-    return [(bucket, draft) for bucket, draft in due.items() if not draft.opened or not any(lower < bucket for lower in waiting)]
+
+    def rests(bucket: int) -> bool:
+        return any(lower < bucket and lower % families == bucket % families for lower in waiting)
+
+    return [(bucket, draft) for bucket, draft in due.items() if not draft.opened or not rests(bucket)]
 
 
 def _draft(session: Session, program: Program, instance: Instance, items_max: int, rows: list[Interaction]) -> dict[int, _Draft]:

@@ -20,11 +20,11 @@ def check(session: Session, program: Program) -> list[str]:
     """The rule, and that each of its terms is what it is kept from."""
     findings = []
     for row in session.execute(_STANDINGS, {"program_id": program.id}):
-        earned = row.owed + row.paid
-        if not row.claimed <= row.posted <= earned:
-            findings.append(f"{row.address}: claimed {row.claimed}, posted {row.posted} and earned {earned} are out of order")
-        if row.posted != row.final:
-            findings.append(f"{row.address}: posted is {row.posted}, its final batches add up to {row.final}")
-        if row.claimed != row.paid:
-            findings.append(f"{row.address}: claimed is {row.claimed}, its claims add up to {row.paid}")
+        posted, claimed, final, paid, owed = map(int, row[1:])  # Decimal would round sums to 28 digits.
+        if not claimed <= posted <= owed + paid:
+            findings.append(f"{row.address}: claimed {claimed}, posted {posted} and earned {owed + paid} are out of order")
+        if posted != final:
+            findings.append(f"{row.address}: posted is {posted}, its final batches add up to {final}")
+        if claimed != paid:
+            findings.append(f"{row.address}: claimed is {claimed}, its claims add up to {paid}")
     return findings
