@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Path, Query, Request
 
 from backend.batch import lookup, repository
 from backend.batch.close import close_batches
@@ -12,13 +12,15 @@ from backend.program import repository as programs
 
 router = APIRouter(prefix="/v1/programs/{program}/batches", tags=["batches"])
 
+Number = Annotated[int, Path(ge=0, lt=2**31)]
+
 
 @router.get("", response_model=BatchesOut, summary="Batches, newest first")
 def list_batches(
     program: str,
     request: Request,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    before: Annotated[int | None, Query(ge=1, description="`next` of the page before")] = None,
+    before: Annotated[int | None, Query(ge=1, lt=2**63, description="`next` of the page before")] = None,
 ) -> BatchesOut:
     """A page of a program's batches."""
     with request.app.state.database.transaction() as session:
@@ -28,7 +30,7 @@ def list_batches(
 
 
 @router.get("/{bucket}/{sequence}", response_model=BatchDetailOut, summary="One batch")
-def read_batch(program: str, bucket: int, sequence: int, request: Request) -> BatchDetailOut:
+def read_batch(program: str, bucket: Number, sequence: Number, request: Request) -> BatchDetailOut:
     """A batch with its touched slots, attestors and proof."""
     with request.app.state.database.transaction() as session:
         return lookup.batch_detail(session, programs.get(session, program), bucket, sequence)

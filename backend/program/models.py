@@ -41,9 +41,9 @@ class Program(Base):
     created_at: Mapped[CreatedAt]
 
     def summary(self) -> dict[str, Any]:
-        """The public facts."""
+        """The public facts. Why a program is halted is the operator's to know: it can hold what a node answered."""
         return {
             "name": self.name, "chain_id": self.chain_id, "distributor": self.distributor, "token": self.token,
             "verifier": self.verifier, "instance": self.instance, "families": self.families, "finality": self.finality,
-            "booked_block": self.booked_block, "halted": self.halted,
+            "booked_block": self.booked_block, "halted": self.halted is not None,
         }  # fmt: skip
