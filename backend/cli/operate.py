@@ -115,7 +115,9 @@ def program_fund(
         book_chain(context, row.id)
         with context.database.transaction() as session:
             available = ledger.available_budget(session, row.id)
-    errors.print(f"{tokens(available)} tokens are available for rewards (as far as the chain is final).", highlight=False)
+    errors.print(
+        f"{tokens(available)} tokens are available for rewards (as far as the chain is final).", highlight=False, soft_wrap=True
+    )
 
 
 def _signer(context: Context) -> keystore.KeystoreSigner:
@@ -220,7 +222,9 @@ def _advance(program: str, until: BatchState, wait: Callable[[], bool]) -> None:
                     break
                 time.sleep(0.3)
     for batch in rows:
-        errors.print(f"bucket {batch.bucket} sequence {batch.sequence}: {batch.state} {batch.note or ''}", highlight=False)
+        errors.print(
+            f"bucket {batch.bucket} sequence {batch.sequence}: {batch.state} {batch.note or ''}", highlight=False, soft_wrap=True
+        )
 
 
 def watch(program: ProgramName, follow: Annotated[bool, typer.Option(help="Go on until Ctrl-C.")] = False) -> None:
@@ -233,7 +237,9 @@ def watch(program: ProgramName, follow: Annotated[bool, typer.Option(help="Go on
             with context.database.transaction() as session:
                 row = programs.get(session, program)
             if booked or not follow:
-                errors.print(f"{booked} events; booked up to block {row.booked_block}. {row.halted or ''}", highlight=False)
+                errors.print(
+                    f"{booked} events; booked up to block {row.booked_block}. {row.halted or ''}", highlight=False, soft_wrap=True
+                )
             if not follow:
                 return
             time.sleep(settings().tick_seconds)

@@ -82,11 +82,11 @@ def _wait_for_signal(local: Local) -> None:
 
 
 def _print_urls(local: Local) -> None:
-    output.print(f"API           {local.api_url}  (docs at {local.api_url}/docs)", highlight=False)
-    output.print(f"node          {local.rpc_url}", highlight=False)
-    output.print(f"program       {local.program}", highlight=False)
-    output.print(f"Distributor   {local.deployment.distributor}", highlight=False)
-    output.print(f"token         {local.deployment.token}", highlight=False)
+    output.print(f"API           {local.api_url}  (docs at {local.api_url}/docs)", highlight=False, soft_wrap=True)
+    output.print(f"node          {local.rpc_url}", highlight=False, soft_wrap=True)
+    output.print(f"program       {local.program}", highlight=False, soft_wrap=True)
+    output.print(f"Distributor   {local.deployment.distributor}", highlight=False, soft_wrap=True)
+    output.print(f"token         {local.deployment.token}", highlight=False, soft_wrap=True)
 
 
 @contextmanager
@@ -130,14 +130,16 @@ def demo(
                 report.write_text(json.dumps(facts, indent=2) + "\n")
             if keep:
                 _print_urls(local)
-                output.print("Running until Ctrl-C.", highlight=False)
+                output.print("Running until Ctrl-C.", highlight=False, soft_wrap=True)
                 _wait_for_signal(local)
 
 
 def _say_list(path: Path, rewards: RewardList) -> None:
     for address, lines in rewards.repeated.items():
-        errors.print(f"{address} stands on lines {', '.join(map(str, lines))}: summed.", highlight=False)
-    errors.print(f"{path.name}: {len(rewards.amounts):,} accounts, {tokens(rewards.total)} tokens in all.", highlight=False)
+        errors.print(f"{address} stands on lines {', '.join(map(str, lines))}: summed.", highlight=False, soft_wrap=True)
+    errors.print(
+        f"{path.name}: {len(rewards.amounts):,} accounts, {tokens(rewards.total)} tokens in all.", highlight=False, soft_wrap=True
+    )
 
 
 def up(
@@ -157,7 +159,7 @@ def up(
             f"  guerdon program fund {program} AMOUNT",
         ):
             output.print(line, highlight=False, soft_wrap=True)
-        output.print("Running until Ctrl-C.", highlight=False)
+        output.print("Running until Ctrl-C.", highlight=False, soft_wrap=True)
         _wait_for_signal(local)
 
 
@@ -173,7 +175,7 @@ def prepare_local(
     Servers are those of DATABASE_URL, REDIS_URL and RPC_URL. Does nothing if FOLDER holds a program already.
     """
     if (folder / "environment").exists():
-        errors.print(f"{folder} holds a program already.", highlight=False)
+        errors.print(f"{folder} holds a program already.", highlight=False, soft_wrap=True)
         return
     config = settings()
     hosts = [("0.0.0.0", urlsplit(url).port or 80) for url in attestor_url]
