@@ -12,6 +12,9 @@ from prover.wire import UINT96_MAX
 DECIMAL = re.compile(r"[0-9]+(\.[0-9]+)?")
 ADDRESS_LIKE = re.compile(r"0x[0-9a-fA-F]{40}")
 TOTAL_MAX = 2**127 - 1
+PARTS_MAX = 64
+ACCOUNT_MAX = PARTS_MAX * UINT96_MAX
+"""More for one account is no reward but a mistake of units, and would take more interactions than anyone wants."""
 SAMPLE_ROWS = 20
 
 
@@ -58,6 +61,8 @@ def read_reward_list(
         address, amount = _read_row(path, line, row, address_at, amount_at, decimals)
         lines.setdefault(address, []).append(line)
         rewards.amounts[address] = rewards.amounts.get(address, 0) + amount
+        if rewards.amounts[address] > ACCOUNT_MAX:
+            raise ListError(f"{path}, line {line}: more than {ACCOUNT_MAX} for {address}: are the amounts in base units?")
     rewards.repeated = {address: at for address, at in lines.items() if len(at) > 1}
     if rewards.total > TOTAL_MAX:
         raise ListError(
@@ -142,7 +147,12 @@ def _base_units(text: str, decimals: int | None) -> int | None:
 
 
 def split_amount(amount: int, parts: int) -> list[int]:
-    """`amount` as `parts` positive amounts that add up to it, each below 2^96: more parts if it is too large, fewer if too small."""
+    """`amount` as `parts` positive amounts that add up to it, each below 2^96: more parts if it is too large, fewer if too small.
+
+    Raises ValueError for an amount above ACCOUNT_MAX.
+    """
+    if amount > ACCOUNT_MAX:
+        raise ValueError(f"amount: expected at most {ACCOUNT_MAX}, got {amount}")
     parts = min(max(parts, -(-amount // UINT96_MAX)), amount)
     share, rest = divmod(amount, parts)
     return [share + (i < rest) for i in range(parts)]
