@@ -1,6 +1,8 @@
 """Reward lists as programs publish them: any CSV with an address column and an amount column."""
 
 import csv
+import io
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,7 +11,8 @@ from pathlib import Path
 from backend.interaction.report import address_fault, to_checksum
 from prover.wire import UINT96_MAX
 
-DECIMAL = re.compile(r"[0-9]+(\.[0-9]+)?")
+DELIMITERS = ",;\t|"
+DECIMAL = re.compile(r"[0-9]{1,78}(\.[0-9]{1,78})?")
 ADDRESS_LIKE = re.compile(r"0x[0-9a-fA-F]{40}")
 TOTAL_MAX = 2**127 - 1
 PARTS_MAX = 64
@@ -48,7 +51,7 @@ def read_reward_list(
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ListError(f"{path}: {error}") from error
-    rows = list(_rows(text))
+    rows = list(_rows(path, text))
     if not rows:
         raise ListError(f"{path}: the file is empty: expected rows with an address and an amount")
     header, data = _split_header(rows, address_column, amount_column)
@@ -56,6 +59,9 @@ def read_reward_list(
         raise ListError(f"{path}: no rows below the header")
     address_at = _find_column(path, header, data, address_column, "address")
     amount_at = _find_column(path, header, data, amount_column, "amount", besides=address_at)
+    if header and not (address_column or amount_column) and amount_at < len(header) and DECIMAL.fullmatch(header[amount_at]):
+        # A first row that has an amount in it is no header: whoever it is for must not be left out in silence.
+        data = rows
     rewards, lines = RewardList(), {}
     for line, row in data:
         address, amount = _read_row(path, line, row, address_at, amount_at, decimals)
@@ -71,17 +77,30 @@ def read_reward_list(
     return rewards
 
 
-def _rows(text: str) -> Iterator[tuple[int, list[str]]]:
-    """(line number, cells) of every line that is not blank."""
+def _rows(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
+    """(line on which it begins, cells) of every row that is not blank. Raises ListError, e.g. for a quote that is never closed."""
+    # Strict: otherwise a stray quote makes one cell of all that follows it.
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), skipinitialspace=True, strict=True)
+    line = 1
     try:
-        dialect: type[csv.Dialect] | csv.Dialect = csv.Sniffer().sniff(text[:4096], ",;\t|")
-    except csv.Error:
-        dialect = csv.excel
-    reader = csv.reader(text.splitlines(), dialect)
-    for row in reader:
-        cells = [cell.strip() for cell in row]
-        if any(cells):
-            yield reader.line_num, cells
+        for row in reader:
+            cells = [cell.strip() for cell in row]
+            if any(cells):
+                yield line, cells
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise ListError(f"{path}, line {line}: the row that begins here cannot be read: {error}") from error
+
+
+def _delimiter(text: str) -> str:
+    """The delimiter by which most of the first rows have an address beside something else."""
+    lines = list(itertools.islice(io.StringIO(text, newline=""), SAMPLE_ROWS + 1))
+
+    def rows_with_address(delimiter: str) -> int:
+        rows = ([cell.strip(' "') for cell in line.rstrip().split(delimiter)] for line in lines)
+        return sum(len(cells) > 1 and any(ADDRESS_LIKE.fullmatch(cell) for cell in cells) for cells in rows)
+
+    return max(DELIMITERS, key=rows_with_address)
 
 
 def _split_header(rows: list[tuple[int, list[str]]], *named: str | None) -> tuple[list[str], list[tuple[int, list[str]]]]:
@@ -128,7 +147,7 @@ def _read_row(path: Path, line: int, row: list[str], address_at: int, amount_at:
     if value is None:
         expected = f"a decimal number with at most {decimals} decimals" if decimals is not None else "an integer in base units"
         hint = "" if decimals is not None or "." not in amount else "; for whole tokens give --decimals"
-        raise ListError(f"{path}, line {line}: amount {amount!r}: expected {expected}{hint}")
+        raise ListError(f"{path}, line {line}: amount {amount[:80]!r}: expected {expected}{hint}")
     if value == 0:
         raise ListError(f"{path}, line {line}: the amount is 0")
     return to_checksum(address), value
