@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ROOT / "contracts"
 ARTIFACTS = ROOT / "build" / "contracts"
 DIGEST_FILE = ROOT / "build" / "contracts.digest"
+APE_CACHE = ROOT / ".build" / "__local__.json"
 SOLC_FOLDER = ROOT / "build" / "solcx"
 SOLC_VERSION = "0.8.37"
 EVM_VERSION = "cancun"
@@ -171,6 +172,8 @@ def main() -> Path:
         (ARTIFACTS / f"{stale}.json").unlink()
     for name, artifact in artifacts.items():
         (ARTIFACTS / f"{name}.json").write_text(json.dumps(artifact, indent=1), encoding="utf-8")
+    # Ape caches contract types there and may not notice that an artifact has changed.
+    APE_CACHE.unlink(missing_ok=True)
     DIGEST_FILE.write_text(digest, encoding="utf-8")
     return ARTIFACTS
 

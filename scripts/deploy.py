@@ -11,11 +11,14 @@ from typing import Any
 import ape
 import click
 from ape.cli import ConnectedProviderCommand, network_option
+from ape.contracts import ContractContainer
 from ape.logging import logger
+from ethpm_types import ContractType
 
 from prover.circuit import load_instance
 from prover.groth16 import dev_key
 from prover.keys import LOCAL_CHAIN_IDS, KeyFolder, VerifyingKey
+from scripts.compile import ARTIFACTS
 from scripts.compile import main as compile_contracts
 
 
@@ -40,16 +43,28 @@ def load_key(path: Path | None, instance: str, chain_id: int) -> VerifyingKey:
     return key
 
 
+def container(name: str) -> ContractContainer:
+    """A compiled contract, straight from its artifact: ape's own cache of contract types can lag behind a changed one."""
+    artifact = json.loads((ARTIFACTS / f"{name}.json").read_text(encoding="utf-8"))
+    contract_type = ContractType(
+        contractName=name,
+        sourceId=artifact["sourceName"],
+        abi=artifact["abi"],
+        deploymentBytecode={"bytecode": artifact["bytecode"]},
+        runtimeBytecode={"bytecode": artifact["deployedBytecode"]},
+    )
+    return ContractContainer(contract_type)
+
+
 def deploy(account: Any, chain_id: int, key: VerifyingKey, token: str | None, config: dict[str, Any]) -> dict[str, Any]:
     """Deploy everything with `account`. `config` is the Distributor's, less token, verifier and hasher. Returns addresses by name."""
-    project = ape.project
     if token is None:
         if chain_id not in LOCAL_CHAIN_IDS:
             raise click.UsageError("--token is needed on a chain that is not local: the test token can be minted by anyone")
-        token = account.deploy(project.TestToken, "Guerdon Test Token", "GTT").address
-    hasher = account.deploy(project.Poseidon2)
-    verifier = account.deploy(project.Groth16Verifier, key.to_words())
-    distributor = account.deploy(project.Distributor, config | {"token": token, "verifier": verifier, "hasher": hasher})
+        token = account.deploy(container("TestToken"), "Guerdon Test Token", "GTT").address
+    hasher = account.deploy(container("Poseidon2"))
+    verifier = account.deploy(container("Groth16Verifier"), key.to_words())
+    distributor = account.deploy(container("Distributor"), config | {"token": token, "verifier": verifier, "hasher": hasher})
     block = distributor.creation_metadata.receipt.block_number
     return {
         "chain_id": chain_id, "block": block, "token": token, "hasher": hasher.address, "verifier": verifier.address,

@@ -3,6 +3,7 @@ changes are taken back (ape's isolation)."""
 
 from collections.abc import Iterator
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,10 +11,11 @@ import pytest
 from prover.circuit import compile_instance
 from prover.groth16 import Prover, dev_key
 from prover.keys import KeyFolder
+from scripts.compile import ARTIFACTS
 from scripts.compile import main as compile_contracts
+from scripts.deploy import container
 from tests.contracts.program import ATTESTORS, DEV, Program, ProofCache
 
-# Ape compiles nothing itself: it reads what stands in build/contracts.
 compile_contracts()
 
 FUNDING = 10**28
@@ -29,6 +31,12 @@ def proofs(dev_folder: KeyFolder) -> Iterator[ProofCache]:
     prover = Prover(compile_instance(DEV), dev_folder)
     yield ProofCache(prover)
     prover.close()
+
+
+@pytest.fixture(scope="session")
+def project() -> SimpleNamespace:
+    """Every compiled contract by name, as its artifact has it now."""
+    return SimpleNamespace(**{path.stem: container(path.stem) for path in ARTIFACTS.glob("*.json")})
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+from ape import networks
 
 ROOT = Path(__file__).parents[2]
 ARTIFACTS = ROOT / "build" / "contracts"
@@ -57,6 +59,17 @@ def test_artifacts_hold_what_their_readers_need(path: Path) -> None:
     for places in artifact["immutableReferences"].values():
         assert all(code[place["start"] : place["start"] + place["length"]] == bytes(place["length"]) for place in places)
     assert all(places in artifact["immutableReferences"].values() for places in artifact["immutables"].values())
+
+
+def test_what_is_tested_is_what_was_compiled(hasher: Any, verifier: Any, distributor: Any) -> None:
+    """The code on the tests' chain is the artifacts' byte for byte, but for immutables."""
+    for contract, name in ((hasher, "Poseidon2"), (verifier, "Groth16Verifier"), (distributor, "Distributor")):
+        artifact = json.loads((ARTIFACTS / f"{name}.json").read_text())
+        code = bytearray(networks.provider.web3.eth.get_code(contract.address))
+        for places in artifact["immutableReferences"].values():
+            for place in places:
+                code[place["start"] : place["start"] + place["length"]] = bytes(place["length"])
+        assert bytes(code) == bytes.fromhex(artifact["deployedBytecode"][2:])
 
 
 def test_no_copyleft_text_enters_the_sources() -> None:

@@ -49,7 +49,7 @@ def test_a_batch_lands_once(program: Program, honest: Posting) -> None:
 
 
 def test_an_expired_batch_is_refused(program: Program, chain: Any) -> None:
-    """A batch lands in the last second of validUntil and not in the next."""
+    """A batch that is signed and next in line does not land after validUntil."""
     until = chain.pending_timestamp + 1_000
     posting = program.posting(program.plan(ITEMS), valid_until=until)
     chain.mine(timestamp=until + 1)
