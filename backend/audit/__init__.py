@@ -1,0 +1,1 @@
+"""The auditor: a program of its own that uses the chain alone."""

@@ -1,0 +1,1 @@
+"""The chain: the only importer of web3 beside the signers."""
