@@ -22,7 +22,7 @@ up: setup ## the same stack with an empty program, until Ctrl-C
 	@$(BIN)/guerdon up $(ARGS)
 
 test: setup ## every test
-	$(PYTEST) tests --ignore tests/contracts $(ARGS)
+	$(PYTEST) -n 2 --dist loadfile tests --ignore tests/contracts $(ARGS)
 	$(BIN)/ape test --network ethereum:local:foundry -q tests/contracts
 
 setup: $(VENV)/.installed node_modules/.installed contracts circuits ## install everything, compile contracts and the dev circuit
