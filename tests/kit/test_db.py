@@ -1,0 +1,75 @@
+"""The database kit: transactions, snapshots, amounts, and errors that hold no parameters."""
+
+import logging
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, StatementError
+
+from backend.kit.amount import Amount
+from backend.kit.db import sqlalchemy_url
+from tests.support.engine import Engine, engine, own_engine  # noqa: F401 - fixtures
+
+COUNT = text("SELECT count(*) FROM partner")
+
+
+def test_transaction_is_all_or_nothing(own_engine: Engine) -> None:  # noqa: F811 - the fixture
+    """What raises inside a transaction leaves nothing behind; what ends is there for all."""
+    with pytest.raises(DBAPIError, match="division by zero"), own_engine.database.transaction() as session:
+        session.execute(text("CREATE TABLE scratch AS SELECT 1 / x AS y FROM generate_series(-3, 3) AS x"))
+    with own_engine.database.transaction() as session:
+        assert session.scalar(text("SELECT to_regclass('scratch')")) is None
+
+
+def test_snapshot_sees_one_moment_and_writes_nothing(own_engine: Engine) -> None:  # noqa: F811
+    """A snapshot does not see what is committed after its first query, and cannot write; the next transaction can, and sees it."""
+    with own_engine.database.snapshot() as session:
+        before = session.scalar(COUNT)
+        own_engine.program()
+        assert session.scalar(COUNT) == before
+        with pytest.raises(DBAPIError, match="read-only"):
+            session.execute(text("DELETE FROM partner_secret"))
+    with own_engine.database.transaction() as session:
+        assert session.scalar(COUNT) == before + 1
+        session.execute(text("CREATE TABLE scratch (x int)"))
+        assert session.scalar(text("SHOW transaction_isolation")) == "read committed"
+
+
+def test_errors_and_logs_hold_no_parameters(own_engine: Engine, caplog: pytest.LogCaptureFixture) -> None:  # noqa: F811
+    """A failed statement's error, and SQLAlchemy's own log, do not repeat the values that went in."""
+    caplog.set_level(logging.INFO, "sqlalchemy.engine")
+    with pytest.raises(DBAPIError) as caught, own_engine.database.transaction() as session:
+        session.execute(text("SELECT * FROM nowhere WHERE secret = :secret"), {"secret": "whsec_private"})
+    assert "whsec_private" not in str(caught.value) + repr(caught.value) + caplog.text
+
+
+@pytest.mark.parametrize("url", ["postgresql://u:p@h/d", "postgres://u:p@h/d", "postgresql+psycopg://u:p@h/d"])
+def test_url_forms(url: str) -> None:
+    """Each common form of a URL names the one driver."""
+    assert sqlalchemy_url(url) == "postgresql+psycopg://u:p@h/d"
+
+
+@pytest.mark.parametrize("value", [1.0, "1", True, 1 + 0j])
+def test_amount_takes_integers_alone(value: object) -> None:
+    """Only a plain int becomes an amount: no float, text or bool."""
+    with pytest.raises(TypeError, match="expected an int"):
+        Amount().process_bind_param(value, None)
+
+
+@pytest.mark.parametrize("value", [0, 1, -1, 2**96, 2**256 - 1, -(2**256)])
+def test_amount_is_exact(own_engine: Engine, value: int) -> None:  # noqa: F811
+    """Amounts of any size that a contract can hold come back as they went in."""
+    with own_engine.database.transaction() as session:
+        session.execute(text("CREATE TABLE money (amount numeric(78, 0))"))
+        session.execute(text("INSERT INTO money VALUES (:amount)").bindparams(amount=Amount().process_bind_param(value, None)))
+        stored = session.scalar(text("SELECT amount FROM money").columns(amount=Amount))
+    assert (stored, type(stored)) == (value, int)
+    assert Amount().process_bind_param(None, None) is Amount().process_result_value(None, None) is None
+
+
+def test_amount_too_large_is_refused(own_engine: Engine) -> None:  # noqa: F811
+    """More than 78 digits is an error of the database, not a rounded number."""
+    with own_engine.database.transaction() as session:
+        session.execute(text("CREATE TABLE money (amount numeric(78, 0))"))
+    with pytest.raises((DBAPIError, StatementError)), own_engine.database.transaction() as session:
+        session.execute(text(f"INSERT INTO money VALUES ({10**78})"))

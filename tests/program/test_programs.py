@@ -1,0 +1,81 @@
+"""Programs over HTTP and in the database: several side by side."""
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+
+from backend.errors import NotFound
+from backend.kit.db import Base
+from backend.migrations import config, upgrade
+from backend.program import repository as programs
+from tests.support.engine import Api, Engine, address, report
+
+
+def test_all_programs(api: Api) -> None:
+    """Every program is listed, oldest first, with its public facts alone."""
+    made = [api.engine.program(families=families) for families in (1, 3)]
+    listed = api.http.get("/v1/programs").json()
+    assert [row["name"] for row in listed][-2:] == [program.name for program in made]
+    assert set(listed[0]) == {
+        "name", "chain_id", "distributor", "token", "verifier", "instance", "families", "finality", "booked_block", "halted",
+    }  # fmt: skip
+    assert [row["families"] for row in listed][-2:] == [1, 3]
+
+
+def test_what_the_ledger_holds(api: Api) -> None:
+    """reserve is what the contract holds, available_budget what is not promised: rewards, claims and funding move them as they should."""
+    program = api.engine.program(funded=100)
+
+    def held() -> tuple[str, str]:
+        value = api.get(program, "").json()
+        return value["reserve"], value["available_budget"]
+
+    assert held() == ("100", "100")
+    api.engine.take_in(program, [report("e1", amount=30)])
+    assert held() == ("100", "70")
+    api.engine.settle(program)
+    api.engine.claim(program, address("alice"), 30)
+    assert held() == ("70", "70")
+    api.engine.fund(program, 5)
+    assert held() == ("75", "75")
+
+
+@pytest.mark.parametrize("name", ["", "nowhere", "a\0", "0x" + "1" * 40, "0x", "' OR 1=1 --"])
+def test_unknown_program(engine: Engine, name: str) -> None:
+    """What is not a program is not found, locked or not."""
+    for lock in (False, True):
+        with pytest.raises(NotFound) as caught, engine.database.transaction() as session:
+            programs.get(session, name, lock)
+        assert caught.value.field == "program"
+
+
+def test_one_address_on_two_chains(api: Api) -> None:
+    """One address may hold a Distributor on each of two chains: their names tell them apart, the address alone is a conflict that says so."""
+    first, second = (api.engine.program(funded=amount) for amount in (1, 2))
+    with api.engine.database.transaction() as session:
+        row = session.merge(second)
+        row.chain_id, row.distributor = 11_297_108_109, first.distributor
+    assert [api.get(program, "").json()["reserve"] for program in (first, second)] == ["1", "2"]
+    answer = api.get(first.distributor, "")
+    assert (answer.status_code, answer.json()["error"]["field"]) == (409, "program")
+    assert first.name in answer.json()["error"]["message"]
+
+
+def test_tables_are_those_of_the_models(engine: Engine) -> None:
+    """The migrations make exactly the tables that the code expects: nothing is left to migrate."""
+    with engine.database.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        differences = compare_metadata(context, Base.metadata)
+    assert [one for one in differences if "ix_" not in str(one)] == []
+
+
+def test_migrations_go_down_and_up(own_engine: Engine) -> None:
+    """Every migration can be taken back, and made again."""
+    with own_engine.database.engine.connect() as connection:
+        configuration = config()
+        configuration.attributes["connection"] = connection
+        command.downgrade(configuration, "base")
+        connection.commit()
+    upgrade(own_engine.database)
+    assert own_engine.budget(own_engine.program(funded=5)) == 5
