@@ -1,12 +1,13 @@
 """Proving and verifying keys, where they are kept, and where they came from.
 
-A key lives in a folder: proving_key.bin, verifying_key.json and manifest.json, which ties the key to its circuit and origin. A
-development key is made by one party on this machine and cached by the circuit's digest; it must never guard real money, so it is
-refused for any chain that is not a local one.
+A key lives in a folder: proving_key.bin, verifying_key.json, a ceremony's key.zkey, and manifest.json, which ties the key to its circuit
+and origin. A development key is made by one party on this machine and cached by the circuit's digest; it must never guard real money, so it
+is refused for any chain that is not a local one.
 """
 
 import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -38,7 +39,9 @@ class VerifyingKey:
     def __post_init__(self) -> None:
         # With gamma = delta, or its negative, anyone can forge a proof for any public signals (an error made in the wild).
         if self.gamma[0] == self.delta[0]:
-            raise SetupError("verifying key: gamma equals delta or its negative, so proofs can be forged; the setup was not finished")
+            raise SetupError(
+                "verifying key: gamma equals delta or its negative, so proofs can be forged; the setup was not finished"
+            )
 
     @classmethod
     def from_snarkjs(cls, data: dict[str, Any]) -> "VerifyingKey":
@@ -84,14 +87,46 @@ class VerifyingKey:
 
 
 @dataclass(frozen=True)
+class Contribution:
+    """One link of a ceremony's transcript. `hash` (blake2b-512, hex) is what its maker publishes; `name` is what the file says, which the
+    hash does not cover. `beacon` (hex) is the public randomness that it was made from, empty for a person's."""
+
+    name: str
+    hash: str
+    beacon: str = ""
+    beacon_iterations_log2: int = 0
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """What a ceremony's key was checked against. `ptau_blake2b` is None if no powers of tau were given, so nothing was checked."""
+
+    zkey_sha256: str
+    circuit_hash: str
+    ptau_blake2b: str | None
+    contributions: tuple[Contribution, ...]
+
+
+@dataclass(frozen=True)
 class Manifest:
-    """Where a key came from. `origin` is "dev" (one party, this machine) or "ceremony"."""
+    """Where a key came from. `origin` is "dev" (one party, this machine), "ceremony" (its transcript was checked against the circuit and the
+    powers of tau) or "unchecked" (a ceremony's file, taken as it came)."""
 
     instance: str
     circuit_digest: str
     key_digest: str
     proving_key_sha256: str
     origin: str
+    transcript: Transcript | None = None
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> "Manifest":
+        """Inverse of `asdict`. Raises TypeError, KeyError for fields that are missing or unknown."""
+        transcript = data.get("transcript")
+        if transcript is not None:
+            links = tuple(Contribution(**link) for link in transcript["contributions"])
+            transcript = Transcript(**{**transcript, "contributions": links})
+        return cls(**{**data, "transcript": transcript})
 
 
 @dataclass(frozen=True)
@@ -104,13 +139,29 @@ class KeyFolder:
     def proving_key(self) -> Path:
         return self.path / "proving_key.bin"
 
+    @property
+    def zkey(self) -> Path:
+        """The ceremony's file; a development key has none."""
+        return self.path / "key.zkey"
+
     @cached_property
     def verifying_key(self) -> VerifyingKey:
-        return VerifyingKey.from_snarkjs(json.loads((self.path / "verifying_key.json").read_text()))
+        """Raises SetupError."""
+        return VerifyingKey.from_snarkjs(self._json("verifying_key.json"))
 
     @cached_property
     def manifest(self) -> Manifest:
-        return Manifest(**json.loads((self.path / "manifest.json").read_text()))
+        """Raises SetupError."""
+        try:
+            return Manifest.from_json(self._json("manifest.json"))
+        except (TypeError, KeyError, AttributeError) as error:
+            raise SetupError(f"{self.path / 'manifest.json'}: not a key's manifest: {error!r}") from error
+
+    def _json(self, name: str) -> Any:
+        try:
+            return json.loads((self.path / name).read_text())
+        except (OSError, ValueError) as error:
+            raise SetupError(f"{self.path}: no key here: {name} cannot be read ({error})") from error
 
     def require_made_for(self, instance: Instance) -> None:
         """Raises SetupError unless this is a key of that very circuit and its files are those that the manifest describes."""
@@ -123,12 +174,17 @@ class KeyFolder:
         if self.manifest.proving_key_sha256 != file_sha256(self.proving_key):
             raise SetupError(f"{self.path}: proving_key.bin is not the one that manifest.json describes")
 
-    def require_allowed_on(self, chain_id: int) -> None:
-        """Raises SetupError for a key that is not a ceremony's on a chain that is not local."""
-        if self.manifest.origin != "ceremony" and chain_id not in LOCAL_CHAIN_IDS:
+    def require_allowed_on(self, chain_id: int, allow_single_party: bool = False) -> None:
+        """Raises SetupError for a key that is not a checked ceremony's on a chain that is not local, unless `allow_single_party`."""
+        if self.manifest.origin == "ceremony" or chain_id in LOCAL_CHAIN_IDS or allow_single_party:
+            return
+        if self.manifest.origin == "unchecked":
             raise SetupError(
-                f"chain {chain_id} is not a local chain: a single-party development key must not guard money there; use a ceremony's key"
+                f"chain {chain_id} is not a local chain: this key's ceremony was never checked; import it with --ptau, the powers of tau"
             )
+        raise SetupError(
+            f"chain {chain_id} is not a local chain: a single-party development key must not guard money there; use a ceremony's key"
+        )
 
 
 def file_sha256(path: Path) -> str:
@@ -137,8 +193,11 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_manifest(folder: Path, instance: Instance, origin: str) -> None:
-    """Describe the key files in `folder`. Raises SetupError if gamma equals delta."""
-    key = VerifyingKey.from_snarkjs(json.loads((folder / "verifying_key.json").read_text()))
-    manifest = Manifest(instance.name, instance.digest, key.digest, file_sha256(folder / "proving_key.bin"), origin)
-    (folder / "manifest.json").write_text(json.dumps(asdict(manifest), indent=2))
+def write_manifest(folder: Path, instance: Instance, origin: str, transcript: Transcript | None = None) -> None:
+    """Describe the key files in `folder`, all at once. Raises SetupError if gamma equals delta."""
+    key = KeyFolder(folder).verifying_key
+    digest = file_sha256(folder / "proving_key.bin")
+    manifest = Manifest(instance.name, instance.digest, key.digest, digest, origin, transcript)
+    unfinished = folder / f".manifest-{os.getpid()}.json"
+    unfinished.write_text(json.dumps(asdict(manifest), indent=2))
+    unfinished.replace(folder / "manifest.json")

@@ -103,8 +103,11 @@ def deploy_program(
     families: int = 1,
     token: str | None = None,
     fees: FeePolicy = DEFAULT_FEES,
+    allow_single_party_key: bool = False,
 ) -> Deployment:
     """Deploy hasher, verifier and Distributor, and a mintable test token if no `token` is given. `owner` is the signer by default.
+
+    `allow_single_party_key` takes a key with which one party can forge every proof also to a chain that is not local.
 
     Raises:
         SetupError: the key is of another circuit, its gamma equals delta, or it is a development key and the chain is not local.
@@ -113,7 +116,7 @@ def deploy_program(
         Unavailable: the node does not answer.
     """
     chain_id = reading("chain id", lambda: w3.eth.chain_id)
-    key.require_allowed_on(chain_id)
+    key.require_allowed_on(chain_id, allow_single_party_key)
     if key.manifest.circuit_digest != instance.digest:
         raise SetupError(f"key {key.path}: made for another circuit than this checkout's instance {instance.name}")
     if token is None and chain_id not in LOCAL_CHAIN_IDS:
@@ -129,6 +132,20 @@ def deploy_program(
     distributor, block = deployer.create("Distributor", config)
     check_deployment(w3, distributor, verifying_key)
     return Deployment(token, hasher, verifier, distributor, block)
+
+
+def deployed_key(w3: Web3, verifier: str) -> VerifyingKey:
+    """The verifying key of a deployed verifier, read from its code.
+
+    Raises:
+        DeploymentMismatch: the code is not our verifier's.
+        SetupError: its gamma equals delta.
+        Unavailable: the node does not answer.
+    """
+    words, differences = match_verifier(bytes(reading("code", lambda: w3.eth.get_code(verifier))))
+    if differences:
+        raise DeploymentMismatch(f"verifier {verifier}: {'; '.join(differences)}")
+    return VerifyingKey.from_words(words)
 
 
 def check_deployment(w3: Web3, distributor: str, verifying_key: VerifyingKey) -> None:

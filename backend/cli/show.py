@@ -89,3 +89,13 @@ def summary_table(report: dict[str, Any], seconds: float) -> Table:
     for name, value in rows.items():
         table.add_row(name, value)
     return table
+
+
+def key_table(parent: str, keys: list[tuple[str, str, int, str, bool, str]]) -> Table:
+    """One row a key in folder `parent`: instance, origin, people, digest, whether it is of the present circuit, name of its folder."""
+    table = Table(title=f"Keys in {parent}", title_justify="left")
+    for name in ("instance", "origin", "people", "key", "circuit", "folder"):
+        table.add_column(name, justify="right" if name == "people" else "left", overflow="fold")
+    for instance, origin, people, digest, current, folder in keys:
+        table.add_row(instance, origin, str(people), digest, "present" if current else "another", folder)
+    return table

@@ -102,6 +102,7 @@ def test_manifest_names_circuit_key_and_origin(small_key: KeyFolder) -> None:
     assert asdict(small_key.manifest) == {
         "instance": INSTANCE.name, "circuit_digest": INSTANCE.digest, "key_digest": small_key.verifying_key.digest,
         "proving_key_sha256": file_sha256(small_key.proving_key), "origin": "dev",
+        "transcript": None,
     }  # fmt: skip
 
 
