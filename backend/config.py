@@ -29,12 +29,20 @@ class Settings(BaseSettings):
     """Keystore of the key that deploys and funds from the command line; the posting key if not set. Servers do not need it."""
     keystore_password: SecretStr = SecretStr("")
 
+    key: Path | None = None
+    """Folder of the proving key (proving_key.bin, verifying_key.json, manifest.json). If not set, a new program gets the newest ceremony's
+    key of its instance on this machine, else the development key; and proofs are made with the key of the program's deployed verifier."""
+    allow_single_party_key_that_can_forge_everything: bool = False
+    """Let a development key guard money on a chain that is not local. Whoever made the key can prove anything."""
+
     attestor_token: SecretStr = SecretStr("")
     """What attestors ask of whoever sends them batches, as `Authorization: Bearer`."""
     attestor_timeout_seconds: int = 60
 
     batch_valid_seconds: int = 3600
     """How long an attested batch may wait for its transaction: the `validUntil` of its envelope."""
+    prove_attempts_max: int = 3
+    """How often a proof may be begun for one batch: if it crashes each time, and other proofs do not, the batch is set aside."""
     tick_seconds: float = 1.0
     """How often the worker looks for work that nobody announced."""
 

@@ -10,6 +10,7 @@ from celery.signals import worker_process_init
 
 from backend.batch import pipeline, repository
 from backend.batch.close import close_batches
+from backend.batch.models import BatchState
 from backend.config import settings
 from backend.context import Context
 from backend.errors import GuerdonError
@@ -55,7 +56,7 @@ def tick() -> None:
         except GuerdonError as error:
             log.warning("follow_failed", error=error.message)
         with context.database.transaction() as session:
-            ids = [batch.id for batch in repository.heads(session)]
+            ids = [batch.id for batch in repository.movable(session)]
     for batch_id in ids:
         advance.apply_async((batch_id,), expires=settings().tick_seconds)
 
@@ -80,5 +81,5 @@ def look_at_program(context: Context, program_id: int) -> int:
 @celery.task(name="guerdon.advance")
 def advance(batch_id: int) -> None:
     """Take one batch as far as it goes now, then look for what that made possible."""
-    if pipeline.advance(_context(), batch_id) == "final":
+    if pipeline.advance(_context(), batch_id) in (BatchState.FINAL, BatchState.SET_ASIDE):
         celery.send_task(TICK, expires=10)

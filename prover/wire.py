@@ -86,6 +86,12 @@ class Deltas:
         return horner(coefficients, r)
 
 
+def count_openings(deltas: bytes) -> int:
+    """How many accounts a well-formed `deltas` opens."""
+    existing = int.from_bytes(deltas[:2], "big")
+    return (len(deltas) - 2 - 14 * existing) // 32
+
+
 def challenge(digest: bytes) -> int:
     """r = EIP-712 digest of the batch, as an integer mod p."""
     return int.from_bytes(digest, "big") % P

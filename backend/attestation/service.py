@@ -56,17 +56,11 @@ def envelope(batch: Batch) -> BatchEnvelope:
 
 def ensure_envelope(context: Context, program: Program, batch_id: int) -> None:
     """Fix epoch, expiry and digest, unless they are and still good. Committed before anyone is asked: an attestor that has signed one
-    digest refuses another until that one has expired.
-
-    Raises:
-        NotYet: the bucket's batch before this one is not final.
-    """
+    digest refuses another until that one has expired."""
     with context.database.transaction() as session:
         batch = batches.locked(session, batch_id, BatchState.CLOSED)
         if batch is None:
             return
-        if batches.newest_final(session, program.id, batch.bucket) != batch.sequence - 1:
-            raise NotYet("the bucket's batch before it is not final")
         if batch.digest is not None and not envelope_is_stale(context, program, batch):
             return
         clear_envelope(session, batch)
@@ -87,14 +81,14 @@ def envelope_is_stale(context: Context, program: Program, batch: Batch) -> bool:
 
 
 def clear_envelope(session: Session, batch: Batch) -> None:
-    """Back to closed: content stays, signatures and proof go."""
+    """Back to closed: content stays, signatures and proof go; `landable_until` remembers them."""
     session.execute(delete(Attestation).where(Attestation.batch_id == batch.id))
     batch.attestor_epoch = batch.valid_until = batch.digest = batch.proof = batch.prove_ms = batch.transaction_id = None
     batch.state = BatchState.CLOSED
 
 
 def collect(context: Context, program: Program, batch_id: int) -> None:
-    """Ask every attestor that has not signed yet, all at once; the batch is attested once m have.
+    """Ask every attestor that has not signed yet, all at once; once m have, the batch is attested, and proven if it has its proof.
 
     Raises:
         NotYet: too few have signed so far, and more may.
@@ -116,6 +110,8 @@ def collect(context: Context, program: Program, batch_id: int) -> None:
     with context.database.transaction() as session:
         if row := batches.locked(session, batch_id, BatchState.CLOSED):
             row.state, row.note = BatchState.ATTESTED, None
+            if row.proof is not None:
+                batches.mark_proven(row)
     failpoint("attest.after_commit")
 
 

@@ -45,11 +45,17 @@ class _Draft:
     full: bool = False
     """Something more was there and did not fit."""
 
+    @property
+    def isolation(self) -> int | None:
+        """The group of suspects that it is for; those of one group are batched apart from all others."""
+        return self.rows[0].isolation if self.rows else None
+
     def fits(self, row: Interaction, size: int, items_max: int) -> bool:
         """Whether `row` can join: the batch's items, the account's delta, and what attestors take in one request."""
         evidence = sum(self.deliveries.values()) + (0 if row.delivery_id in self.deliveries else size)
         return (
             len(self.rows) < items_max
+            and (not self.rows or row.isolation == self.isolation)
             and self.sums[row.account] + row.amount <= UINT96_MAX
             and (evidence <= EVIDENCE_BYTES_MAX or not self.rows)
         )
@@ -95,15 +101,22 @@ def close_batches(session: Session, program: Program, force: bool = False) -> li
     if not rows:
         return []
     drafts = _draft(session, program, instance, items_max, rows)
-    busy = {batch.bucket for batch in repository.open_batches(session, program.id)}
+    under_way = repository.open_batches(session, program.id)
+    busy = {batch.bucket for batch in under_way}
+    # What is closed on top of suspects would be withdrawn with them.
+    suspect = {batch.bucket for batch in under_way if batch.isolation is not None}
     now = time.time()
     due = {
         bucket: draft
         for bucket, draft in sorted(drafts.items())
-        if force
-        or draft.full
-        or len(draft.rows) == items_max
-        or (bucket not in busy and now - draft.rows[0].created_at.timestamp() >= program.batch_age_max_seconds)
+        if bucket not in suspect
+        and (
+            force
+            or draft.full
+            or draft.isolation is not None
+            or len(draft.rows) == items_max
+            or (bucket not in busy and now - draft.rows[0].created_at.timestamp() >= program.batch_age_max_seconds)
+        )
     }
     if not due:
         return []
@@ -168,6 +181,7 @@ def _close(session: Session, program: Program, instance: Instance, bucket: int, 
         accounts_touched=len(content.deltas.existing) + len(content.deltas.opened), total=content.deltas.total,
         old_root=content.old_root, new_root=content.new_root, items_root=content.items_root,
         interactions_root=content.interactions_root, ledger_head=ledger_head, deltas=content.deltas.encode(),
+        isolation=draft.isolation,
     )  # fmt: skip
     session.add(batch)
     session.flush()

@@ -2,20 +2,29 @@
 
 from enum import StrEnum
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from backend.kit.db import Base, Bytes, CreatedAt, Id, Money, Time
 
 
 class BatchState(StrEnum):
-    """In order; docs/ARCHITECTURE.md says who moves a batch on."""
+    """In order, then the two ways out; docs/ARCHITECTURE.md says who moves a batch on."""
 
     CLOSED = "closed"
     ATTESTED = "attested"
     PROVEN = "proven"
     POSTED = "posted"
     FINAL = "final"
+    SET_ASIDE = "set_aside"
+    """It cannot be proven; `reason` says why."""
+    WITHDRAWN = "withdrawn"
+    """It stood on a batch that was set aside; its interactions are batched anew."""
+
+
+GONE = (BatchState.SET_ASIDE, BatchState.WITHDRAWN)
+"""States of batches that never land. The others stand: no two of one bucket have the same sequence."""
+_STANDS = "state NOT IN ('set_aside', 'withdrawn')"
 
 
 class Batch(Base):
@@ -23,10 +32,16 @@ class Batch(Base):
 
     __tablename__ = "batch"
     __table_args__ = (
-        UniqueConstraint("program_id", "bucket", "sequence"),
+        Index("uq_batch_standing", "program_id", "bucket", "sequence", unique=True, postgresql_where=text(_STANDS)),
         CheckConstraint("sequence > 0", name="sequence"),
         CheckConstraint("total > 0", name="total"),
-        Index("ix_batch_open", "program_id", "bucket", "sequence", postgresql_where="state <> 'final'"),
+        Index(
+            "ix_batch_open",
+            "program_id",
+            "bucket",
+            "sequence",
+            postgresql_where=text("state NOT IN ('final', 'set_aside', 'withdrawn')"),
+        ),
     )
 
     id: Mapped[Id]
@@ -46,12 +61,18 @@ class Batch(Base):
 
     # The envelope: what the attestors sign beside the content. Made anew when it has expired unposted or the epoch moved.
     attestor_epoch: Mapped[int | None]
-    valid_until: Mapped[int | None]
+    valid_until: Mapped[int | None] = mapped_column(BigInteger)
     digest: Mapped[bytes | None]
 
     proof: Mapped[bytes | None]
     prove_ms: Mapped[int | None]
-    transaction_id: Mapped[int | None]
+    prove_attempts: Mapped[int] = mapped_column(default=0)
+    """Proofs begun since the last one that was made, counted before each begins: a crash counts too."""
+    landable_until: Mapped[int | None] = mapped_column(BigInteger)
+    """Latest `valid_until` under which it was ever both signed and proven: until the chain is past it, anybody may post it."""
+    isolation: Mapped[int | None] = mapped_column(BigInteger)
+    """It holds suspects only, of this group (`Interaction.isolation`)."""
+    transaction_id: Mapped[int | None] = mapped_column(BigInteger)
     """The outgoing transaction that posts it."""
     tx_hash: Mapped[str | None] = mapped_column(String(66))
     """Of the transaction whose BatchPosted event is final, whoever sent it."""
@@ -62,6 +83,8 @@ class Batch(Base):
     """What it waits for, or why the last step failed."""
     retry_at: Mapped[Time | None]
     failures: Mapped[int] = mapped_column(default=0)
+    reason: Mapped[str | None]
+    """Why it was set aside or withdrawn. Public."""
     created_at: Mapped[CreatedAt]
 
 

@@ -1,5 +1,7 @@
 """Moving a batch on: closed → attested → proven → posted → final.
 
+A batch that cannot be signed yet, because it is not its bucket's next or an attestor is behind, is proven meanwhile: its roots are known.
+
 `advance` takes one batch as far as it goes now. A PostgreSQL advisory lock keeps two workers off one batch and goes away with a worker that
 dies; every step commits what it has done before the next begins, and each can be done again.
 """
@@ -12,7 +14,9 @@ import structlog
 from backend.attestation import service as attestation
 from backend.batch import repository
 from backend.batch.content import as_pairs
-from backend.batch.models import Batch, BatchState
+from backend.batch.models import GONE, Batch, BatchState
+from backend.batch.set_aside import affected, set_aside
+from backend.chain.client import block
 from backend.chain.models import State
 from backend.context import Context
 from backend.errors import GuerdonError, NotYet
@@ -48,6 +52,8 @@ def advance(context: Context, batch_id: int, until: BatchState = BatchState.FINA
             try:
                 moved = _STEPS[state](context, program, batch)
             except GuerdonError as error:
+                if isinstance(error, proof.ProverFailed):
+                    log.error("prover_failed", batch=batch_id, attempts=batch.prove_attempts, error=error.message)
                 _note(context, batch_id, error.message, failed=not error.retryable)
                 return state
             except Exception as error:
@@ -67,7 +73,7 @@ def _load(context: Context, batch_id: int) -> tuple[Program, Batch]:
 def _note(context: Context, batch_id: int, message: str, failed: bool) -> None:
     with context.database.transaction() as session:
         batch = session.get_one(Batch, batch_id)
-        if batch.state == BatchState.FINAL:
+        if batch.state in (BatchState.FINAL, *GONE):
             return
         batch.failures = batch.failures + 1 if failed else 0
         seconds = min(2**batch.failures, BACKOFF_SECONDS_MAX) if failed else WAIT_SECONDS
@@ -77,23 +83,86 @@ def _note(context: Context, batch_id: int, message: str, failed: bool) -> None:
 
 def _attest(context: Context, program: Program, batch: Batch) -> bool:
     attestation.ensure_envelope(context, program, batch.id)
-    attestation.collect(context, program, batch.id)
-    return True
+    with context.database.transaction() as session:
+        batch = session.get_one(Batch, batch.id)
+        head = repository.is_head(session, batch)
+    try:
+        if not head:
+            raise NotYet("the bucket's batch before it is not final")
+        if batch.isolation is not None and batch.proof is None:
+            # What attestors sign holds up its place until it expires: suspects must be proven first.
+            raise NotYet("it is proven before it is signed")
+        attestation.collect(context, program, batch.id)
+        return True
+    except NotYet:
+        if batch.proof is not None:
+            raise
+        return _make_proof(context, program, batch)
 
 
 def _prove(context: Context, program: Program, batch: Batch) -> bool:
     if attestation.envelope_is_stale(context, program, batch):
         return _start_over(context, batch)
+    return _make_proof(context, program, batch)
+
+
+def _make_proof(context: Context, program: Program, batch: Batch) -> bool:
+    """Prove a batch that is closed or attested. One that fails for good, or that the prover has died of too often, is set aside."""
+    # Whatever goes wrong in here is not the batch's fault.
+    context.provers.get(program.instance, program.chain_id)
+    attempts = _count_attempt(context, batch)
+    if attempts is None:
+        return True
+    if attempts > context.settings.prove_attempts_max:
+        return _set_aside(context, program, batch, f"{attempts - 1} attempts to prove it ended with the prover")
+    failpoint("prove.counted")
     with context.database.transaction() as session:
         old = as_pairs(repository.pairs_after(session, program.id, batch.bucket, batch.sequence - 1))
         items = as_pairs([(row.account, row.amount) for row in interactions.of_batch(session, batch.id)])
     roots = (batch.old_root, batch.new_root, batch.items_root)
-    proven = proof.prove(context.provers, program.instance, program.chain_id, old, items, roots, challenge(batch.digest))
+    try:
+        proven = proof.prove(context.provers, program.instance, program.chain_id, old, items, roots, challenge(batch.digest))
+    except proof.ProofError as error:
+        return _set_aside(context, program, batch, str(error))
     failpoint("prove.before_commit")
     with context.database.transaction() as session:
-        if row := repository.locked(session, batch.id, BatchState.ATTESTED):
-            row.proof, row.prove_ms, row.state, row.note = proven.proof.to_bytes(), proven.milliseconds, BatchState.PROVEN, None
+        if row := repository.locked(session, batch.id, batch.state):
+            row.proof, row.prove_ms, row.prove_attempts = proven.proof.to_bytes(), proven.milliseconds, 0
+            row.note = row.retry_at = None
+            if row.state == BatchState.ATTESTED:
+                repository.mark_proven(row)
     failpoint("prove.after_commit")
+    return True
+
+
+def _count_attempt(context: Context, batch: Batch) -> int | None:
+    """Count an attempt before it begins, so that one that takes the worker with it counts too; None if the batch has moved on."""
+    with context.database.transaction() as session:
+        row = repository.locked(session, batch.id, batch.state)
+        if row is None:
+            return None
+        row.prove_attempts = min(row.prove_attempts, context.settings.prove_attempts_max) + 1
+        # If this worker dies of it, the next one waits.
+        row.retry_at = utc_now() + timedelta(seconds=min(2**row.prove_attempts, BACKOFF_SECONDS_MAX))
+        return row.prove_attempts
+
+
+def _set_aside(context: Context, program: Program, batch: Batch, reason: str) -> bool:
+    watch(context, program.id)
+    booked = block(context.w3, _load(context, batch.id)[0].booked_block).timestamp
+    with context.database.transaction() as session:
+        affected(session, program.id, batch.id, booked)
+    try:
+        # With a broken prover or key every batch would fail: then it is not the batch that must go.
+        proof.prove_control(context.provers, program.instance, program.chain_id)
+    except proof.ProverFailed:
+        with context.database.transaction() as session:
+            session.get_one(Batch, batch.id).prove_attempts = 0
+        raise
+    with context.database.transaction() as session:
+        set_aside(session, program.id, batch.id, reason, booked)
+        failpoint("set_aside.before_commit")
+    failpoint("set_aside.after_commit")
     return True
 
 

@@ -7,7 +7,10 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
 from backend.account.models import Account
-from backend.batch.models import Batch, BatchAccount, BatchState
+from backend.batch.models import GONE, Batch, BatchAccount, BatchState
+
+AHEAD_MAX = 8
+"""Batches of a bucket behind its head that are proven ahead; more could expire before their turn."""
 
 
 def accounts(session: Session, program_id: int, addresses: Sequence[str]) -> dict[str, Account]:
@@ -24,7 +27,9 @@ def opened(session: Session, program_id: int) -> dict[int, int]:
 
 def newest_sequence(session: Session, program_id: int, bucket: int) -> int:
     """Sequence of the newest closed batch, 0 before the first."""
-    query = select(func.max(Batch.sequence)).where(Batch.program_id == program_id, Batch.bucket == bucket)
+    query = select(func.max(Batch.sequence)).where(
+        Batch.program_id == program_id, Batch.bucket == bucket, Batch.state.not_in(GONE)
+    )
     return session.scalar(query) or 0
 
 
@@ -32,7 +37,9 @@ def pairs_after(session: Session, program_id: int, bucket: int, sequence: int) -
     """(address, cumulative) of the slots in use after batch `sequence`, in order of slot."""
     query = (
         select(BatchAccount.slot, BatchAccount.address, BatchAccount.cumulative)
+        .join(Batch, Batch.id == BatchAccount.batch_id)
         .where(BatchAccount.program_id == program_id, BatchAccount.bucket == bucket, BatchAccount.sequence <= sequence)
+        .where(Batch.state.not_in(GONE))
         .distinct(BatchAccount.slot)
         .order_by(BatchAccount.slot, BatchAccount.sequence.desc())
     )
@@ -43,20 +50,32 @@ def pairs_after(session: Session, program_id: int, bucket: int, sequence: int) -
 
 
 def open_batches(session: Session, program_id: int) -> list[Batch]:
-    """The batches that are not final, by bucket and sequence."""
-    query = select(Batch).where(Batch.program_id == program_id, Batch.state != BatchState.FINAL)
+    """The batches that are on their way, by bucket and sequence."""
+    query = select(Batch).where(Batch.program_id == program_id, Batch.state.not_in((BatchState.FINAL, *GONE)))
     return list(session.scalars(query.order_by(Batch.bucket, Batch.sequence)))
 
 
-def heads(session: Session) -> list[Batch]:
-    """The batches that can move: the oldest of each bucket that is not final, of programs that are not halted."""
+def movable(session: Session) -> list[Batch]:
+    """The batches that can move, heads first: the oldest of each bucket that is on its way, and those behind it that can be proven ahead.
+    Of programs that are not halted."""
     query = text("""
-        SELECT DISTINCT ON (batch.program_id, bucket) batch.id FROM batch JOIN program ON program.id = batch.program_id
-        WHERE state <> 'final' AND halted IS NULL AND (retry_at IS NULL OR retry_at <= now())
-        ORDER BY batch.program_id, bucket, sequence
+        SELECT id FROM (
+            SELECT batch.id, state, proof, retry_at, row_number() OVER (PARTITION BY program_id, bucket ORDER BY sequence) AS place
+            FROM batch JOIN program ON program.id = program_id
+            WHERE state NOT IN ('final', 'set_aside', 'withdrawn') AND halted IS NULL
+        ) AS queued
+        WHERE (retry_at IS NULL OR retry_at <= now())
+          AND (place = 1 OR (place <= :ahead_max AND state = 'closed' AND proof IS NULL))
+        ORDER BY place, id
     """)
-    ids = list(session.scalars(query))
-    return list(session.scalars(select(Batch).where(Batch.id.in_(ids)).order_by(Batch.id)))
+    ids = list(session.scalars(query, {"ahead_max": 1 + AHEAD_MAX}))
+    found = {batch.id: batch for batch in session.scalars(select(Batch).where(Batch.id.in_(ids)))}
+    return [found[id_] for id_ in ids]
+
+
+def is_head(session: Session, batch: Batch) -> bool:
+    """Whether all batches of its bucket before it are final."""
+    return newest_final(session, batch.program_id, batch.bucket) == batch.sequence - 1
 
 
 def locked(session: Session, batch_id: int, state: str) -> Batch | None:
@@ -68,8 +87,18 @@ def locked(session: Session, batch_id: int, state: str) -> Batch | None:
     return session.scalar(query)
 
 
+def mark_proven(batch: Batch) -> None:
+    """Signed and proven: from now on anybody may post it, as long as its envelope is good."""
+    batch.state = BatchState.PROVEN
+    batch.landable_until = max(batch.valid_until, batch.landable_until or 0)
+
+
 def get(session: Session, program_id: int, bucket: int, sequence: int) -> Batch | None:
-    return session.scalar(select(Batch).where(Batch.program_id == program_id, Batch.bucket == bucket, Batch.sequence == sequence))
+    """The batch that stands at a place: none that was set aside or withdrawn."""
+    query = select(Batch).where(
+        Batch.program_id == program_id, Batch.bucket == bucket, Batch.sequence == sequence, Batch.state.not_in(GONE)
+    )
+    return session.scalar(query)
 
 
 def listed(session: Session, program_id: int, limit: int, before_id: int | None) -> list[Batch]:

@@ -6,7 +6,8 @@ from backend.kit.schema import AmountText, HexText, Out
 
 
 class BatchOut(Out):
-    """One batch. `state`: closed, attested, proven, posted, final. Roots are field elements as decimal texts.
+    """One batch. `state`: closed, attested, proven, posted, final; set_aside or withdrawn, with the `reason`, if it never lands. Roots are
+    field elements as decimal texts.
 
     Its `note` is not here: it can hold what a node or an attestor answered, URLs included.
     """
@@ -27,6 +28,7 @@ class BatchOut(Out):
     tx_hash: str | None
     gas_used: int | None
     block_number: int | None
+    reason: str | None
     created_at: datetime
 
 

@@ -5,7 +5,7 @@ import logging
 import typer
 
 from backend.audit.cli import audit
-from backend.cli import operate, run
+from backend.cli import keys, operate, run
 from backend.kit.log import configure
 
 app = typer.Typer(
@@ -32,9 +32,12 @@ program.command("deploy")(operate.program_deploy)
 program.command("fund")(operate.program_fund)
 app.add_typer(partner, name="partner")
 partner.command("add")(operate.partner_add)
+app.add_typer(keys.app, name="keys")
 app.command("import")(operate.import_list)
 app.add_typer(batch, name="batch")
 batch.command("close")(operate.batch_close)
+batch.command("list")(operate.batch_list)
+batch.command("release")(operate.batch_release)
 app.command()(operate.prove)
 app.command()(operate.post)
 app.command()(operate.watch)

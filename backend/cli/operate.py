@@ -15,6 +15,7 @@ from backend.account.models import Account
 from backend.batch import pipeline, repository
 from backend.batch.close import close_batches
 from backend.batch.models import BatchState
+from backend.batch.set_aside import release_unprovable
 from backend.chain.deploy import Deployer, deploy_program
 from backend.chain.distributor import Distributor
 from backend.chain.local import require_local
@@ -37,7 +38,8 @@ from backend.settlement.watch import watch as book_chain
 from backend.signer import keystore
 from backend.signer.base import SignerError
 from prover.circuit import CircuitError, load_instance
-from prover.groth16 import Groth16Error, dev_key
+from prover.groth16 import Groth16Error
+from prover.key_store import key_for
 from prover.keys import SetupError
 
 ProgramName = Annotated[str, typer.Argument(help="Name of the program, or its Distributor's address.")]
@@ -78,14 +80,24 @@ def program_deploy(
     batch_age: Annotated[int, typer.Option(min=0, help="Close a batch when its oldest interaction is so many seconds old.")] = 60,
     batch_items: Annotated[int, typer.Option(min=1, help="Close a batch at so many items; the instance's M is the limit.")] = 10
     ** 6,
+    key_folder: Annotated[
+        Path | None, typer.Option("--key", help="Proving key's folder; GUERDON_KEY or the newest ceremony's key by default.")
+    ] = None,
+    allow_single_party_key: Annotated[
+        bool,
+        typer.Option("--i-know-this-key-can-steal-everything", help="Take a key that one party can forge proofs under anywhere."),
+    ] = False,
 ) -> None:
     """Deploy hasher, verifier and Distributor with the owner's key, and register the program."""
     with _context() as context:
-        key = dev_key(load_instance(instance))
-        signer = _signer(context)
+        config = context.settings
+        key = key_for(load_instance(instance), key_folder or config.key)
+        allow = allow_single_party_key or config.allow_single_party_key_that_can_forge_everything
+        errors.print(f"Deploying with the {key.manifest.origin} key {key.verifying_key.digest[:16]}.", highlight=False)
         deployed = deploy_program(
-            context.w3, signer, key, load_instance(instance), attestor, threshold, owner=owner, families=families, token=token
-        )
+            context.w3, _signer(context), key, load_instance(instance), attestor, threshold, owner=owner, families=families, token=token,
+            allow_single_party_key=allow,
+        )  # fmt: skip
         with context.database.transaction() as session:
             program_service.register(
                 session, Distributor(context.w3, deployed.distributor), name, deployed.block, key.verifying_key, attestor_url,
@@ -193,8 +205,29 @@ def batch_close(program: ProgramName) -> None:
     output.print_json(json.dumps(closed))
 
 
+def batch_list(program: ProgramName, limit: Annotated[int, typer.Option(min=1, max=1000)] = 50) -> None:
+    """The newest batches, those included that were set aside, with what each waits for or why it never lands."""
+    with _context() as context, context.database.transaction() as session:
+        rows = repository.listed(session, programs.get(session, program).id, limit, None)
+        listed = [
+            {
+                "bucket": row.bucket, "sequence": row.sequence, "state": row.state, "items": row.items, "total": str(row.total),
+                "reason": row.reason, "note": row.note, "prove_attempts": row.prove_attempts, "tx_hash": row.tx_hash,
+            }
+            for row in rows
+        ]  # fmt: skip
+    output.print_json(json.dumps(listed))
+
+
+def batch_release(program: ProgramName) -> None:
+    """Try once more, each in a batch of its own, the interactions that could not be proven."""
+    with _context() as context, context.database.transaction() as session:
+        released = release_unprovable(session, programs.get(session, program).id)
+    errors.print(f"{released} interactions go into batches again.")
+
+
 def prove(program: ProgramName) -> None:
-    """Attest and prove what is closed and can be proven now."""
+    """Attest and prove what is closed and can be proven now; what cannot be attested yet is proven ahead."""
     _advance(program, BatchState.PROVEN, lambda: False)
 
 
@@ -216,7 +249,8 @@ def _advance(program: str, until: BatchState, wait: Callable[[], bool]) -> None:
             if not rows:
                 return
             oldest = {batch.bucket: batch for batch in reversed(rows)}
-            states = [pipeline.advance(context, batch.id, until) for batch in oldest.values()]
+            moving = rows if until is BatchState.PROVEN else oldest.values()
+            states = [pipeline.advance(context, batch.id, until) for batch in moving]
             if not any(state is until for state in states) or until is not BatchState.FINAL:
                 if not wait():
                     break

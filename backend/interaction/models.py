@@ -9,10 +9,12 @@ from backend.kit.db import Base, Bytes, CreatedAt, Id, Money
 
 
 class InteractionState(StrEnum):
-    """Held interactions are never batched; accepted ones stand in the ledger and belong to a batch once `batch_id` is set."""
+    """Held interactions are never batched; accepted ones stand in the ledger and belong to a batch once `batch_id` is set. Unprovable ones
+    stand in the ledger, and alone in a batch they could not be proven: an operator decides."""
 
     HELD = "held"
     ACCEPTED = "accepted"
+    UNPROVABLE = "unprovable"
 
 
 class DeliveryRow(Base):
@@ -69,4 +71,6 @@ class Interaction(Base):
     held_reason: Mapped[str | None]
     batch_id: Mapped[int | None] = mapped_column(ForeignKey("batch.id"))
     item_index: Mapped[int | None]
+    isolation: Mapped[int | None] = mapped_column(BigInteger)
+    """A suspect: it was in a batch that was set aside, and is batched only with others of the same group."""
     created_at: Mapped[CreatedAt]

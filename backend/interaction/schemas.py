@@ -56,14 +56,15 @@ class BatchRef(Out):
 
 
 class InteractionOut(Out):
-    """`state`: held, accepted (waits for a batch), batched, or posted (its batch is final on chain)."""
+    """`state`: held, accepted (waits for a batch), batched, posted (its batch is final on chain), or unprovable (waits for the
+    operator; its reward is earned all the same)."""
 
     partner: str
     event_id: str
     account: str
     amount: AmountText
     occurred_at: int
-    state: Literal["held", "accepted", "batched", "posted"]
+    state: Literal["held", "accepted", "batched", "posted", "unprovable"]
     held_reason: str | None
     batch: BatchRef | None
     interaction: InteractionFields

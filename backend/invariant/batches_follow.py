@@ -1,4 +1,5 @@
-"""A bucket's batches are sequences 1, 2, ..., each on top of the one before, the final ones first, each the sum of its interactions."""
+"""A bucket's standing batches are sequences 1, 2, ..., each on top of the one before, the final ones first, each the sum of its interactions;
+one that was set aside or withdrawn holds none."""
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -9,7 +10,8 @@ _ORDER = text("""
     SELECT bucket, sequence FROM (
         SELECT bucket, sequence, old_root, state,
                row_number() OVER earlier AS place, lag(new_root) OVER earlier AS previous_root, lag(state) OVER earlier AS previous_state
-        FROM batch WHERE program_id = :program_id WINDOW earlier AS (PARTITION BY bucket ORDER BY sequence)
+        FROM batch WHERE program_id = :program_id AND state NOT IN ('set_aside', 'withdrawn')
+        WINDOW earlier AS (PARTITION BY bucket ORDER BY sequence)
     ) AS numbered
     WHERE sequence <> place OR old_root <> previous_root OR (state = 'final' AND previous_state <> 'final')
     ORDER BY bucket, sequence
@@ -22,7 +24,7 @@ _CONTENT = text("""
         FROM interaction WHERE batch_id = batch.id AND program_id = batch.program_id
     ) AS content ON true
     JOIN LATERAL (SELECT count(*) AS slots, sum(delta) AS total FROM batch_account WHERE batch_id = batch.id) AS touched ON true
-    WHERE batch.program_id = :program_id AND NOT (
+    WHERE batch.program_id = :program_id AND state NOT IN ('set_aside', 'withdrawn') AND NOT (
         batch.items = content.items AND batch.total = content.total AND content.first = 0 AND content.last = content.items - 1
         AND batch.accounts_touched = touched.slots AND batch.total = touched.total
     )
@@ -30,13 +32,23 @@ _CONTENT = text("""
 """)
 
 _SLOTS = text("""
+    WITH standing AS (
+        SELECT touched.* FROM batch_account AS touched JOIN batch ON batch.id = batch_id
+        WHERE batch.program_id = :program_id AND state NOT IN ('set_aside', 'withdrawn')
+    )
     SELECT bucket, slot, sequence FROM (
         SELECT bucket, slot, sequence, address, cumulative, delta,
                lag(cumulative, 1, 0) OVER earlier AS before, lag(address, 1, address) OVER earlier AS previous_address
-        FROM batch_account WHERE program_id = :program_id WINDOW earlier AS (PARTITION BY bucket, slot ORDER BY sequence)
+        FROM standing WINDOW earlier AS (PARTITION BY bucket, slot ORDER BY sequence)
     ) AS history
     WHERE cumulative <> before + delta OR address <> previous_address OR delta <= 0
     ORDER BY bucket, slot, sequence
+""")
+
+
+_GONE = text("""
+    SELECT DISTINCT batch.id, batch.state FROM batch JOIN interaction ON batch_id = batch.id
+    WHERE batch.program_id = :program_id AND batch.state IN ('set_aside', 'withdrawn') ORDER BY batch.id
 """)
 
 
@@ -50,6 +62,7 @@ def check(session: Session, program: Program) -> list[str]:
         f"batch {row.sequence} of bucket {row.bucket} is not the sum of its interactions and of its slots"
         for row in session.execute(_CONTENT, key)
     ]
+    findings += [f"batch number {row.id} is {row.state} and holds interactions" for row in session.execute(_GONE, key)]
     return findings + [
         f"slot {row.slot} of bucket {row.bucket} does not follow from its past at batch {row.sequence}"
         for row in session.execute(_SLOTS, key)

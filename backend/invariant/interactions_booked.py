@@ -1,4 +1,4 @@
-"""Every accepted interaction has exactly one entry, of its amount and on its account; a held one has none."""
+"""Every accepted interaction, unprovable ones included, has exactly one entry, of its amount and on its account; a held one has none."""
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -6,10 +6,10 @@ from sqlalchemy.orm import Session
 from backend.program.models import Program
 
 _ACCEPTED = text("""
-    SELECT interaction.id, count(entry.id) AS entries FROM interaction
+    SELECT interaction.id, interaction.state, count(entry.id) AS entries FROM interaction
     LEFT JOIN ledger_entry AS entry ON entry.interaction_id = interaction.id
     LEFT JOIN ledger_account AS account ON account.id = entry.account_id
-    WHERE interaction.program_id = :program_id AND interaction.state = 'accepted'
+    WHERE interaction.program_id = :program_id AND interaction.state IN ('accepted', 'unprovable')
     GROUP BY interaction.id
     HAVING count(entry.id) <> 1 OR NOT bool_and(
         entry.amount = -interaction.amount AND account.kind = 'account' AND account.holder = interaction.account
@@ -35,7 +35,7 @@ def check(session: Session, program: Program) -> list[str]:
     """Both rules of this file, and that no account is credited without an interaction."""
     key = {"program_id": program.id}
     findings = [
-        f"accepted interaction {row.id} has {row.entries} entries, or one that is not its own"
+        f"{row.state} interaction {row.id} has {row.entries} entries, or one that is not its own"
         for row in session.execute(_ACCEPTED, key)
     ]
     findings += [f"held interaction {row.id} has an entry" for row in session.execute(_HELD, key)]

@@ -28,7 +28,7 @@ class Standing:
 
     earned: int
     pending: dict[str, int]
-    """reason -> amount: `accepted` (waits for a batch), `batched` (its batch is not final yet); held ones are not earned yet."""
+    """reason -> amount: `accepted` (waits for a batch), `batched` (its batch is not final yet), `unprovable` (waits for the operator)."""
     held: dict[str, int]
     claimable: int
     claimed: int
@@ -84,16 +84,15 @@ def standing(session: Session, program: Program, address: str) -> Standing:
     posted, claimed = (account.posted, account.claimed) if account else (0, 0)
     earned = ledger.owed(session, program.id, address) + claimed
     rows = session.execute(
-        select(Interaction.held_reason, func.sum(Interaction.amount))
-        .where(Interaction.program_id == program.id, Interaction.account == address)
-        .where((Interaction.state == InteractionState.HELD) | Interaction.batch_id.is_(None))
-        .group_by(Interaction.held_reason)
-    )
-    open_by_reason = {reason: int(amount) for reason, amount in rows}
-    accepted = open_by_reason.pop(None, 0)
-    pending = {"accepted": accepted, "batched": earned - posted - accepted}
+        select(Interaction.state, Interaction.held_reason, func.sum(Interaction.amount))
+        .where(Interaction.program_id == program.id, Interaction.account == address, Interaction.batch_id.is_(None))
+        .group_by(Interaction.state, Interaction.held_reason)
+    ).all()
+    held = {reason: int(amount) for state, reason, amount in rows if state == InteractionState.HELD}
+    pending = {state: int(amount) for state, _, amount in rows if state != InteractionState.HELD}
+    pending["batched"] = earned - posted - sum(pending.values())
     return Standing(
-        earned, {reason: amount for reason, amount in pending.items() if amount}, open_by_reason, posted - claimed, claimed,
+        earned, {reason: amount for reason, amount in pending.items() if amount}, held, posted - claimed, claimed,
         account.bucket if account else None, account.slot if account else None,
     )  # fmt: skip
 

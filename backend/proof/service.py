@@ -4,16 +4,24 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from backend.errors import GuerdonError
 from prover.circuit import compile_instance, load_instance
-from prover.groth16 import Prover, dev_key
-from prover.statement import challenged, plan_batch
+from prover.groth16 import Groth16Error, Prover, dev_key
+from prover.statement import StatementError, challenged, plan_batch
 from prover.wire import Proof
+from prover.witness import WitnessError
 
 Pair = tuple[int, int]
 
 
 class ProofError(Exception):
-    """A proof could not be made, or did not verify."""
+    """The statement cannot be proven, however often it is tried: it does not hold, or its proof does not verify."""
+
+
+class ProverFailed(GuerdonError):
+    """The prover's process ended or refused to work. That may be the machine's fault or the statement's."""
+
+    code = "prover_failed"
 
 
 @dataclass(frozen=True)
@@ -32,12 +40,17 @@ class Provers:
         self._provers: dict[str, Prover] = {}
 
     def get(self, instance_name: str, chain_id: int) -> Prover:
-        """The prover of an instance with its key. Raises SetupError for a development key on a chain that is not local."""
+        """The prover of an instance with its key loaded. Raises SetupError for a development key on a chain that is not local, and
+        ProverFailed."""
         if instance_name not in self._provers:
             instance = load_instance(instance_name)
             self._provers[instance_name] = Prover(compile_instance(instance), dev_key(instance))
         prover = self._provers[instance_name]
         prover.key.require_allowed_on(chain_id)
+        try:
+            prover.load()
+        except Groth16Error as error:
+            raise ProverFailed(str(error)) from error
         return prover
 
     def close(self) -> None:
@@ -47,21 +60,41 @@ class Provers:
 
 
 def prove(
-    provers: Provers, instance_name: str, chain_id: int, old: Sequence[Pair], items: Sequence[Pair], roots: tuple[int, int, int], r: int
+    provers: Provers,
+    instance_name: str,
+    chain_id: int,
+    old: Sequence[Pair],
+    items: Sequence[Pair],
+    roots: tuple[int, int, int],
+    r: int,
 ) -> Proven:
     """Prove that `items` lead from `old` (slots in use) to the new root, and check the proof with the prover's own library.
 
     Raises:
-        ProofError: the statement's roots are not (old, new, items) `roots`, or the proof does not verify.
+        ProofError: the items do not fit, the statement's roots are not (old, new, items) `roots`, or no proof of it verifies.
+        ProverFailed.
     """
     prover = provers.get(instance_name, chain_id)
-    prover.load()
     start = time.monotonic()
-    statement = challenged(plan_batch(prover.circuit.instance, old, items), r)
-    if statement.public_signals[:3] != roots:
-        raise ProofError(f"the statement's roots {statement.public_signals[:3]} are not the batch's {roots}")
-    proof = prover.prove(statement)
-    milliseconds = round((time.monotonic() - start) * 1000)
-    if not prover.verify(proof, statement.public_signals):
-        raise ProofError("the proof does not verify under the prover's own key")
+    try:
+        statement = challenged(plan_batch(prover.circuit.instance, old, items), r)
+        if statement.public_signals[:3] != roots:
+            raise ProofError(f"the statement's roots {statement.public_signals[:3]} are not the batch's {roots}")
+        proof = prover.prove(statement)
+        milliseconds = round((time.monotonic() - start) * 1000)
+        if not prover.verify(proof, statement.public_signals):
+            raise ProofError("the proof does not verify under the prover's own key")
+    except (StatementError, WitnessError) as error:
+        raise ProofError(str(error)) from error
+    except Groth16Error as error:
+        raise ProverFailed(str(error)) from error
     return Proven(proof, statement.public_signals, milliseconds)
+
+
+def prove_control(provers: Provers, instance_name: str, chain_id: int) -> None:
+    """Prove the simplest statement of an instance: what a prover fails on that can do this is not the prover's fault. Raises ProverFailed."""
+    statement = plan_batch(load_instance(instance_name), [], [(1, 1)])
+    try:
+        prove(provers, instance_name, chain_id, [], [(1, 1)], (statement.old_root, statement.new_root, statement.items_root), 2)
+    except ProofError as error:
+        raise ProverFailed(f"the prover fails on a control statement too: {error}") from error
