@@ -12,18 +12,19 @@ from eth_account import Account
 from eth_utils import keccak
 
 from backend.attestation import service as attestation
-from backend.audit.auditor import audit
 from backend.batch import pipeline
 from backend.batch.models import Batch, BatchState
 from backend.chain.artifacts import artifact
 from backend.chain.deploy import Deployer
+from backend.chain.distributor import Distributor
 from backend.chain.local import give_ether
+from backend.errors import Unavailable
 from backend.ledger.service import available_budget
 from backend.settlement import post
 from backend.settlement.watch import watch
 from backend.signer.keystore import KeystoreSigner
 from backend.tasks import look_at_program
-from tests.integration.exact import assert_exact, poster_receipts, read_chain
+from tests.integration.exact import assert_audited, assert_exact, poster_receipts, read_chain
 from tests.integration.proxy import Proxy
 from tests.integration.world import World, running_world
 from tests.support.anvil import anvil
@@ -188,6 +189,30 @@ def test_stranger_posts_between_simulation_and_storing(world: World, monkeypatch
     assert_exact(world)
 
 
+def test_log_is_read_across_a_reorg(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A funding that vanishes from the chain while the log is read is not booked."""
+    world.kill("worker")
+    context, program_id = world.local.context, world.local.program_id
+    watch(context, program_id)
+    snapshot = rpc(world, "evm_snapshot")
+    world.local.fund(ETHER)
+    read = Distributor.events
+
+    def read_late(distributor: Distributor, *blocks: int) -> Any:
+        events = read(distributor, *blocks)
+        rpc(world, "evm_revert", snapshot)
+        rpc(world, "anvil_mine", "0x5")
+        return events
+
+    monkeypatch.setattr(Distributor, "events", read_late)
+    with pytest.raises(Unavailable, match="changed while the log was read"):
+        watch(context, program_id)
+    monkeypatch.undo()
+    assert watch(context, program_id) == 0
+    assert_exact(world)
+    world.start("worker")
+
+
 def test_guardian_pauses_posting(world: World) -> None:
     """While posting is paused nothing is sent, not even to see it fail; after the owner unpauses, the batch lands."""
     as_owner(world, "setGuardian", world.local.owner.address)
@@ -240,9 +265,7 @@ def test_node_is_down(world: World, node: Proxy) -> None:
 
 def test_audit_after_it_all(world: World) -> None:
     """The chain alone agrees with every total."""
-    report = audit(world.local.context.w3, world.local.deployment.distributor)
-    assert report.findings == []
-    assert report.totals["committed"] == world.owed.total()
+    assert_audited(world)
 
 
 def test_deep_reorg_halts_the_program(world: World) -> None:

@@ -4,10 +4,9 @@ from itertools import pairwise
 
 import pytest
 
-from backend.audit.auditor import audit
 from backend.batch.models import BatchState
 from backend.payout.push import push_claims
-from tests.integration.exact import assert_exact
+from tests.integration.exact import assert_audited, assert_exact
 from tests.integration.world import World, command_lines, kill_process
 
 STEPS = (
@@ -103,7 +102,4 @@ def test_killed_while_booking_claims(world: World) -> None:
 
 def test_audit_after_it_all(world: World) -> None:
     """The chain alone agrees: every root, proof, attestation and total of what all those deaths left behind."""
-    report = audit(world.local.context.w3, world.local.deployment.distributor)
-    assert report.findings == []
-    assert report.totals["committed"] == world.owed.total()
-    assert len(report.batches) == len(world.batches())
+    assert_audited(world)
