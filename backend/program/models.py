@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import JSON, CheckConstraint, String, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, CheckConstraint, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from backend.kit.db import Base, CreatedAt, Id
@@ -21,7 +21,7 @@ class Program(Base):
 
     id: Mapped[Id]
     name: Mapped[str] = mapped_column(String(64), unique=True)
-    chain_id: Mapped[int]
+    chain_id: Mapped[int] = mapped_column(BigInteger)
     distributor: Mapped[str] = mapped_column(String(42))
     token: Mapped[str] = mapped_column(String(42))
     verifier: Mapped[str] = mapped_column(String(42))

@@ -27,7 +27,7 @@ def test_any_bytes(body: bytes) -> None:
         error.field.encode()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(fields | json_values, min_size=1, max_size=5), st.integers(0, 5))
 def test_any_items(bad: list, at: int) -> None:
     """Whatever stands beside it, a good item is read; every answer's field can be sent back as UTF-8."""
