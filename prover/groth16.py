@@ -3,72 +3,19 @@
 Source: eprint 2016/260. A verification here is by the prover's own library; `pairing` holds an independent second opinion.
 """
 
-import json
-import subprocess
-import sys
 import tempfile
-import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from prover.cache import cache_root, cached_folder
 from prover.circuit import CompiledCircuit, Instance, compile_instance
+from prover.engine import LibraryEngine, ProofEngine
+from prover.groth16_client import Groth16Error as Groth16Error
+from prover.groth16_client import Groth16Process as Groth16Process
 from prover.keys import KeyFolder, VerifyingKey, write_manifest
 from prover.statement import Challenged
 from prover.wire import Proof
 from prover.witness import WitnessProgram
-
-
-class Groth16Error(Exception):
-    """The library refused a request or its process ended; the message is the library's."""
-
-
-class Groth16Process:
-    """The library's process, started on the first request and restarted after it ends. Requests take turns."""
-
-    def __init__(self) -> None:
-        self._process: subprocess.Popen[str] | None = None
-        self._lock = threading.Lock()
-
-    def request(self, do: str, **fields: Any) -> Any:
-        """Send one request, return the answer. Raises Groth16Error."""
-        with self._lock:
-            process = self._started()
-            try:
-                process.stdin.write(json.dumps({"do": do, **fields}) + "\n")
-                process.stdin.flush()
-                line = process.stdout.readline()
-            except BrokenPipeError:
-                line = ""
-            # A process that dies while it answers leaves half a line.
-            if not line.endswith("\n"):
-                self.close()
-                raise Groth16Error(f"{do}: the Groth16 process ended (killed, or out of memory)")
-        answer = json.loads(line)
-        if "error" in answer:
-            raise Groth16Error(f"{do}: {answer['error']}")
-        return answer["ok"]
-
-    def close(self) -> None:
-        """End the process; a later request starts a new one."""
-        if self._process:
-            self._process.kill()
-            self._process.communicate()
-            self._process = None
-
-    def _started(self) -> subprocess.Popen[str]:
-        if self._process is None or self._process.poll() is not None:
-            command = [sys.executable, "-m", "prover.groth16_process"]
-            cwd = Path(__file__).parent.parent
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=cwd)
-        return self._process
-
-    def __enter__(self) -> "Groth16Process":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def dev_key_path(instance: Instance) -> Path:
@@ -103,34 +50,33 @@ def verify(key: VerifyingKey, proof: Proof, public_signals: Sequence[int]) -> bo
 
 
 class Prover:
-    """Proves statements of one instance. Keeps the witness program and, in the library's process, the key loaded."""
+    """Proves statements of one instance. Keeps the witness program and, as far as its engine does, the key loaded."""
 
-    def __init__(self, circuit: CompiledCircuit, key: KeyFolder) -> None:
-        """Raises SetupError for a key that is not of this circuit."""
+    def __init__(
+        self, circuit: CompiledCircuit, key: KeyFolder, engine: Callable[[KeyFolder], ProofEngine] | None = None
+    ) -> None:
+        """`engine` makes what makes the proofs: the library by default. Raises SetupError for a key that is not of this circuit."""
         key.require_made_for(circuit.instance)
         self.circuit, self.key = circuit, key
         self._program = WitnessProgram(circuit.wasm)
         self._process = Groth16Process()
-        self._loaded: object = None
+        self._engine = engine(key) if engine else LibraryEngine(key, self._process)
 
     def prove(self, challenged: Challenged) -> Proof:
         """A proof of the statement, not verified yet.
 
         Raises:
             WitnessError: the statement does not hold.
-            Groth16Error: the library failed.
+            Groth16Error: the engine failed.
         """
         with tempfile.TemporaryDirectory(prefix="guerdon-witness-") as folder:
             path = Path(folder) / "batch.wtns"
             self._program.write(challenged.circuit_inputs(), path)
-            self.load()
-            return Proof.from_bytes(bytes.fromhex(self._process.request("prove", wtns=str(path))))
+            return self._engine.prove(path)
 
     def load(self) -> None:
-        """Load the proving key now instead of at the first proof."""
-        if self._loaded is None or self._loaded is not self._process._process or self._process._process.poll() is not None:
-            self._process.request("load", pk=str(self.key.proving_key))
-            self._loaded = self._process._process
+        """Load the proving key now instead of at the first proof. Raises Groth16Error, SetupError."""
+        self._engine.load()
 
     def verify(self, proof: Proof, public_signals: Sequence[int]) -> bool:
         """As the function `verify`, under this prover's key."""
@@ -138,4 +84,5 @@ class Prover:
         return self._process.request("verify", vk=vk, proof=proof.to_bytes().hex(), public=[str(s) for s in public_signals])
 
     def close(self) -> None:
+        self._engine.close()
         self._process.close()

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from prover.field import P, horner
 
@@ -116,6 +117,19 @@ class Proof:
         if len(words) != 8:
             raise ValueError(f"proof: expected 8 words, got {len(words)}")
         ax, ay, bx1, bx0, by1, by0, cx, cy = words
+        return cls((ax, ay), ((bx0, bx1), (by0, by1)), (cx, cy))
+
+    @classmethod
+    def from_snarkjs(cls, data: Any) -> "Proof":
+        """From the proof.json of snarkjs and rapidsnark. Raises ValueError for anything else."""
+        try:
+            (ax, ay, _), (cx, cy, _) = data["pi_a"], data["pi_c"]
+            ((bx0, bx1), (by0, by1), _) = data["pi_b"]
+            ax, ay, bx0, bx1, by0, by1, cx, cy = (int(text) for text in (ax, ay, bx0, bx1, by0, by1, cx, cy))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"proof: expected snarkjs' proof.json, {error!r}") from error
+        if not all(0 <= word < 2**256 for word in (ax, ay, bx0, bx1, by0, by1, cx, cy)):
+            raise ValueError("proof: a coordinate is not below 2^256")
         return cls((ax, ay), ((bx0, bx1), (by0, by1)), (cx, cy))
 
     def to_bytes(self) -> bytes:

@@ -1,0 +1,68 @@
+"""The Groth16 library's process (`groth16_process`) from the outside: started when it is needed, asked one thing at a time."""
+
+import json
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+
+class Groth16Error(Exception):
+    """The library refused a request or its process ended; the message is the library's."""
+
+
+class Groth16Process:
+    """The library's process, started on the first request and restarted after it ends. Requests take turns."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+        self._lock = threading.Lock()
+
+    def request(self, do: str, **fields: Any) -> Any:
+        """Send one request, return the answer. Raises Groth16Error."""
+        with self._lock:
+            process = self._started()
+            try:
+                process.stdin.write(json.dumps({"do": do, **fields}) + "\n")
+                process.stdin.flush()
+                line = process.stdout.readline()
+            except BrokenPipeError:
+                line = ""
+            # A process that dies while it answers leaves half a line.
+            if not line.endswith("\n"):
+                self.close()
+                raise Groth16Error(f"{do}: the Groth16 process ended (killed, or out of memory)")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise Groth16Error(f"{do}: {answer['error']}")
+        return answer["ok"]
+
+    @property
+    def running(self) -> object:
+        """The process that answers now, to be asked `is_running` about later."""
+        return self._process
+
+    def is_running(self, process: object) -> bool:
+        """Whether it is still this very process that answers: what another had loaded is gone."""
+        return process is not None and process is self._process and self._process.poll() is None
+
+    def close(self) -> None:
+        """End the process; a later request starts a new one."""
+        if self._process:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+    def _started(self) -> subprocess.Popen[str]:
+        if self._process is None or self._process.poll() is not None:
+            command = [sys.executable, "-m", "prover.groth16_process"]
+            cwd = Path(__file__).parent.parent
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=cwd)
+        return self._process
+
+    def __enter__(self) -> "Groth16Process":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
