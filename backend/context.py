@@ -13,8 +13,10 @@ from backend.chain.sender import Sender
 from backend.config import Settings
 from backend.kit.db import Database
 from backend.program.models import Program
+from backend.proof.keys import ProgramKeys
 from backend.proof.service import Provers
 from backend.signer import keystore
+from prover.keys import KeyFolder
 
 
 class Context:
@@ -24,6 +26,7 @@ class Context:
         self.settings = settings
         self.database = Database(settings.database_url)
         self.provers = Provers()
+        self._keys = ProgramKeys(settings)
 
     @cached_property
     def w3(self):
@@ -33,6 +36,10 @@ class Context:
     def distributor(self, program: Program) -> Distributor:
         """The program's contract."""
         return Distributor(self.w3, program.distributor)
+
+    def key(self, program: Program) -> KeyFolder:
+        """The proving key of the program's deployed verifier. Raises UnfitKey."""
+        return self._keys.get(self.w3, program)
 
     @cached_property
     def poster(self) -> Sender:

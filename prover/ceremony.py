@@ -78,7 +78,7 @@ def initial_key(instance: Instance, ptau: Path, report: Report = lambda _: None)
     def build(unfinished: Path) -> None:
         out = unfinished / "0000.zkey"
         report(f"Computing the initial key of instance {instance.name}, once")
-        _run("groth16", "setup", compile_instance(instance).r1cs, ptau, out, report=report, makes=out)
+        _run("groth16 setup", compile_instance(instance).r1cs, ptau, out, report=report, makes=out)
         read_zkey(out)
 
     return cached_folder(folder, build) / "0000.zkey"
@@ -102,7 +102,7 @@ def contribute(before: Path, out: Path, name: str, own_entropy: str = "", report
     earlier = read_zkey(before).contributions
     secret = hashlib.blake2b(secrets.token_bytes(64) + own_entropy.encode()).hexdigest()
     with _new_file(out) as unfinished:
-        _run("zkey", "contribute", before, unfinished, f"--name={name}", report=report, makes=unfinished, entropy=secret)
+        _run("zkey contribute", before, unfinished, f"--name={name}", report=report, makes=unfinished, entropy=secret)
         return _written(unfinished, out, earlier, name)
 
 
@@ -127,7 +127,7 @@ def beacon(before: Path, out: Path, beacon_hash: str, iterations_log2: int, repo
         raise CeremonyError(f"{before}: a beacon is public: somebody has to contribute a secret first")
     with _new_file(out) as unfinished:
         _run(
-            "zkey", "beacon", before, unfinished, beacon_hash, str(iterations_log2), "--name=beacon", report=report, makes=unfinished
+            "zkey beacon", before, unfinished, beacon_hash, str(iterations_log2), "--name=beacon", report=report, makes=unfinished
         )  # fmt: skip
         return _written(unfinished, out, earlier, "beacon")
 
@@ -139,7 +139,7 @@ def verify(instance: Instance, zkey: Path, ptau: Path, report: Report = lambda _
     Raises CeremonyError with snarkjs' reason, SetupError, CircuitError.
     """
     key = read_zkey(zkey)
-    lines = _run("zkey", "verify", "init", initial_key(instance, ptau, report), ptau, zkey, report=report)
+    lines = _run("zkvi", initial_key(instance, ptau, report), ptau, zkey, report=report)
     if not any("ZKey Ok!" in line for line in lines):
         raise CeremonyError(f"{zkey}: not a key of this circuit and these powers of tau: {_last(lines)}")
     return key
@@ -175,11 +175,11 @@ def _written(unfinished: Path, out: Path, earlier: tuple[Contribution, ...], nam
     return Zkey(**{**vars(key), "path": out})
 
 
-def _run(*arguments: object, report: Report, makes: Path | None = None, entropy: str = "") -> list[str]:
+def _run(step: str, *arguments: object, report: Report, makes: Path | None = None, entropy: str = "") -> list[str]:
     """snarkjs' lines, each reported as it comes. Raises CeremonyError if it fails, or leaves no file where it was to make one."""
     if not SNARKJS.exists():
         raise CeremonyError("snarkjs is not installed: run `make setup` (it runs `npm install`)")
-    command = [str(SNARKJS), *(str(argument) for argument in arguments), "-v"]
+    command = [str(SNARKJS), *step.split(), *(str(argument) for argument in arguments), "-v"]
     lines: list[str] = []
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         try:
@@ -199,7 +199,7 @@ def _run(*arguments: object, report: Report, makes: Path | None = None, entropy:
             raise
     failed = process.returncode != 0 if makes else process.returncode not in (0, 1)
     if failed or (makes and not makes.exists()):
-        raise CeremonyError(f"snarkjs {arguments[0]} {arguments[1]} failed: {_last(lines)}")
+        raise CeremonyError(f"snarkjs {step} failed: {_last(lines)}")
     return lines
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from prover import ceremony
 from prover.cache import cache_root, cached_folder
-from prover.circuit import PUBLIC_SIGNALS, Instance, compile_instance, load_instance
+from prover.circuit import PUBLIC_SIGNALS, Instance, compile_instance
 from prover.groth16 import Groth16Error, Groth16Process, Prover, dev_key
 from prover.keys import KeyFolder, SetupError, Transcript, VerifyingKey, file_sha256, write_manifest
 from prover.statement import challenged, plan_batch
@@ -146,7 +146,7 @@ def trial_proof(key: KeyFolder, instance: Instance) -> None:
         raise SetupError(f"{key.path}: a trial proof under this key {'holds for anything' if forged else 'does not verify'}")
 
 
-def verify_key(key: KeyFolder, ptau: Path | None = None, report: Report = lambda _: None) -> None:
+def verify_key(key: KeyFolder, instance: Instance, ptau: Path | None = None, report: Report = lambda _: None) -> None:
     """Check a key anew: files against manifest and this checkout's circuit, its points, gamma against delta, a ceremony's transcript against
     circuit and powers of tau (where `ptau` is given), and a trial proof. Each line that is reported stands for a check that has passed.
 
@@ -154,7 +154,6 @@ def verify_key(key: KeyFolder, ptau: Path | None = None, report: Report = lambda
     """
     from prover import pairing
 
-    instance = load_instance(key.manifest.instance)
     key.require_made_for(instance)
     report(f"files are what the manifest says; the circuit is this checkout's {instance.name} ({instance.digest[:16]})")
     points = key.verifying_key

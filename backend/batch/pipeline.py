@@ -109,7 +109,8 @@ def _prove(context: Context, program: Program, batch: Batch) -> bool:
 def _make_proof(context: Context, program: Program, batch: Batch) -> bool:
     """Prove a batch that is closed or attested. One that fails for good, or that the prover has died of too often, is set aside."""
     # Whatever goes wrong in here is not the batch's fault.
-    context.provers.get(program.instance, program.chain_id)
+    key = context.key(program)
+    context.provers.get(key)
     attempts = _count_attempt(context, batch)
     if attempts is None:
         return True
@@ -121,7 +122,7 @@ def _make_proof(context: Context, program: Program, batch: Batch) -> bool:
         items = as_pairs([(row.account, row.amount) for row in interactions.of_batch(session, batch.id)])
     roots = (batch.old_root, batch.new_root, batch.items_root)
     try:
-        proven = proof.prove(context.provers, program.instance, program.chain_id, old, items, roots, challenge(batch.digest))
+        proven = proof.prove(context.provers, key, old, items, roots, challenge(batch.digest))
     except proof.ProofError as error:
         return _set_aside(context, program, batch, str(error))
     failpoint("prove.before_commit")
@@ -154,7 +155,7 @@ def _set_aside(context: Context, program: Program, batch: Batch, reason: str) ->
         affected(session, program.id, batch.id, booked)
     try:
         # With a broken prover or key every batch would fail: then it is not the batch that must go.
-        proof.prove_control(context.provers, program.instance, program.chain_id)
+        proof.prove_control(context.provers, context.key(program))
     except proof.ProverFailed:
         with context.database.transaction() as session:
             session.get_one(Batch, batch.id).prove_attempts = 0

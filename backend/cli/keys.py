@@ -106,7 +106,8 @@ def verify(
     with _steps() as report:
         folder = _find(key)
         report(f"{folder.path}: {folder.manifest.origin} key {folder.verifying_key.digest[:16]}")
-        key_store.verify_key(folder, ptau, lambda text: report(text if text.startswith("snarkjs: ") else f"ok: {text}"))
+        instance = load_instance(folder.manifest.instance)
+        key_store.verify_key(folder, instance, ptau, lambda text: report(text if text.startswith("snarkjs: ") else f"ok: {text}"))
         if ptau is None and folder.manifest.transcript is not None:
             report("not checked: the ceremony's transcript (give --ptau)")
         if verifier or distributor:

@@ -28,7 +28,7 @@ from backend.program import service as programs
 from backend.signer import keystore
 from backend.signer.keystore import KeystoreSigner
 from prover.circuit import load_instance
-from prover.groth16 import dev_key
+from prover.key_store import key_for
 
 ATTESTORS, THRESHOLD = 3, 2
 LIGHT_SCRYPT_N = 2**10
@@ -109,7 +109,7 @@ def prepare(
     upgrade(context.database)
 
     progress("proving key")
-    key = dev_key(load_instance(instance))
+    key = key_for(load_instance(instance), context.settings.key)
     progress("contracts")
     chain_id = require_local(context.w3)
     for signer in keys.values():

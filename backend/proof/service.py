@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from backend.errors import GuerdonError
 from prover.circuit import compile_instance, load_instance
-from prover.groth16 import Groth16Error, Prover, dev_key
+from prover.groth16 import Groth16Error, Prover
+from prover.keys import KeyFolder
 from prover.statement import StatementError, challenged, plan_batch
 from prover.wire import Proof
 from prover.witness import WitnessError
@@ -34,19 +35,18 @@ class Proven:
 
 
 class Provers:
-    """One loaded prover an instance, kept for the life of the process."""
+    """One loaded prover a key, kept for the life of the process."""
 
     def __init__(self) -> None:
         self._provers: dict[str, Prover] = {}
 
-    def get(self, instance_name: str, chain_id: int) -> Prover:
-        """The prover of an instance with its key loaded. Raises SetupError for a development key on a chain that is not local, and
+    def get(self, key: KeyFolder) -> Prover:
+        """The prover of a key's instance, with the key loaded. Raises SetupError for a key of another circuit than the present one, and
         ProverFailed."""
-        if instance_name not in self._provers:
-            instance = load_instance(instance_name)
-            self._provers[instance_name] = Prover(compile_instance(instance), dev_key(instance))
-        prover = self._provers[instance_name]
-        prover.key.require_allowed_on(chain_id)
+        digest = key.verifying_key.digest
+        if digest not in self._provers:
+            self._provers[digest] = Prover(compile_instance(load_instance(key.manifest.instance)), key)
+        prover = self._provers[digest]
         try:
             prover.load()
         except Groth16Error as error:
@@ -61,8 +61,7 @@ class Provers:
 
 def prove(
     provers: Provers,
-    instance_name: str,
-    chain_id: int,
+    key: KeyFolder,
     old: Sequence[Pair],
     items: Sequence[Pair],
     roots: tuple[int, int, int],
@@ -74,7 +73,7 @@ def prove(
         ProofError: the items do not fit, the statement's roots are not (old, new, items) `roots`, or no proof of it verifies.
         ProverFailed.
     """
-    prover = provers.get(instance_name, chain_id)
+    prover = provers.get(key)
     start = time.monotonic()
     try:
         statement = challenged(plan_batch(prover.circuit.instance, old, items), r)
@@ -91,10 +90,10 @@ def prove(
     return Proven(proof, statement.public_signals, milliseconds)
 
 
-def prove_control(provers: Provers, instance_name: str, chain_id: int) -> None:
-    """Prove the simplest statement of an instance: what a prover fails on that can do this is not the prover's fault. Raises ProverFailed."""
-    statement = plan_batch(load_instance(instance_name), [], [(1, 1)])
+def prove_control(provers: Provers, key: KeyFolder) -> None:
+    """Prove the simplest statement under a key: what a prover fails on that can do this is not the prover's fault. Raises ProverFailed."""
+    statement = plan_batch(load_instance(key.manifest.instance), [], [(1, 1)])
     try:
-        prove(provers, instance_name, chain_id, [], [(1, 1)], (statement.old_root, statement.new_root, statement.items_root), 2)
+        prove(provers, key, [], [(1, 1)], (statement.old_root, statement.new_root, statement.items_root), 2)
     except ProofError as error:
         raise ProverFailed(f"the prover fails on a control statement too: {error}") from error
