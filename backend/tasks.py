@@ -15,12 +15,13 @@ from backend.config import settings
 from backend.context import Context
 from backend.errors import GuerdonError
 from backend.interaction.service import release_held
+from backend.invariant import check_with_chain
 from backend.kit.failpoint import failpoint
 from backend.kit.log import configure
 from backend.program import repository as programs
 from backend.settlement import post
 from backend.settlement.watch import watch
-from backend.wake import TICK, celery
+from backend.wake import INVARIANTS, TICK, celery
 
 log = structlog.get_logger()
 app = celery
@@ -51,6 +52,8 @@ def tick() -> None:
                 look_at_program(context, program.id)
             except GuerdonError as error:
                 log.warning("tick_failed", program=program.name, error=error.message)
+            except Exception:  # One program's fault must not hold up the others; the next tick tries again.
+                log.exception("tick_failed", program=program.name)
         try:
             post.follow_strays(context)
         except GuerdonError as error:
@@ -64,18 +67,37 @@ def tick() -> None:
 def look_at_program(context: Context, program_id: int) -> int:
     """Book what is final, release what is funded now, close what is due. Returns how many batches were closed."""
     watch(context, program_id)
+    with context.database.transaction() as session:
+        # Apart from closing: whoever releases holds the budget, which every request needs.
+        release_held(session, program_id)
     closed = 0
     while True:
         with context.database.transaction() as session:
-            row = programs.lock(session, program_id)
-            release_held(session, program_id)
-            batches = close_batches(session, row)
+            batches = close_batches(session, programs.lock(session, program_id))
             if batches:
                 failpoint("close.before_commit")
         if not batches:
             return closed
         failpoint("close.after_commit")
         closed += len(batches)
+
+
+@celery.task(name=INVARIANTS)
+def check_invariants() -> None:
+    """Check that money is conserved, in the database and against the chain; a program for which it is not is halted until a person looks."""
+    context = _context()
+    with context.database.transaction() as session:
+        ids = [program.id for program in programs.all_programs(session) if program.halted is None]
+    for program_id in ids:
+        try:
+            findings = check_with_chain(context, program_id)
+        except GuerdonError as error:
+            log.warning("invariants_not_checked", program=program_id, error=error.message)
+            continue
+        if findings:
+            log.error("invariants_broken", program=program_id, findings=findings[:10])
+            with context.database.transaction() as session:
+                programs.lock(session, program_id).halted = f"an invariant is broken: {findings[0]}"
 
 
 @celery.task(name="guerdon.advance")

@@ -12,6 +12,7 @@ from backend.config import settings
 log = structlog.get_logger()
 
 TICK = "guerdon.tick"
+INVARIANTS = "guerdon.invariants"
 
 celery = Celery("guerdon", broker=settings().redis_url, set_as_current=True)
 celery.conf.update(
@@ -22,7 +23,8 @@ celery.conf.update(
     broker_transport_options={"socket_timeout": 5, "socket_connect_timeout": 5},
     worker_hijack_root_logger=False,
     beat_schedule={
-        "tick": {"task": TICK, "schedule": settings().tick_seconds, "options": {"expires": 2 * settings().tick_seconds}}
+        "tick": {"task": TICK, "schedule": settings().tick_seconds, "options": {"expires": 2 * settings().tick_seconds}},
+        "invariants": {"task": INVARIANTS, "schedule": settings().invariants_seconds, "options": {"expires": 60}},
     },
 )
 

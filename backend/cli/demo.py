@@ -20,6 +20,7 @@ from backend.cli.local import ETHER, LIGHT_SCRYPT_N, Local
 from backend.cli.partner_client import PartnerClient, Reported, chunks
 from backend.cli.reward_list import RewardList, split_amount
 from backend.interaction.models import Interaction, InteractionState
+from backend.invariant import check_with_chain
 from backend.ledger.service import reserve
 from backend.partner.scheme import generate_secret
 from backend.payout import service as payout
@@ -256,6 +257,8 @@ class Demo:
         report = audit(self.local.context.w3, self.local.deployment.distributor, progress=progress)
         if not report.ok:
             raise DemoError(f"the audit found {report.findings}")
+        if broken := check_with_chain(self.local.context, self.local.program_id):
+            raise DemoError(f"the ledger does not agree with itself or the chain: {broken}")
         if report.totals["committed"] != self.total or report.totals["claimed"] != self.total:
             raise DemoError(f"the chain holds {report.totals}, the list adds up to {self.total}")
         return report

@@ -13,7 +13,7 @@ from backend.account.models import Account
 from backend.batch import repository as batches
 from backend.batch.models import Batch, BatchState
 from backend.chain.client import block, final_block
-from backend.chain.events import BatchPosted, Claimed, Event, Funded, Withdrawn
+from backend.chain.events import BatchPosted, Claimed, Event, Funded, Unreadable, Withdrawn
 from backend.chain.receipts import gas_used
 from backend.context import Context
 from backend.errors import Unavailable
@@ -66,6 +66,9 @@ def _book_range(context: Context, session: Session, program: Program) -> int | N
         raise Unavailable(f"block {last} changed while the log was read")
     try:
         with session.begin_nested():
+            if events:
+                # Before any account, as intake does: two that lock the same rows in one order cannot end in a deadlock.
+                ledger.available_budget(session, program.id, lock=True)
             for event in events:
                 _book(context, session, program, event)
     except (Contradiction, IntegrityError, LookupError) as error:
@@ -87,6 +90,8 @@ def _book(context: Context, session: Session, program: Program, event: Event) ->
         interactions.release_held(session, program.id)
     elif isinstance(event, Withdrawn) and event.amount:
         ledger.book_withdrawal(session, program.id, reference, event.amount)
+    elif isinstance(event, Unreadable):
+        raise Contradiction(f"a log named {event.name} cannot be read: {event.reason}")
 
 
 def _book_batch(context: Context, session: Session, program: Program, event: BatchPosted) -> None:
