@@ -41,10 +41,17 @@ class Settings(BaseSettings):
 
     batch_valid_seconds: int = 3600
     """How long an attested batch may wait for its transaction: the `validUntil` of its envelope."""
+    rapidsnark: Path | None = None
+    """An executable with rapidsnark's command line that makes the proofs instead of the library; it takes `zkey`."""
+    zkey: Path | None = None
+    """The ceremony's key file for it: of the key whose verifier is deployed."""
     prove_attempts_max: int = 3
     """How often a proof may be begun for one batch: if it crashes each time, and other proofs do not, the batch is set aside."""
     tick_seconds: float = 1.0
     """How often the worker looks for work that nobody announced."""
+
+    invariants_seconds: float = 300.0
+    """How often the worker checks that money is conserved."""
 
     max_fee_per_gas_wei: int = 200 * 10**9
     request_bytes_max: int = 2 * 2**20
