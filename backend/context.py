@@ -7,6 +7,7 @@ from functools import cached_property
 from sqlalchemy import text
 
 from backend.chain.client import connect
+from backend.chain.deploy import deployed_key
 from backend.chain.distributor import Distributor
 from backend.chain.fees import FeePolicy
 from backend.chain.sender import Sender
@@ -16,7 +17,6 @@ from backend.program.models import Program
 from backend.proof.keys import ProgramKeys
 from backend.proof.service import Provers
 from backend.signer import keystore
-from prover.keys import KeyFolder
 
 
 class Context:
@@ -26,7 +26,7 @@ class Context:
         self.settings = settings
         self.database = Database(settings.database_url)
         self.provers = Provers()
-        self._keys = ProgramKeys(settings)
+        self.keys = ProgramKeys(settings, lambda verifier: deployed_key(self.w3, verifier))
 
     @cached_property
     def w3(self):
@@ -36,10 +36,6 @@ class Context:
     def distributor(self, program: Program) -> Distributor:
         """The program's contract."""
         return Distributor(self.w3, program.distributor)
-
-    def key(self, program: Program) -> KeyFolder:
-        """The proving key of the program's deployed verifier. Raises UnfitKey."""
-        return self._keys.get(self.w3, program)
 
     @cached_property
     def poster(self) -> Sender:

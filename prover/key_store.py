@@ -36,7 +36,7 @@ def key_for(instance: Instance, folder: Path | None = None) -> KeyFolder:
     """The key that a new program of this instance gets: the one in `folder` if given, else the newest ceremony's, else the development key,
     which is made if it is not there. Raises SetupError if the one in `folder` is of another circuit, and what `dev_key` raises."""
     if folder is not None:
-        key = KeyFolder(folder)
+        key = KeyFolder(folder.resolve())
         key.require_made_for(instance)
         return key
     for key in known_keys():
@@ -50,7 +50,7 @@ def key_with(deployed: VerifyingKey, instance: Instance, folder: Path | None = N
 
     Raises SetupError if it is not there: proofs under any other would be refused on chain.
     """
-    candidates = [KeyFolder(folder)] if folder else known_keys()
+    candidates = [KeyFolder(folder.resolve())] if folder else known_keys()
     fitting = [key for key in candidates if key.verifying_key.digest == deployed.digest]
     if not fitting:
         known = ", ".join(f"{key.verifying_key.digest[:16]} in {key.path}" for key in candidates) or "none"
@@ -100,7 +100,8 @@ def import_zkey(
         report("Proving a trial statement")
         trial_proof(KeyFolder(folder), instance)
 
-    target = out or cache_root() / "keys" / f"{instance.name}-{instance.digest[:16]}-{key.digest[:16]}"
+    # Absolute: the library's process works in another folder.
+    target = out.resolve() if out else cache_root() / "keys" / f"{instance.name}-{instance.digest[:16]}-{key.digest[:16]}"
     cached_folder(target, build)
     kept = KeyFolder(target)
     kept.require_made_for(instance)

@@ -109,7 +109,7 @@ def _prove(context: Context, program: Program, batch: Batch) -> bool:
 def _make_proof(context: Context, program: Program, batch: Batch) -> bool:
     """Prove a batch that is closed or attested. One that fails for good, or that the prover has died of too often, is set aside."""
     # Whatever goes wrong in here is not the batch's fault.
-    key = context.key(program)
+    key = context.keys.get(program)
     context.provers.get(key)
     attempts = _count_attempt(context, batch)
     if attempts is None:
@@ -155,7 +155,7 @@ def _set_aside(context: Context, program: Program, batch: Batch, reason: str) ->
         affected(session, program.id, batch.id, booked)
     try:
         # With a broken prover or key every batch would fail: then it is not the batch that must go.
-        proof.prove_control(context.provers, context.key(program))
+        proof.prove_control(context.provers, context.keys.get(program))
     except proof.ProverFailed:
         with context.database.transaction() as session:
             session.get_one(Batch, batch.id).prove_attempts = 0

@@ -106,10 +106,6 @@ def verify(
     with _steps() as report:
         folder = _find(key)
         report(f"{folder.path}: {folder.manifest.origin} key {folder.verifying_key.digest[:16]}")
-        instance = load_instance(folder.manifest.instance)
-        key_store.verify_key(folder, instance, ptau, lambda text: report(text if text.startswith("snarkjs: ") else f"ok: {text}"))
-        if ptau is None and folder.manifest.transcript is not None:
-            report("not checked: the ceremony's transcript (give --ptau)")
         if verifier or distributor:
             found = _deployed(rpc_url, verifier, distributor)
             if found != folder.verifying_key:
@@ -117,6 +113,10 @@ def verify(
                     f"the deployed verifier has key {found.digest[:16]}, not this one: it accepts no proof under this key"
                 )
             report("ok: the deployed verifier's code is ours, and holds this key")
+        instance = load_instance(folder.manifest.instance)
+        key_store.verify_key(folder, instance, ptau, lambda text: report(text if text.startswith("snarkjs: ") else f"ok: {text}"))
+        if ptau is None and folder.manifest.transcript is not None:
+            report("not checked: the ceremony's transcript (give --ptau)")
     output.print_json(json.dumps(_facts(folder)))
 
 
@@ -125,7 +125,7 @@ def _find(key: str | None) -> KeyFolder:
         return key_store.key_for(load_instance(key))
     if key is None and settings().key is None:
         raise Invalid("key: expected a key's folder or an instance, or GUERDON_KEY to be set", "key")
-    return KeyFolder(Path(key) if key else settings().key)
+    return KeyFolder((Path(key) if key else settings().key).resolve())
 
 
 def _deployed(rpc_url: str | None, verifier: str | None, distributor: str | None) -> VerifyingKey:

@@ -1,14 +1,13 @@
 """Which key a program's proofs are made with: that of its deployed verifier, read from the chain."""
 
-from web3 import Web3
+from collections.abc import Callable
 
-from backend.chain.deploy import deployed_key
 from backend.config import Settings
 from backend.errors import GuerdonError
 from backend.program.models import Program
 from prover.circuit import load_instance
 from prover.key_store import key_with
-from prover.keys import KeyFolder, SetupError
+from prover.keys import KeyFolder, SetupError, VerifyingKey
 
 
 class UnfitKey(GuerdonError):
@@ -20,11 +19,12 @@ class UnfitKey(GuerdonError):
 class ProgramKeys:
     """Keys of programs, each found and checked against its verifier once a process: a verifier is immutable."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, deployed_key: Callable[[str], VerifyingKey]) -> None:
+        """`deployed_key` reads the key of the verifier at an address, as `backend.chain.deploy.deployed_key` does."""
+        self._settings, self._deployed_key = settings, deployed_key
         self._keys: dict[tuple[int, str], KeyFolder] = {}
 
-    def get(self, w3: Web3, program: Program) -> KeyFolder:
+    def get(self, program: Program) -> KeyFolder:
         """The key that the program's deployed verifier accepts proofs under.
 
         Raises:
@@ -35,7 +35,7 @@ class ProgramKeys:
         at = program.chain_id, program.verifier
         if at not in self._keys:
             try:
-                key = key_with(deployed_key(w3, program.verifier), load_instance(program.instance), self._settings.key)
+                key = key_with(self._deployed_key(program.verifier), load_instance(program.instance), self._settings.key)
                 key.require_allowed_on(program.chain_id, self._settings.allow_single_party_key_that_can_forge_everything)
             except SetupError as error:
                 raise UnfitKey(str(error)) from error
