@@ -3,7 +3,7 @@
 from functools import lru_cache
 from pathlib import Path
 
-from pydantic import AliasChoices, Field, SecretStr
+from pydantic import AliasChoices, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -56,6 +56,12 @@ class Settings(BaseSettings):
     max_fee_per_gas_wei: int = 200 * 10**9
     request_bytes_max: int = 2 * 2**20
     """Largest request body in bytes: a thousand interactions take about 200 kB."""
+
+    @model_validator(mode="after")
+    def _require_both(self) -> "Settings":
+        if (self.rapidsnark is None) != (self.zkey is None):
+            raise ValueError("GUERDON_RAPIDSNARK, GUERDON_ZKEY: expected both paths or neither")
+        return self
 
 
 @lru_cache

@@ -25,7 +25,7 @@ class Context:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.database = Database(settings.database_url)
-        self.provers = Provers()
+        self.provers = Provers(settings.rapidsnark, settings.zkey)
         self.keys = ProgramKeys(settings, lambda verifier: deployed_key(self.w3, verifier))
 
     @cached_property

@@ -4,10 +4,11 @@ Run as `python -m prover.groth16_process`. The library (groth16py: arkworks in R
 the project talks to this program. It ends when its standard input does, so it never outlives the process that started it.
 
 Requests: {"do": "setup", "r1cs", "pk", "vk"}, {"do": "import", "zkey", "pk", "vk"}, {"do": "load", "pk"}, {"do": "prove", "wtns"},
-{"do": "verify", "vk", "proof", "public"}. Answers: {"ok": ...} or {"error": "..."}.
+{"do": "verify", "vk", "proof", "public"}, {"do": "usage"}. Answers: {"ok": ...} or {"error": "..."}.
 """
 
 import json
+import resource
 import sys
 from typing import Any
 
@@ -51,7 +52,14 @@ def _verify(request: dict[str, Any]) -> bool:
         return False  # A coordinate or signal out of range, a point off its curve: no proof, as the precompiles judge it.
 
 
-_ACTIONS = {"setup": _setup, "import": _import, "load": _load, "prove": _prove, "verify": _verify}
+def _usage(_: dict[str, Any]) -> dict[str, Any]:
+    """CPU time of all threads so far, and the most memory held at any time."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return {"cpu_seconds": used.ru_utime + used.ru_stime, "memory_bytes": used.ru_maxrss * unit}
+
+
+_ACTIONS = {"setup": _setup, "import": _import, "load": _load, "prove": _prove, "verify": _verify, "usage": _usage}
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """`make bench`: measures, prints, and writes build/bench.json, a flat object of name to number with the unit last.
 
-python -m scripts.bench [circuit] [gas] [intake]      only these sections; all by default
+python -m scripts.bench [circuit] [prover] [gas] [intake] [buckets]      only these sections; all by default
 """
 
 import json
@@ -15,6 +15,8 @@ from rich.table import Table
 from prover.circuit import compile_instance, load_instance
 from prover.groth16 import Prover, dev_key
 from prover.statement import BatchStatement, challenged, plan_batch
+from scripts import bench_prover
+from scripts.bench_buckets import measure as measure_buckets
 from scripts.bench_gas import measure as measure_gas
 from scripts.bench_intake import measure as measure_intake
 
@@ -61,7 +63,14 @@ def measure_circuit() -> Figures:
     return figures
 
 
-SECTIONS: dict[str, Callable[[], Figures]] = {"circuit": measure_circuit, "gas": measure_gas, "intake": measure_intake}
+def measure_prover() -> Figures:
+    """Ours and snarkjs on one full batch of the dev instance."""
+    return bench_prover.measure(challenged(full_batch("dev"), 2**253 // 3))
+
+
+SECTIONS: dict[str, Callable[[], Figures]] = {
+    "circuit": measure_circuit, "prover": measure_prover, "gas": measure_gas, "intake": measure_intake, "buckets": measure_buckets,
+}  # fmt: skip
 
 
 def show(figures: Figures, console: Console) -> None:

@@ -3,9 +3,11 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from backend.errors import GuerdonError
 from prover.circuit import compile_instance, load_instance
+from prover.engine import RapidsnarkEngine
 from prover.groth16 import Groth16Error, Prover
 from prover.keys import KeyFolder
 from prover.statement import StatementError, challenged, plan_batch
@@ -37,7 +39,9 @@ class Proven:
 class Provers:
     """One loaded prover a key, kept for the life of the process."""
 
-    def __init__(self) -> None:
+    def __init__(self, rapidsnark: Path | None = None, zkey: Path | None = None) -> None:
+        """With both paths proofs are made by that executable."""
+        self._engine = (lambda key: RapidsnarkEngine(key, rapidsnark, zkey)) if rapidsnark and zkey else None
         self._provers: dict[str, Prover] = {}
 
     def get(self, key: KeyFolder) -> Prover:
@@ -45,7 +49,7 @@ class Provers:
         ProverFailed."""
         digest = key.verifying_key.digest
         if digest not in self._provers:
-            self._provers[digest] = Prover(compile_instance(load_instance(key.manifest.instance)), key)
+            self._provers[digest] = Prover(compile_instance(load_instance(key.manifest.instance)), key, self._engine)
         prover = self._provers[digest]
         try:
             prover.load()

@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 
 from backend.account.models import Account
 from backend.audit.auditor import audit
-from backend.batch.models import Batch, BatchState
+from backend.batch.models import GONE, Batch, BatchState
 from backend.chain.distributor import Distributor
 from backend.chain.events import BatchPosted, Claimed, Funded
 from backend.chain.models import OutgoingTransaction
@@ -98,7 +98,7 @@ def _assert_ledger(world: World, chain: OnChain) -> None:
 def _assert_rows(world: World, chain: OnChain) -> None:
     """The database: every batch final and on chain, once and in order; every accepted interaction in one of them."""
     with world.local.context.database.transaction() as session:
-        batches = {(batch.bucket, batch.sequence): batch for batch in session.scalars(select(Batch))}
+        batches = {(batch.bucket, batch.sequence): batch for batch in session.scalars(select(Batch).where(Batch.state.not_in(GONE)))}
         accounts = {account.address: account for account in session.scalars(select(Account))}
         accepted = Interaction.state == "accepted"
         items = dict(

@@ -17,7 +17,7 @@ import httpx
 from eth_utils import keccak, to_checksum_address
 from sqlalchemy import select
 
-from backend.batch.models import Batch, BatchState
+from backend.batch.models import GONE, Batch, BatchState
 from backend.chain.models import OPEN, OutgoingTransaction
 from backend.cli.local import Local, start_local
 from backend.cli.partner_client import PartnerClient, Reported
@@ -174,7 +174,7 @@ class World:
     def _settled(self) -> bool:
         with self.local.context.database.transaction() as session:
             unbatched = select(Interaction.id).where(Interaction.batch_id.is_(None), Interaction.state == "accepted")
-            unfinished = select(Batch.id).where(Batch.state != BatchState.FINAL)
+            unfinished = select(Batch.id).where(Batch.state.not_in((BatchState.FINAL, *GONE)))
             unsent = select(OutgoingTransaction.id).where(OutgoingTransaction.state.in_(OPEN))
             return not any(session.scalars(query.limit(1)).first() for query in (unbatched, unfinished, unsent))
 
