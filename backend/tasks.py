@@ -6,7 +6,7 @@ Start with `celery -A backend.tasks worker -B`.
 from functools import cache
 
 import structlog
-from celery.signals import worker_process_init
+from celery.signals import worker_process_init, worker_ready
 
 from backend.batch import pipeline, repository
 from backend.batch.close import close_batches
@@ -30,6 +30,19 @@ app = celery
 @worker_process_init.connect
 def _start(**_: object) -> None:
     configure()
+
+
+@worker_ready.connect
+def _check_keys(**_: object) -> None:
+    """An operator learns at the start, not from the first batch, that a program's verifier and this machine's keys do not fit."""
+    context = Context(settings())  # Not the cached one: processes that are forked later must not share its connections.
+    try:
+        with context.database.transaction() as session:
+            rows = programs.all_programs(session)
+        for name, reason in context.keys.unfit(rows).items():
+            log.error("unfit_key", program=name, error=reason)
+    finally:
+        context.close()
 
 
 @cache

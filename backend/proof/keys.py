@@ -1,6 +1,6 @@
 """Which key a program's proofs are made with: that of its deployed verifier, read from the chain."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from backend.config import Settings
 from backend.errors import GuerdonError
@@ -41,3 +41,13 @@ class ProgramKeys:
                 raise UnfitKey(str(error)) from error
             self._keys[at] = key
         return self._keys[at]
+
+    def unfit(self, programs: Iterable[Program]) -> dict[str, str]:
+        """Name -> reason, of each program that nothing could be proven for now."""
+        reasons = {}
+        for program in programs:
+            try:
+                self.get(program)
+            except GuerdonError as error:
+                reasons[program.name] = error.message
+        return reasons

@@ -87,3 +87,18 @@ def test_the_chain_is_asked_once(chain: Anvil) -> None:
     known, row = ProgramKeys(Settings(), read), program(chain, KEY.verifying_key.to_words())
     assert known.get(row) == known.get(row) == KEY
     assert asked == [row.verifier]
+
+
+def test_at_its_start_a_worker_is_told_of_every_program_it_cannot_prove_for(chain: Anvil) -> None:
+    """One reason a program; a program that is well does not appear, and one that is not hides no other."""
+    rows = [
+        program(chain, other_words()),
+        program(chain, KEY.verifying_key.to_words()),
+        Program(chain_id=1, verifier=chain.key(1).address),
+    ]
+    for row, name in zip(rows, ("other", "well", "none"), strict=True):
+        row.name, row.instance = name, "dev"
+    unfit = keys(chain, Settings()).unfit(rows)
+    assert list(unfit) == ["other", "none"]
+    assert "nothing is proven meanwhile" in unfit["other"]
+    assert "bytes of code" in unfit["none"]
