@@ -10,7 +10,7 @@ PYTHON ?= python3
 PYTEST := $(BIN)/python -m pytest -p no:ape_test -q
 export PATH := $(CURDIR)/$(BIN):$(CURDIR)/node_modules/.bin:$(PATH)
 
-.PHONY: help demo up test setup contracts circuits lint format bench lock clean
+.PHONY: help demo up test fuzz setup contracts circuits lint format bench lock clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,6 +24,9 @@ up: setup ## the same stack with an empty program, until Ctrl-C
 test: setup ## every test
 	$(PYTEST) -n 2 --dist loadfile tests --ignore tests/contracts $(ARGS)
 	$(BIN)/ape test --network ethereum:local:foundry -q tests/contracts
+
+fuzz: setup ## random calls of the contracts against their models, ten minutes; options: make fuzz SECONDS=60, ARGS="--seed 1a2b3c4d"
+	@$(BIN)/python -m tests.contracts_fuzz.campaign $(or $(SECONDS),600) $(ARGS)
 
 setup: $(VENV)/.installed node_modules/.installed contracts circuits ## install everything, compile contracts and the dev circuit
 
