@@ -1,0 +1,49 @@
+"""A Groth16 key whose trapdoor is known, and proofs simulated with it: any statement, at once, accepted by the real verifier contract.
+
+That is what a trapdoor is (eprint 2016/260, the simulator of section 3.2); such a key proves nothing and is for measuring on local chains.
+What a verification costs does not depend on the key: gas measured with simulated proofs is gas with real ones.
+"""
+
+import random
+from collections.abc import Sequence
+from functools import lru_cache
+
+from py_ecc.optimized_bn128 import G1, G2, curve_order, multiply, normalize
+
+SIGNALS = 5
+
+
+def _g1(scalar: int) -> list[int]:
+    x, y = normalize(multiply(G1, scalar % curve_order))
+    return [x.n, y.n]
+
+
+@lru_cache(maxsize=64)
+def _g2(scalar: int) -> tuple[int, ...]:
+    """x.c1, x.c0, y.c1, y.c0"""
+    x, y = normalize(multiply(G2, scalar % curve_order))
+    return tuple(int(value) for point in (x, y) for value in reversed(point.coeffs))
+
+
+class SimulatedKey:
+    """alpha, beta, gamma, delta and the logarithms of ic0 .. ic5, all from a seed."""
+
+    def __init__(self, seed: str) -> None:
+        self._rng = random.Random(seed)
+        self.alpha, self.beta, self.gamma, self.delta = (self._scalar() for _ in range(4))
+        self.ic = [self._scalar() for _ in range(SIGNALS + 1)]
+
+    def _scalar(self) -> int:
+        return self._rng.randrange(1, curve_order)
+
+    def to_words(self) -> list[int]:
+        """The constructor's argument of Groth16Verifier: 26 words."""
+        words = [*_g1(self.alpha), *_g2(self.beta), *_g2(self.gamma), *_g2(self.delta)]
+        return words + [word for scalar in self.ic for word in _g1(scalar)]
+
+    def prove(self, signals: Sequence[int]) -> list[int]:
+        """Eight words that the verifier accepts for these public signals, true or not: C = (A*B - alpha*beta - gamma*ic(signals)) / delta."""
+        a, b = self._scalar(), self._scalar()
+        combined = self.ic[0] + sum(scalar * signal for scalar, signal in zip(self.ic[1:], signals, strict=True))
+        c = (a * b - self.alpha * self.beta - self.gamma * combined) * pow(self.delta, -1, curve_order)
+        return [*_g1(a), *_g2(b), *_g1(c)]
