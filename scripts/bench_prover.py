@@ -1,7 +1,7 @@
 """The default prover and snarkjs on the same circuit and witness, each as one process and as two at once.
 
-The dev instance, full. One process may use all cores; of two, each of ours gets half of them. snarkjs is run by its command line, as rapidsnark
-would be: the time in which it merely starts is measured apart and is not held against it.
+The dev instance, full. Ours makes a proof on one core, so it takes a process a core; snarkjs spreads one proof over all cores. snarkjs is run by its
+command line: the time in which it merely starts is measured apart and is not held against it.
 """
 
 import os
@@ -9,9 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,18 +87,17 @@ def snarkjs_key(instance: Instance) -> Path:
 def default_run(instance: Instance, wtns: Path, processes: int) -> Run:
     """Proofs by the library's process, the key loaded before the clock starts."""
     key = dev_key(instance)
-    with _threads(max(1, (os.cpu_count() or 1) // processes)):
-        provers = [Groth16Process() for _ in range(processes)]
-        try:
-            for prover in provers:
-                prover.request("load", pk=str(key.proving_key))
-                prover.request("prove", wtns=str(wtns))
-            before = [prover.request("usage") for prover in provers]
-            seconds = _at_once(processes, lambda i: provers[i].request("prove", wtns=str(wtns)))
-            after = [prover.request("usage") for prover in provers]
-        finally:
-            for prover in provers:
-                prover.close()
+    provers = [Groth16Process() for _ in range(processes)]
+    try:
+        for prover in provers:
+            prover.request("load", pk=str(key.proving_key))
+            prover.request("prove", wtns=str(wtns))
+        before = [prover.request("usage") for prover in provers]
+        seconds = _at_once(processes, lambda i: provers[i].request("prove", wtns=str(wtns)))
+        after = [prover.request("usage") for prover in provers]
+    finally:
+        for prover in provers:
+            prover.close()
     cpu = sum(new["cpu_seconds"] - old["cpu_seconds"] for old, new in zip(before, after, strict=True))
     return Run(ROUNDS * processes, seconds, cpu, max(usage["memory_bytes"] for usage in after))
 
@@ -148,17 +146,3 @@ def _at_once(processes: int, prove: Callable[[int], object]) -> float:
     with ThreadPoolExecutor(processes) as pool:
         list(pool.map(work, range(processes)))
     return time.monotonic() - start
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Processes started in the block prove with so many threads."""
-    previous = os.environ.get("RAYON_NUM_THREADS")
-    os.environ["RAYON_NUM_THREADS"] = str(count)
-    try:
-        yield
-    finally:
-        if previous is None:
-            del os.environ["RAYON_NUM_THREADS"]
-        else:
-            os.environ["RAYON_NUM_THREADS"] = previous
