@@ -56,6 +56,7 @@ circuits: $(VENV)/.installed node_modules/.installed ## compile the dev circuit 
 lint: setup ## style and types of mistakes
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python -m scripts.slither
 
 format: $(VENV)/.installed ## put code into the house's form
 	$(BIN)/ruff check --fix .
