@@ -1,7 +1,7 @@
 """The default prover and snarkjs on the same circuit and witness, each as one process and as two at once.
 
-The dev instance, full. Ours makes a proof on one core, so it takes a process a core; snarkjs spreads one proof over all cores. snarkjs is run by its
-command line: the time in which it merely starts is measured apart and is not held against it.
+The dev instance, full. Ours makes a proof on one core, so it takes a process a core; snarkjs spreads one proof over all cores. snarkjs is
+run by its command line: the time in which it merely starts is measured apart and is not held against it.
 """
 
 import os
