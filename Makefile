@@ -21,8 +21,17 @@ demo: setup ## the main job, end to end; options: make demo ARGS="--keep"
 up: setup ## the same stack with an empty program, until Ctrl-C
 	@$(BIN)/guerdon up $(ARGS)
 
-test: setup ## every test
-	$(PYTEST) -n 2 --dist loadfile tests --ignore tests/contracts $(ARGS)
+test: setup ## every test, in two lanes; one lane alone: make test-stack, test-rest, test-contracts
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target test-stack test-rest test-contracts
+
+STACK_TESTS := tests/integration tests/demo tests/attestor tests/chain_sender
+test-stack: setup # whole stacks, killed and restarted: mostly waiting
+	$(PYTEST) $(STACK_TESTS) $(ARGS)
+
+test-rest: setup
+	$(PYTEST) tests $(STACK_TESTS:%=--ignore=%) --ignore=tests/contracts $(ARGS)
+
+test-contracts: setup
 	$(BIN)/ape test --network ethereum:local:foundry -q tests/contracts
 
 fuzz: setup ## random calls of the contracts against their models, ten minutes; options: make fuzz SECONDS=60, ARGS="--seed 1a2b3c4d"
