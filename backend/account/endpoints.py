@@ -23,7 +23,9 @@ def read_account(program: str, address: str, request: Request) -> AccountOut:
     checksummed = _address(address)
     with request.app.state.database.snapshot() as session:
         standing = service.standing(session, programs.get(session, program), checksummed)
-    return AccountOut(address=checksummed, **{name: getattr(standing, name) for name in AccountOut.model_fields if name != "address"})
+    return AccountOut(
+        address=checksummed, **{name: getattr(standing, name) for name in AccountOut.model_fields if name != "address"}
+    )
 
 
 @router.get("/{address}/claim", response_model=ClaimOut, summary="The call that claims")

@@ -98,7 +98,9 @@ def _assert_ledger(world: World, chain: OnChain) -> None:
 def _assert_rows(world: World, chain: OnChain) -> None:
     """The database: every batch final and on chain, once and in order; every accepted interaction in one of them."""
     with world.local.context.database.transaction() as session:
-        batches = {(batch.bucket, batch.sequence): batch for batch in session.scalars(select(Batch).where(Batch.state.not_in(GONE)))}
+        batches = {
+            (batch.bucket, batch.sequence): batch for batch in session.scalars(select(Batch).where(Batch.state.not_in(GONE)))
+        }
         accounts = {account.address: account for account in session.scalars(select(Account))}
         accepted = Interaction.state == "accepted"
         items = dict(

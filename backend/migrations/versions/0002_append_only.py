@@ -10,7 +10,15 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
-APPEND_ONLY = ("ledger_transaction", "ledger_entry", "ledger_block", "ledger_block_transaction", "delivery", "claim", "batch_account")
+APPEND_ONLY = (
+    "ledger_transaction",
+    "ledger_entry",
+    "ledger_block",
+    "ledger_block_transaction",
+    "delivery",
+    "claim",
+    "batch_account",
+)
 
 
 def upgrade() -> None:

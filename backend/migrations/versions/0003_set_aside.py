@@ -27,7 +27,9 @@ def upgrade() -> None:
         "uq_batch_standing", "batch", _PLACE, unique=True, postgresql_where=sa.text("state NOT IN ('set_aside', 'withdrawn')")
     )
     op.drop_index("ix_batch_open", "batch")
-    op.create_index("ix_batch_open", "batch", _PLACE, postgresql_where=sa.text("state NOT IN ('final', 'set_aside', 'withdrawn')"))
+    op.create_index(
+        "ix_batch_open", "batch", _PLACE, postgresql_where=sa.text("state NOT IN ('final', 'set_aside', 'withdrawn')")
+    )
 
 
 def downgrade() -> None:
