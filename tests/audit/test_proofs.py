@@ -28,7 +28,7 @@ def changed(**words: int) -> list[int]:
         (changed(w16=0, w17=0), r"IC\[1\] is the point at infinity"),
         (changed(w10=0, w11=0, w12=0, w13=0), "delta is the point at infinity"),
         (changed(w10=WORDS[6], w11=WORDS[7], w12=WORDS[8], w13=WORDS[9]), "gamma equals delta"),
-        (changed(w10=WORDS[6], w11=WORDS[7], w12=Q - WORDS[8], w13=Q - WORDS[9]), "gamma is delta or its opposite"),
+        (changed(w10=WORDS[6], w11=WORDS[7], w12=Q - WORDS[8], w13=Q - WORDS[9]), "gamma equals delta or its negative"),
     ],
 )
 def test_unfit_keys_are_named(words: list[int], said: str) -> None:
