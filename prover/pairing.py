@@ -4,16 +4,22 @@ e(A, B) = e(alpha, beta) * e(sum of signal_i * IC_i, gamma) * e(C, delta). Sourc
 Slow (seconds) and plain on purpose; used by the auditor and by tests.
 """
 
+import sys
 from collections.abc import Sequence
 
-from py_ecc import optimized_bn128 as bn
-from py_ecc.fields import optimized_bn128_FQ as FQ
-from py_ecc.fields import optimized_bn128_FQ2 as FQ2
-from py_ecc.fields import optimized_bn128_FQ12 as FQ12
+_RECURSION_LIMIT = sys.getrecursionlimit()
 
-from prover.field import P, Q
-from prover.keys import G1, G2, VerifyingKey
-from prover.wire import Proof
+from py_ecc import optimized_bn128 as bn  # noqa: E402
+from py_ecc.fields import optimized_bn128_FQ as FQ  # noqa: E402
+from py_ecc.fields import optimized_bn128_FQ2 as FQ2  # noqa: E402
+from py_ecc.fields import optimized_bn128_FQ12 as FQ12  # noqa: E402
+
+# Importing py_ecc raises the limit for the whole process: deeply nested JSON would then overflow a thread's stack instead of being refused.
+sys.setrecursionlimit(_RECURSION_LIMIT)
+
+from prover.field import P, Q  # noqa: E402
+from prover.keys import G1, G2, VerifyingKey  # noqa: E402
+from prover.wire import Proof  # noqa: E402
 
 
 class PointError(ValueError):

@@ -62,12 +62,27 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return value
 
 
+_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_BRACKET = re.compile(rb"[\[\]{}]")
+DEPTH_MAX = 16
+
+
+def _require_shallow(body: bytes) -> None:
+    """Refuse deep nesting before the parser recurses into it: how deep it can go safely depends on the thread's stack, not on us."""
+    depth = 0
+    for bracket in _BRACKET.findall(_TEXT.sub(b"", body)):
+        depth += 1 if bracket in b"[{" else -1
+        if depth > DEPTH_MAX:
+            raise BodyError("body", f"nested more than {DEPTH_MAX} deep: expected an object with a list of objects")
+
+
 def parse_body(body: bytes) -> list[Report | ReportError]:
     """All items of a delivery's body, in order.
 
     Raises:
         BodyError: broken JSON, a wrong outer shape, or not 1 .. 1,000 items.
     """
+    _require_shallow(body)
     try:
         value = json.loads(body.decode(), object_pairs_hook=_unique)
     except _DuplicateKeyError as error:
