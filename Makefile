@@ -22,17 +22,19 @@ up: setup ## the same stack with an empty program, until Ctrl-C
 	@$(BIN)/guerdon up $(ARGS)
 
 test: setup ## every test, in two lanes; one lane alone: make test-stack, test-rest, test-contracts
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target test-stack test-rest test-contracts
+	@$(MAKE) --no-print-directory --jobs 2 test-stack test-rest test-contracts
 
+# Two lanes share the screen: whole lines at a time, and each line of dots says whose it is.
+AS_LANE = | sed -u -E 's/^[.FEsx]+ *\[/$@ &/'
 STACK_TESTS := tests/integration tests/demo tests/attestor tests/chain_sender
 test-stack: setup # whole stacks, killed and restarted: mostly waiting
-	$(PYTEST) $(STACK_TESTS) $(ARGS)
+	$(PYTEST) $(STACK_TESTS) $(ARGS) $(AS_LANE)
 
 test-rest: setup
-	$(PYTEST) tests $(STACK_TESTS:%=--ignore=%) --ignore=tests/contracts $(ARGS)
+	$(PYTEST) tests $(STACK_TESTS:%=--ignore=%) --ignore=tests/contracts $(ARGS) $(AS_LANE)
 
 test-contracts: setup
-	$(BIN)/ape test --network ethereum:local:foundry -q tests/contracts
+	$(BIN)/ape test --network ethereum:local:foundry -q tests/contracts $(AS_LANE)
 
 fuzz: setup ## random calls of the contracts against their models, ten minutes; options: make fuzz SECONDS=60, ARGS="--seed 1a2b3c4d"
 	@$(BIN)/python -m tests.contracts_fuzz.campaign $(or $(SECONDS),600) $(ARGS)

@@ -6,6 +6,7 @@ import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
+import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 
 import {DistributorControl} from "./DistributorControl.sol";
 import {Attestation, Batch, Config, IDistributor, SkipReason} from "./interfaces/IDistributor.sol";
@@ -236,7 +237,8 @@ contract Distributor is DistributorControl, EIP712, ReentrancyGuardTransient {
     /// @inheritdoc IDistributor
     function executeWithdrawal() external onlyOwner nonReentrant {
         (address recipient, uint256 amount) = _takeWithdrawal();
-        uint256 uncommitted = token.balanceOf(address(this)) + _totals.claimed - _totals.committed;
+        // A token that shrinks balances can leave less than is committed: then nothing is free, rather than a bare panic.
+        uint256 uncommitted = Math.saturatingSub(token.balanceOf(address(this)) + _totals.claimed, _totals.committed);
         if (amount > uncommitted) revert ExceedsUncommitted(amount, uncommitted);
         emit Withdrawn(recipient, amount);
         token.safeTransfer(recipient, amount);

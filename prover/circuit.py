@@ -99,7 +99,7 @@ def load_instance(name: str) -> Instance:
 def _compile(instance: Instance, folder: Path) -> None:
     compiler = NODE_MODULES / ".bin" / COMPILER
     if not compiler.exists():
-        raise CircuitError(f"{COMPILER} is not installed: run `make setup` (it runs `npm ci`)")
+        raise CircuitError(f"{COMPILER} is not installed: run `make setup`")
     shutil.copytree(SOURCES, folder, dirs_exist_ok=True)
     (folder / "main.circom").write_text(instance.main)
     run = subprocess.run([compiler, "main.circom", *OPTIONS], cwd=folder, capture_output=True, text=True)

@@ -65,7 +65,7 @@ def _standard_input(language: str, sources: dict[str, str], settings: dict[str, 
     }
 
 
-def _standard_inputs() -> list[dict[str, Any]]:
+def standard_inputs() -> list[dict[str, Any]]:
     """One standard-json input for all of Solidity, and one for each Yul object: solc takes no more of them at once."""
     solidity = {"viaIR": True, "metadata": {"bytecodeHash": "none", "appendCBOR": False}}
     inputs = [_standard_input("Solidity", _read_sources(), solidity)]
@@ -83,7 +83,7 @@ def install_compiler() -> Path:
     """
     package = ROOT / "node_modules" / "solc" / "package.json"
     if shutil.which("node") is None or not package.exists():
-        raise FileNotFoundError("compiling needs node and the npm packages: run `npm ci` first")
+        raise FileNotFoundError("compiling needs node and the npm packages: run `make setup`")
     found = json.loads(package.read_text(encoding="utf-8"))["version"]
     if found != SOLC_VERSION:
         raise FileNotFoundError(f"npm package solc: expected version {SOLC_VERSION}, found {found}")
@@ -161,7 +161,7 @@ def main() -> Path:
         FileNotFoundError: the compiler is missing.
         ValueError: a contract does not compile; the message is the compiler's.
     """
-    inputs = _standard_inputs()
+    inputs = standard_inputs()
     tools = Path(__file__).read_bytes() + (ROOT / "scripts" / "solc_shim.js").read_bytes()
     digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode() + tools).hexdigest()
     if DIGEST_FILE.exists() and DIGEST_FILE.read_text(encoding="utf-8") == digest:

@@ -12,7 +12,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from scripts.compile import ROOT, _standard_inputs, install_compiler
+from scripts.compile import ROOT, standard_inputs, install_compiler
 
 FOLDER = ROOT / "build" / "slither"
 ACCEPTED = Path(__file__).with_name("slither_accepted.toml")
@@ -30,7 +30,7 @@ def findings() -> dict[Finding, str]:
         link = FOLDER / name
         link.unlink(missing_ok=True)
         link.symlink_to(target)
-    source = _standard_inputs()[0]
+    source = standard_inputs()[0]
     source["settings"]["outputSelection"] = {"*": {"*": _CONTRACT_OUTPUTS, "": ["ast"]}}
     (FOLDER / "input.json").write_text(json.dumps(source))
     report = FOLDER / "report.json"

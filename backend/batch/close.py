@@ -159,11 +159,11 @@ def _draft(session: Session, program: Program, instance: Instance, items_max: in
 def items_of(session: Session, rows: list[Interaction]) -> list[Item]:
     """The rows as items, in order."""
     partners = dict(
-        session.execute(select(Partner.id, Partner.name).where(Partner.id.in_({row.partner_id for row in rows}))).tuples().all()
+        session.execute(select(Partner.id, Partner.name).where(Partner.id.in_({row.partner_id for row in rows}))).all()
     )
     deliveries = {row.delivery_id for row in rows}
     evidence = dict(
-        session.execute(select(DeliveryRow.id, DeliveryRow.evidence).where(DeliveryRow.id.in_(deliveries))).tuples().all()
+        session.execute(select(DeliveryRow.id, DeliveryRow.evidence).where(DeliveryRow.id.in_(deliveries))).all()
     )
     return [
         Item(partners[row.partner_id], row.event_id, row.account, row.amount, row.occurred_at, evidence[row.delivery_id])

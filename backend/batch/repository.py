@@ -22,7 +22,7 @@ def accounts(session: Session, program_id: int, addresses: Sequence[str]) -> dic
 def opened(session: Session, program_id: int) -> dict[int, int]:
     """bucket -> slots in use, closed batches included."""
     query = select(Account.bucket, func.count()).where(Account.program_id == program_id).group_by(Account.bucket)
-    return dict(session.execute(query).tuples().all())
+    return dict(session.execute(query).all())
 
 
 def newest_sequence(session: Session, program_id: int, bucket: int) -> int:

@@ -101,7 +101,7 @@ class Stack:
             return url
         executable = NODE_MODULES / ".bin" / "anvil"
         if not executable.exists():
-            raise StackError("anvil is not installed: run `make setup` (it runs `npm ci`), or set RPC_URL")
+            raise StackError("anvil is not installed: run `make setup`, or set RPC_URL")
         port = free_port()
         self.start("anvil", [str(executable), "--host", "127.0.0.1", "--port", str(port), "--silent"])
         url = f"http://127.0.0.1:{port}"

@@ -114,4 +114,4 @@ def find(session: Session, partner_id: int, event_id: str) -> Interaction | None
 def delivery_sizes(session: Session, ids: Collection[int]) -> dict[int, int]:
     """delivery id -> bytes of its body."""
     query = select(DeliveryRow.id, func.length(DeliveryRow.body)).where(DeliveryRow.id.in_(ids))
-    return dict(session.execute(query).tuples().all())
+    return dict(session.execute(query).all())

@@ -11,6 +11,7 @@ from backend.account.models import Account
 from backend.chain.models import OPEN, OutgoingTransaction, State
 from backend.context import Context
 from backend.errors import Conflict, NotYet
+from backend.kit.failpoint import failpoint
 from backend.payout import service
 from backend.program.models import Program
 
@@ -52,8 +53,10 @@ def push_claims(
         with context.database.transaction() as session:
             purpose = f"claim {program.chain_id} {program.distributor} {keccak(data).hex()}"
             sent.append((accounts, context.payer.enqueue(session, purpose, program.distributor, data).id))
+        failpoint("push.stored")
         with context.database.transaction() as session:
             context.payer.broadcast(session, sent[-1][1])
+        failpoint("push.sent")
     pushes = []
     for accounts, transaction_id in sent:
         row = _settled(context, program, transaction_id, settle_seconds)

@@ -51,7 +51,7 @@ def counts(engine: Engine, program: Program) -> dict[str, int]:
     """state -> interactions."""
     with engine.database.transaction() as session:
         query = select(Interaction.state, func.count()).where(Interaction.program_id == program.id).group_by(Interaction.state)
-        return dict(session.execute(query).tuples().all())
+        return dict(session.execute(query).all())
 
 
 def land(engine: Engine, program: Program, poison: set[str]) -> list[Batch]:

@@ -32,7 +32,7 @@ def test_an_unknown_instance_is_refused() -> None:
 
 
 def test_a_missing_compiler_says_how_to_get_it(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before `npm ci` has run."""
+    """Before `make setup` has run."""
     monkeypatch.setattr(circuit, "NODE_MODULES", tmp_path / "nowhere")
     with pytest.raises(CircuitError, match="circom2 is not installed: run `make setup`"):
         compile_instance(INSTANCE)

@@ -1,7 +1,7 @@
 """prover/statement.py"""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from prover.circuit import Instance, load_instance
@@ -89,7 +89,9 @@ def test_the_fingerprint_of_the_vectors_is_that_of_the_deltas(case: tuple[list[P
 def test_circuit_inputs_meet_the_equations_of_the_protocol(case: tuple[list[Pair], list[Pair]], r: int) -> None:
     """PROTOCOL section 5, equations 2 to 5, on the numbers that are handed to the witness program."""
     old, items = case
-    inputs = challenged(plan_batch(SMALL, old, items), r).circuit_inputs()
+    statement = plan_batch(SMALL, old, items)
+    assume(r not in dict(statement.new))
+    inputs = challenged(statement, r).circuit_inputs()
     slots, count = SMALL.slots, SMALL.items
     assert {name: len(values) for name, values in inputs.items()} == {
         **dict.fromkeys(("oldRoot", "newRoot", "itemsRoot", "r", "fingerprint"), 1),
@@ -105,8 +107,14 @@ def test_circuit_inputs_meet_the_equations_of_the_protocol(case: tuple[list[Pair
         assert (inputs["slotQuotient"][s] * (r - inputs["newAddress"][s]) - d[s]) % P == 0
     for j in range(count):
         assert (inputs["itemQuotient"][j] * (r - inputs["itemAddress"][j]) - inputs["itemAmount"][j]) % P == 0
-    if r not in inputs["newAddress"]:
-        assert (sum(inputs["itemQuotient"]) - sum(inputs["slotQuotient"])) % P == 0
+    assert (sum(inputs["itemQuotient"]) - sum(inputs["slotQuotient"])) % P == 0
+
+
+def test_a_challenge_that_is_an_account_has_no_quotients() -> None:
+    """With r = a, q (r - a) = v has no solution for v > 0: such a batch is unprovable (odds of accounts to p, by a hash), never provable wrongly."""
+    inputs = challenged(plan_batch(SMALL, OLD, [(11, 5)]), 11).circuit_inputs()
+    assert (inputs["itemQuotient"][0] * (11 - inputs["itemAddress"][0]) - inputs["itemAmount"][0]) % P != 0
+    assert (inputs["slotQuotient"][0] * (11 - inputs["newAddress"][0]) - 5) % P != 0
 
 
 def test_a_statement_that_does_not_hold_can_be_built() -> None:
