@@ -1,6 +1,6 @@
 """The workers' composition root: all Celery tasks. Thin: they look at the rows and call the domains.
 
-Start with `celery -A backend.tasks worker -B`.
+Start with `celery -A backend.tasks worker -B`; to prove elsewhere, with `-Q guerdon` here and `-Q guerdon-proofs` there.
 """
 
 from functools import cache
@@ -21,7 +21,7 @@ from backend.kit.log import configure
 from backend.program import repository as programs
 from backend.settlement import post
 from backend.settlement.watch import watch
-from backend.wake import INVARIANTS, TICK, celery
+from backend.wake import INVARIANTS, PROVE, TICK, celery
 
 log = structlog.get_logger()
 app = celery
@@ -116,5 +116,17 @@ def check_invariants() -> None:
 @celery.task(name="guerdon.advance")
 def advance(batch_id: int) -> None:
     """Take one batch as far as it goes now, then look for what that made possible."""
-    if pipeline.advance(_context(), batch_id) in (BatchState.FINAL, BatchState.SET_ASIDE):
+    if pipeline.advance(_context(), batch_id, hand_over=_hand_over) in (BatchState.FINAL, BatchState.SET_ASIDE):
         celery.send_task(TICK, expires=10)
+
+
+@celery.task(name=PROVE)
+def prove(batch_id: int) -> None:
+    """Make one batch's proof, then hand the batch back."""
+    if pipeline.prove(_context(), batch_id):
+        advance.delay(batch_id)
+
+
+def _hand_over(batch_id: int) -> None:
+    # Ticks ask again: a message that has waited for some of them is one too many.
+    prove.apply_async((batch_id,), expires=10 * settings().tick_seconds)

@@ -5,6 +5,7 @@ import contextlib
 import redis
 import structlog
 from celery import Celery
+from kombu import Queue
 from kombu.exceptions import OperationalError
 
 from backend.config import settings
@@ -13,10 +14,16 @@ log = structlog.get_logger()
 
 TICK = "guerdon.tick"
 INVARIANTS = "guerdon.invariants"
+PROVE = "guerdon.prove"
+WORK, PROOFS = "guerdon", "guerdon-proofs"
+"""The queues. A proof takes a core for as long as it lasts; in a queue of its own it holds up nothing else where the workers are."""
 
 celery = Celery("guerdon", broker=settings().redis_url, set_as_current=True)
 celery.conf.update(
     task_ignore_result=True,
+    task_queues=[Queue(WORK), Queue(PROOFS)],
+    task_default_queue=WORK,
+    task_routes={PROVE: PROOFS},
     task_acks_late=True,
     worker_prefetch_multiplier=1,
     broker_connection_retry_on_startup=True,

@@ -12,7 +12,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from scripts.compile import ROOT, standard_inputs, install_compiler
+from scripts.compile import ROOT, install_compiler, standard_inputs
 
 FOLDER = ROOT / "build" / "slither"
 ACCEPTED = Path(__file__).with_name("slither_accepted.toml")

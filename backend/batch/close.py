@@ -162,9 +162,7 @@ def items_of(session: Session, rows: list[Interaction]) -> list[Item]:
         session.execute(select(Partner.id, Partner.name).where(Partner.id.in_({row.partner_id for row in rows}))).all()
     )
     deliveries = {row.delivery_id for row in rows}
-    evidence = dict(
-        session.execute(select(DeliveryRow.id, DeliveryRow.evidence).where(DeliveryRow.id.in_(deliveries))).all()
-    )
+    evidence = dict(session.execute(select(DeliveryRow.id, DeliveryRow.evidence).where(DeliveryRow.id.in_(deliveries))).all())
     return [
         Item(partners[row.partner_id], row.event_id, row.account, row.amount, row.occurred_at, evidence[row.delivery_id])
         for row in rows

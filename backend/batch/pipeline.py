@@ -31,15 +31,28 @@ from prover.wire import challenge
 
 log = structlog.get_logger()
 
+Step = Callable[[Context, Program, Batch], bool]
+"""Takes a batch one state on; returns whether there may be more to do now."""
+
 WAIT_SECONDS = 0.3
 """How long a batch that waits for something outside is left alone."""
 BACKOFF_SECONDS_MAX = 60
 
 
-def advance(context: Context, batch_id: int, until: BatchState = BatchState.FINAL) -> BatchState | None:
+class _ProofDue(Exception):
+    """The batch's next step is its proof."""
+
+
+def advance(
+    context: Context,
+    batch_id: int,
+    until: BatchState = BatchState.FINAL,
+    hand_over: Callable[[int], None] | None = None,
+) -> BatchState | None:
     """Take a batch as far as it goes now, at most to `until`; returns its state, None if another worker has it.
 
-    Expected failures (a service that is down, a chain that is behind) are written to the batch, with the time of the next try.
+    With `hand_over`, which is called with the batch's id, somebody else makes its proof (`prove`). Expected failures (a service that is down, a
+    chain that is behind) are written to the batch, with the time of the next try.
     """
     with context.lock(f"batch {batch_id}") as mine:
         if not mine:
@@ -50,18 +63,41 @@ def advance(context: Context, batch_id: int, until: BatchState = BatchState.FINA
             if program.halted is not None or list(BatchState).index(state) >= list(BatchState).index(until):
                 return state
             try:
-                moved = _STEPS[state](context, program, batch)
-            except GuerdonError as error:
-                if isinstance(error, proof.ProverFailed):
-                    log.error("prover_failed", batch=batch_id, attempts=batch.prove_attempts, error=error.message)
-                _note(context, batch_id, error.message, failed=not error.retryable)
-                return state
-            except Exception as error:
-                _note(context, batch_id, f"{type(error).__name__}: {error}"[:500], failed=True)
-                log.exception("batch_step_failed", batch=batch_id, state=state)
-                raise
+                moved = _take(context, program, batch, _STEPS[state])
+            except _ProofDue:
+                if hand_over is not None:
+                    hand_over(batch_id)
+                    return state
+                moved = _take(context, program, batch, _make_proof)
             if not moved:
                 return state
+
+
+def prove(context: Context, batch_id: int) -> bool:
+    """Make the proof of a batch that still wants it, and nothing else; returns whether that has moved it. It needs no key that signs."""
+    with context.lock(f"batch {batch_id}") as mine:
+        if not mine:
+            return False
+        program, batch = _load(context, batch_id)
+        wanted = batch.state in (BatchState.CLOSED, BatchState.ATTESTED) and batch.digest is not None and batch.proof is None
+        return wanted and program.halted is None and _take(context, program, batch, _prove_fresh)
+
+
+def _take(context: Context, program: Program, batch: Batch, step: Step) -> bool:
+    """Whether `step` has moved the batch; if it failed, the batch says why."""
+    try:
+        return step(context, program, batch)
+    except _ProofDue:
+        raise
+    except GuerdonError as error:
+        if isinstance(error, proof.ProverFailed):
+            log.error("prover_failed", batch=batch.id, attempts=batch.prove_attempts, error=error.message)
+        _note(context, batch.id, error.message, failed=not error.retryable)
+        return False
+    except Exception as error:
+        _note(context, batch.id, f"{type(error).__name__}: {error}"[:500], failed=True)
+        log.exception("batch_step_failed", batch=batch.id, state=batch.state)
+        raise
 
 
 def _load(context: Context, batch_id: int) -> tuple[Program, Batch]:
@@ -97,10 +133,17 @@ def _attest(context: Context, program: Program, batch: Batch) -> bool:
     except NotYet:
         if batch.proof is not None:
             raise
-        return _make_proof(context, program, batch)
+        raise _ProofDue from None
 
 
 def _prove(context: Context, program: Program, batch: Batch) -> bool:
+    if attestation.envelope_is_stale(context, program, batch):
+        return _start_over(context, batch)
+    raise _ProofDue
+
+
+def _prove_fresh(context: Context, program: Program, batch: Batch) -> bool:
+    """A job may have waited long: a proof over an envelope that has expired would be for nothing."""
     if attestation.envelope_is_stale(context, program, batch):
         return _start_over(context, batch)
     return _make_proof(context, program, batch)
@@ -206,7 +249,7 @@ def _start_over(context: Context, batch: Batch) -> bool:
     return True
 
 
-_STEPS: dict[BatchState, Callable[[Context, Program, Batch], bool]] = {
+_STEPS: dict[BatchState, Step] = {
     BatchState.CLOSED: _attest,
     BatchState.ATTESTED: _prove,
     BatchState.PROVEN: _post,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from sqlalchemy import BigInteger, bindparam, func, select, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, distinct_on
 from sqlalchemy.orm import Session
 
 from backend.account.models import Account
@@ -40,7 +40,7 @@ def pairs_after(session: Session, program_id: int, bucket: int, sequence: int) -
         .join(Batch, Batch.id == BatchAccount.batch_id)
         .where(BatchAccount.program_id == program_id, BatchAccount.bucket == bucket, BatchAccount.sequence <= sequence)
         .where(Batch.state.not_in(GONE))
-        .distinct(BatchAccount.slot)
+        .ext(distinct_on(BatchAccount.slot))
         .order_by(BatchAccount.slot, BatchAccount.sequence.desc())
     )
     rows = session.execute(query).all()

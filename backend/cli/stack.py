@@ -118,10 +118,11 @@ class Stack:
         self.wait("api", lambda: httpx.get(f"{url}/readyz").status_code == 200)
         return url
 
-    def start_worker(self, processes: int = 2) -> None:
-        """A Celery worker with its own beat."""
+    def start_worker(self, processes: int = 2, queue: str | None = None) -> None:
+        """A Celery worker with its own beat, of one queue alone or of all."""
         schedule = self.folder / "beat"
         arguments = ["-B", "-s", str(schedule), "--concurrency", str(processes), "--loglevel", "WARNING", "--without-gossip"]
+        arguments += ["-Q", queue] if queue else []
         self.start("worker", [sys.executable, "-m", "celery", "-A", "backend.tasks", "worker", *arguments])
 
     def start_attestor(self, name: str, config: Path, port: int) -> str:

@@ -58,7 +58,9 @@ def test_the_tip_is_what_others_paid() -> None:
                 "type": 2, "chainId": 31337, "nonce": nonce, "to": key.address, "value": 0, "gas": 21_000,
                 "maxFeePerGas": 50 * GWEI, "maxPriorityFeePerGas": tip,
             })  # fmt: skip
-            chain.w3.eth.wait_for_transaction_receipt(chain.w3.eth.send_raw_transaction(signed.raw_transaction), poll_latency=0.01)
+            chain.w3.eth.wait_for_transaction_receipt(
+                chain.w3.eth.send_raw_transaction(signed.raw_transaction), poll_latency=0.01
+            )
         assert FeePolicy(100 * GWEI, 0, 100 * GWEI).quote(chain.w3).max_priority_fee == 5 * GWEI
         assert FeePolicy(100 * GWEI, 0, 2 * GWEI).quote(chain.w3).max_priority_fee == 2 * GWEI
         assert FeePolicy(100 * GWEI, 7 * GWEI, 9 * GWEI).quote(chain.w3).max_priority_fee == 7 * GWEI

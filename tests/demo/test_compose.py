@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from backend.cli.stack import Stack
+from backend.wake import PROOFS, WORK, celery
 
 ROOT = Path(__file__).parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -24,10 +25,10 @@ def _prepare_command(folder: Path) -> list[str]:
 
 
 def test_services_are_the_stack() -> None:
-    """API, worker, three attestors, PostgreSQL, Redis and Anvil; what needs the program waits for it."""
+    """API, worker, prover, three attestors, PostgreSQL, Redis and Anvil; what needs the program waits for it."""
     services = COMPOSE["services"]
-    assert set(services) == {"postgres", "redis", "anvil", "prepare", "api", "worker", *ATTESTORS}
-    for name in ("api", "worker", *ATTESTORS):
+    assert set(services) == {"postgres", "redis", "anvil", "prepare", "api", "worker", "prover", *ATTESTORS}
+    for name in ("api", "worker", "prover", *ATTESTORS):
         assert services[name]["depends_on"] == {"prepare": {"condition": "service_completed_successfully"}}
     stages = [line.split()[-1] for line in (ROOT / "Dockerfile").read_text().splitlines() if line.startswith("FROM ")]
     assert {service["build"]["target"] for service in services.values() if "build" in service} <= set(stages)
@@ -62,9 +63,19 @@ def test_what_prepare_writes_is_what_the_services_start_from(tmp_path: Path) -> 
         stack.close()
 
 
-@pytest.mark.parametrize(("service", "module"), [("api", "backend.app:create_app"), ("worker", "backend.tasks")])
+@pytest.mark.parametrize(
+    ("service", "module"), [("api", "backend.app:create_app"), ("worker", "backend.tasks"), ("prover", "backend.tasks")]
+)
 def test_commands_name_what_exists(service: str, module: str) -> None:
     """What API and worker are started with is what the embedded stack starts."""
     line = COMPOSE["services"][service]["command"][0]
     assert module in line
     assert module in (ROOT / "backend" / "cli" / "stack.py").read_text()
+
+
+def test_every_queue_has_a_worker() -> None:
+    """The two workers share the queues: nothing that is sent waits for nobody, and the clock ticks once."""
+    lines = [COMPOSE["services"][name]["command"][0].split() for name in ("worker", "prover")]
+    assert [line[line.index("-Q") + 1] for line in lines] == [WORK, PROOFS]
+    assert {queue.name for queue in celery.conf.task_queues} == {WORK, PROOFS}
+    assert ["-B" in line for line in lines] == [True, False]

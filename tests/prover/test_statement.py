@@ -111,7 +111,7 @@ def test_circuit_inputs_meet_the_equations_of_the_protocol(case: tuple[list[Pair
 
 
 def test_a_challenge_that_is_an_account_has_no_quotients() -> None:
-    """With r = a, q (r - a) = v has no solution for v > 0: such a batch is unprovable (odds of accounts to p, by a hash), never provable wrongly."""
+    """With r = a, q (r - a) = v has no solution for v > 0. A hash hits an account with odds of 2^-245: that batch is never provable wrongly."""
     inputs = challenged(plan_batch(SMALL, OLD, [(11, 5)]), 11).circuit_inputs()
     assert (inputs["itemQuotient"][0] * (11 - inputs["itemAddress"][0]) - inputs["itemAmount"][0]) % P != 0
     assert (inputs["slotQuotient"][0] * (11 - inputs["newAddress"][0]) - 5) % P != 0
