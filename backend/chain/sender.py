@@ -43,6 +43,7 @@ from web3.types import TxReceipt
 from backend.chain.client import block, final_block, reading
 from backend.chain.fees import FeePolicy, Fees
 from backend.chain.models import OPEN, OutgoingTransaction, SenderAccount, State, TransactionAttempt
+from backend.chain.reverts import explain_revert
 from backend.errors import Conflict, GuerdonError, Invalid, NotFound, NotYet, Unavailable
 from backend.kit.failpoint import failpoint
 from backend.signer.base import Signer
@@ -62,7 +63,7 @@ class SimulationReverted(Conflict):
     def __init__(self, purpose: str, error: ContractLogicError) -> None:
         self.data = _revert_data(error.data)
         reason = "" if not error.message or error.message.startswith("0x") else f" ({error.message})"
-        super().__init__(f"{purpose}: would revert with 0x{self.data.hex()}{reason}")
+        super().__init__(f"{purpose}: would revert with {explain_revert(self.data)}{reason}")
 
 
 class Sender:

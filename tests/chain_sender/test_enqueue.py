@@ -4,7 +4,10 @@ import threading
 from collections.abc import Callable
 
 import pytest
+from eth_abi import encode
+from eth_utils import keccak
 from web3 import Web3
+from web3.exceptions import ContractLogicError
 
 from backend.chain.fees import FeePolicy
 from backend.chain.models import State
@@ -72,6 +75,13 @@ def test_a_call_that_would_revert_reserves_nothing(mining: Bench) -> None:
     assert not caught.value.retryable
     assert mining.next_nonce() == 1
     assert [row.purpose for row in mining.rows()] == ["first"]
+
+
+def test_the_reason_of_a_revert_is_in_words() -> None:
+    """An operator reads the contract's error by its name, with its arguments."""
+    data = "0x" + (keccak(text="ReserveExceeded(uint256,uint256)")[:4] + encode(["uint256", "uint256"], [7, 5])).hex()
+    error = SimulationReverted("post", ContractLogicError(data, data=data))
+    assert error.message == "post: would revert with ReserveExceeded(committed=7, reserve=5)"
 
 
 def test_a_base_fee_above_the_cap_reserves_nothing() -> None:
