@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.attestor.world import make_world
+from tests.attestor.world import account, make_world, report
 
 
 @pytest.fixture
@@ -11,3 +11,11 @@ def world(tmp_path):
     made = make_world(tmp_path)
     yield made
     made.store.close()
+
+
+@pytest.fixture
+def batch(world):
+    """An honest batch: two deliveries of two partners, an account twice, an item left for later."""
+    first = world.lead.deliver([report("a", account(1)), report("b", account(2), 7), report("later", account(3))])
+    second = world.lead.deliver([report("a", account(1), 2**95)], partner="games")
+    return world.lead.batch(0, [first, second], [(0, 0), (0, 1), (1, 0)])

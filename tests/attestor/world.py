@@ -11,11 +11,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
 from eth_utils import keccak, to_checksum_address
 
 from backend.attestation.request import DeliveryEvidence, ItemSource, build_leaves, build_request
 from backend.attestor.chain import AttestorSet, Shape
 from backend.attestor.config import AttestorConfig, ProgramConfig
+from backend.attestor.errors import Refused
 from backend.attestor.pins import PinFile
 from backend.attestor.rules import ItemClaim, SaltedDelivery
 from backend.attestor.service import Attestor, Question
@@ -282,3 +284,12 @@ def make_world(folder: Path, families: int = 1, lead: Lead | None = None, chain:
     world = World(folder, lead or Lead(families=families), chain, config, attestor, store)
     world.write_pins()
     return world
+
+
+def refusal(world, question):
+    """The refusal that `question` meets; nothing must have been recorded."""
+    with pytest.raises(Refused) as caught:
+        world.attestor.attest(question)
+    root = question.interactions_root
+    assert world.store.leaves(f"{CHAIN_ID}:{DISTRIBUTOR}", question.bucket, question.sequence, root) == []
+    return caught.value
