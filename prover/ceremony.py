@@ -27,7 +27,8 @@ NAME = re.compile(r"[\x20-\x7e]{1,64}")
 _BEACON = re.compile(r"(?:[0-9a-fA-F]{2}){32,255}")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _SAID = re.compile(r"^\[\w+\]\s+snarkJS:\s*")
-ITERATIONS_LOG2 = range(10, 64)
+ITERATIONS_LOG2 = range(10, 33)
+"""Everyone who checks the transcript hashes that often: the last takes a few hours."""
 
 PERPETUAL_POWERS_OF_TAU = {
     15: "982372c867d229c236091f767e703253249a9b432c1710b4f326306bfa2428a17b06240359606cfe4d580b10a5a1f63fbed499527069c18ae17060472969ae6e",
@@ -111,7 +112,7 @@ def beacon(before: Path, out: Path, beacon_hash: str, iterations_log2: int, repo
 
     Args:
         beacon_hash: 32 bytes or more, hex, such as a block hash or a drand round announced beforehand.
-        iterations_log2: it is hashed 2^this times; 10 .. 63.
+        iterations_log2: it is hashed 2^this times; 10 .. 32.
 
     Raises CeremonyError, SetupError.
     """
@@ -139,6 +140,12 @@ def verify(instance: Instance, zkey: Path, ptau: Path, report: Report = lambda _
     Raises CeremonyError with snarkjs' reason, SetupError, CircuitError.
     """
     key = read_zkey(zkey)
+    for link in key.contributions:
+        if link.beacon and link.beacon_iterations_log2 not in ITERATIONS_LOG2:
+            raise CeremonyError(
+                f"{zkey}: beacon {link.name!r} is hashed 2^{link.beacon_iterations_log2} times, expected 2^{ITERATIONS_LOG2.start} "
+                f"to 2^{ITERATIONS_LOG2.stop - 1}"
+            )
     lines = _run("zkvi", initial_key(instance, ptau, report), ptau, zkey, report=report)
     if not any("ZKey Ok!" in line for line in lines):
         raise CeremonyError(f"{zkey}: not a key of this circuit and these powers of tau: {_last(lines)}")
@@ -147,10 +154,8 @@ def verify(instance: Instance, zkey: Path, ptau: Path, report: Report = lambda _
 
 def require_finished(key: Zkey) -> None:
     """Raises CeremonyError unless somebody has contributed and a beacon ends the transcript."""
-    if not any(not link.beacon for link in key.contributions):
-        raise CeremonyError(f"{key.path}: nobody has contributed a secret")
-    if not key.contributions[-1].beacon:
-        raise CeremonyError(f"{key.path}: the last contribution is {key.contributions[-1].name!r}, expected the beacon")
+    if reason := key.transcript(None).unfinished:
+        raise CeremonyError(f"{key.path}: {reason}")
 
 
 @contextmanager

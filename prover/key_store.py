@@ -12,7 +12,7 @@ from prover import ceremony
 from prover.cache import cache_root, cached_folder
 from prover.circuit import PUBLIC_SIGNALS, Instance, compile_instance
 from prover.groth16 import Groth16Error, Groth16Process, Prover, dev_key
-from prover.keys import KeyFolder, SetupError, Transcript, VerifyingKey, file_sha256, write_manifest
+from prover.keys import KeyFolder, SetupError, VerifyingKey, file_sha256, write_manifest
 from prover.statement import challenged, plan_batch
 from prover.zkey import Zkey, read_zkey
 
@@ -40,7 +40,7 @@ def key_for(instance: Instance, folder: Path | None = None) -> KeyFolder:
         key.require_made_for(instance)
         return key
     for key in known_keys():
-        if key.manifest.origin == "ceremony" and key.manifest.circuit_digest == instance.digest:
+        if key.manifest.usable_anywhere and key.manifest.circuit_digest == instance.digest:
             return key
     return dev_key(instance)
 
@@ -80,9 +80,10 @@ def import_zkey(
     if ptau is not None:
         powers = ceremony.check_ptau(instance, ptau)
         ceremony.require_trusted_ptau(ptau, powers, ptau_blake2b)
+        ceremony.require_finished(source)
         report("Checking the transcript against the circuit and the powers of tau")
         ceremony.verify(instance, zkey, ptau, report)
-    transcript = Transcript(file_sha256(zkey), source.circuit_hash, powers, source.contributions)
+    transcript = source.transcript(powers)
     origin = "unchecked" if powers is None else "ceremony"
 
     def build(folder: Path) -> None:
@@ -188,7 +189,12 @@ def _verify_transcript(key: KeyFolder, instance: Instance, ptau: Path | None, re
     report(f"key.zkey holds that verifying key and the {len(source.contributions)} contributions of the manifest")
     if ptau is None:
         return
-    if said.ptau_blake2b not in (None, ceremony.check_ptau(instance, ptau)):
+    powers = ceremony.check_ptau(instance, ptau)
+    if said.ptau_blake2b is None:
+        ceremony.require_trusted_ptau(ptau, powers)
+    elif said.ptau_blake2b != powers:
         raise SetupError(f"{ptau}: not the powers of tau that manifest.json names ({said.ptau_blake2b[:16]}...)")
     ceremony.verify(instance, key.zkey, ptau)
     report("the transcript leads from those powers of tau and this circuit, contribution by contribution, to this key")
+    if reason := said.unfinished:
+        raise SetupError(f"{key.zkey}: the ceremony is not finished: {reason}")

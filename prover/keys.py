@@ -106,6 +106,14 @@ class Transcript:
     ptau_blake2b: str | None
     contributions: tuple[Contribution, ...]
 
+    @property
+    def unfinished(self) -> str:
+        """What is missing for a key that nobody can forge under: a person's secret, and the beacon that ends it; "" if nothing is."""
+        if all(link.beacon for link in self.contributions):
+            return "nobody has contributed a secret"
+        last = self.contributions[-1]
+        return "" if last.beacon else f"the last contribution is {last.name!r}, expected the beacon"
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -118,6 +126,11 @@ class Manifest:
     proving_key_sha256: str
     origin: str
     transcript: Transcript | None = None
+
+    @property
+    def usable_anywhere(self) -> bool:
+        """Whether this is the key of a finished ceremony that was checked."""
+        return self.origin == "ceremony" and self.transcript is not None and not self.transcript.unfinished
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Manifest":
@@ -176,8 +189,11 @@ class KeyFolder:
 
     def require_allowed_on(self, chain_id: int, allow_single_party: bool = False) -> None:
         """Raises SetupError for a key that is not a checked ceremony's on a chain that is not local, unless `allow_single_party`."""
-        if self.manifest.origin == "ceremony" or chain_id in LOCAL_CHAIN_IDS or allow_single_party:
+        if self.manifest.usable_anywhere or chain_id in LOCAL_CHAIN_IDS or allow_single_party:
             return
+        if self.manifest.origin == "ceremony":
+            reason = self.manifest.transcript.unfinished if self.manifest.transcript else "there is no transcript of it"
+            raise SetupError(f"{self.path}: its ceremony is not finished: {reason}")
         if self.manifest.origin == "unchecked":
             raise SetupError(
                 f"chain {chain_id} is not a local chain: this key's ceremony was never checked; import it with --ptau, the powers of tau"

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prover.field import P, Q
-from prover.keys import G1, G2, Contribution, SetupError, VerifyingKey
+from prover.keys import G1, G2, Contribution, SetupError, Transcript, VerifyingKey, file_sha256
 
 GROTH16 = 1
-BEACON = 1
+PERSON, BEACON = 0, 1
 _OUT_OF_MONTGOMERY = pow(2**256, -1, Q)
 _NAME, _ITERATIONS, _BEACON_HASH = 1, 2, 3
 
@@ -34,10 +34,14 @@ class Zkey:
 
     @property
     def verifying_key(self) -> VerifyingKey:
-        """Raises SetupError while nobody has contributed: gamma equals delta until then."""
-        if not self.contributions:
-            raise SetupError(f"{self.path}: nobody has contributed to this key, so anyone can forge proofs under it")
+        """Raises SetupError while nobody has contributed a secret: delta is gamma, or follows from public beacons, until then."""
+        if all(link.beacon for link in self.contributions):
+            raise SetupError(f"{self.path}: nobody has contributed a secret to this key, so anyone can forge proofs under it")
         return VerifyingKey(self.alpha, self.beta, self.gamma, self.delta, self.ic)
+
+    def transcript(self, ptau_blake2b: str | None) -> Transcript:
+        """What a manifest keeps of this file, checked against the powers of tau of that hash or, with None, against nothing."""
+        return Transcript(file_sha256(self.path), self.circuit_hash, ptau_blake2b, self.contributions)
 
 
 def read_zkey(path: Path) -> Zkey:
@@ -146,4 +150,7 @@ def _contribution(digest: str, kind: int, parameters: bytes) -> Contribution:
             name = "".join(c if c.isprintable() else "?" for c in content.decode(errors="replace"))
         elif tag == _BEACON_HASH:
             beacon = content.hex()
-    return Contribution(name, digest, beacon, iterations) if kind == BEACON else Contribution(name, digest)
+    if kind not in (PERSON, BEACON) or (kind == BEACON) != bool(beacon):
+        # A beacon that names no randomness would pass for a person, whose secret nobody knows.
+        raise SetupError(f"contribution {name!r}: of kind {kind}, {'with' if beacon else 'without'} a beacon's randomness")
+    return Contribution(name, digest, beacon, iterations)

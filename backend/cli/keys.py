@@ -21,7 +21,7 @@ from prover.cache import cache_root
 from prover.circuit import CircuitError, instances, load_instance
 from prover.groth16 import Groth16Error
 from prover.keys import KeyFolder, SetupError, VerifyingKey
-from prover.zkey import Zkey, read_zkey
+from prover.zkey import Zkey
 
 app = typer.Typer(help="Proving keys: make, import, verify, list.", no_args_is_help=True)
 ceremony_app = typer.Typer(
@@ -209,6 +209,5 @@ def finalize(
 ) -> None:
     """Operator: verify a finished ceremony and import its key."""
     with _steps() as report:
-        ceremony.require_finished(read_zkey(file))
         key = key_store.import_zkey(load_instance(instance), file, ptau, ptau_blake2b=ptau_blake2b, out=out, report=report)
     output.print_json(json.dumps(_facts(key)))

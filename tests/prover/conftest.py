@@ -5,11 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from prover import ceremony, key_store
 from prover.circuit import compile_instance, load_instance
 from prover.groth16 import Groth16Process, Prover, dev_key
 from prover.keys import KeyFolder
 from tests.prover.forge import Compiler
 from tests.prover.mutations import INSTANCE
+from tests.prover.rehearsal import held
+from tests.support.ptau import rehearsal_ptau
 
 
 @pytest.fixture(scope="session")
@@ -54,3 +57,27 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache folder of the test's own."""
     monkeypatch.setenv("GUERDON_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+@pytest.fixture(scope="session")
+def ptau() -> Path:
+    """Powers of tau for the small instance."""
+    return rehearsal_ptau(ceremony.required_power(INSTANCE))
+
+
+@pytest.fixture(scope="session")
+def small_files(tmp_path_factory: pytest.TempPathFactory, ptau: Path) -> list[Path]:
+    """A ceremony over the small instance."""
+    return held(tmp_path_factory.mktemp("ceremony"), INSTANCE, ptau)
+
+
+@pytest.fixture(scope="session")
+def final(small_files: list[Path]) -> Path:
+    return small_files[-1]
+
+
+@pytest.fixture(scope="session")
+def small_ceremony_key(final: Path, ptau: Path, tmp_path_factory: pytest.TempPathFactory) -> KeyFolder:
+    """Its key, imported with the powers of tau."""
+    out = tmp_path_factory.mktemp("imported") / "key"
+    return key_store.import_zkey(INSTANCE, final, ptau, ptau_blake2b=ceremony.check_ptau(INSTANCE, ptau), out=out)

@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 
 from prover.circuit import load_instance
-from prover.keys import LOCAL_CHAIN_IDS, KeyFolder, SetupError, VerifyingKey, file_sha256, write_manifest
+from prover.keys import (
+    LOCAL_CHAIN_IDS,
+    Contribution,
+    KeyFolder,
+    SetupError,
+    Transcript,
+    VerifyingKey,
+    file_sha256,
+    write_manifest,
+)
 from tests.prover.mutations import INSTANCE
 
 
@@ -67,10 +76,12 @@ def test_a_key_of_unknown_origin_counts_as_a_development_key(copy: KeyFolder, or
 
 
 def test_local_chains_and_ceremonies_are_allowed(copy: KeyFolder) -> None:
-    """A development key on a developer's chain, a ceremony's key anywhere."""
+    """A development key on a developer's chain, a finished ceremony's key anywhere."""
     for chain_id in LOCAL_CHAIN_IDS:
         copy.require_allowed_on(chain_id)
-    rewrite(copy.path / "manifest.json", origin="ceremony")
+    links = (Contribution("Ann", "00"), Contribution("beacon", "01", "ab" * 32, 10))
+    transcript = asdict(Transcript("00", "00", "00", links))
+    rewrite(copy.path / "manifest.json", origin="ceremony", transcript=transcript)
     KeyFolder(copy.path).require_allowed_on(1)
 
 
