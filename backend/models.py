@@ -5,6 +5,7 @@ from backend.attestation.models import Attestation
 from backend.batch.models import Batch, BatchAccount
 from backend.chain.models import OutgoingTransaction, SenderAccount, TransactionAttempt
 from backend.interaction.models import DeliveryRow, DeliverySalt, Interaction
+from backend.invariant.models import InvariantCheckpoint
 from backend.ledger.models import (
     LedgerAccount,
     LedgerBlock,
@@ -18,7 +19,7 @@ from backend.payout.models import Claim
 from backend.program.models import Program
 
 TABLES = (
-    Account, Attestation, Batch, BatchAccount, Claim, DeliveryRow, DeliverySalt, Interaction, LedgerAccount, LedgerBlock,
-    LedgerBlockTransaction, LedgerEntry, LedgerTransaction, LedgerUnsealed, OutgoingTransaction, Partner, PartnerSecret, Program,
-    SenderAccount, TransactionAttempt,
+    Account, Attestation, Batch, BatchAccount, Claim, DeliveryRow, DeliverySalt, Interaction, InvariantCheckpoint, LedgerAccount,
+    LedgerBlock, LedgerBlockTransaction, LedgerEntry, LedgerTransaction, LedgerUnsealed, OutgoingTransaction, Partner, PartnerSecret,
+    Program, SenderAccount, TransactionAttempt,
 )  # fmt: skip

@@ -18,6 +18,7 @@ from backend.interaction.service import release_held
 from backend.invariant import check_with_chain
 from backend.kit.failpoint import failpoint
 from backend.kit.log import configure
+from backend.ledger import chain as ledger_chain
 from backend.program import repository as programs
 from backend.settlement import post
 from backend.settlement.watch import watch
@@ -83,6 +84,7 @@ def look_at_program(context: Context, program_id: int) -> int:
     with context.database.transaction() as session:
         # Apart from closing: whoever releases holds the budget, which every request needs.
         release_held(session, program_id)
+    _seal_full_blocks(context, program_id)
     closed = 0
     while True:
         with context.database.transaction() as session:
@@ -93,6 +95,15 @@ def look_at_program(context: Context, program_id: int) -> int:
             return closed
         failpoint("close.after_commit")
         closed += len(batches)
+
+
+def _seal_full_blocks(context: Context, program_id: int) -> None:
+    """What stranger after stranger sends to a program that closes no batch is sealed all the same, a transaction a block."""
+    sealed = True
+    while sealed:
+        with context.database.transaction() as session:
+            programs.lock(session, program_id)
+            sealed = ledger_chain.seal_full(session, program_id)
 
 
 @celery.task(name=INVARIANTS)

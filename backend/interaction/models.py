@@ -55,6 +55,7 @@ class Interaction(Base):
         CheckConstraint("(batch_id IS NULL) = (item_index IS NULL)", name="item_of_batch"),
         Index("ix_interaction_open", "program_id", "id", postgresql_where=text("state = 'accepted' AND batch_id IS NULL")),
         Index("ix_interaction_held", "program_id", "id", postgresql_where=text("state = 'held'")),
+        Index("ix_interaction_held_amount", "program_id", "held_reason", "amount", postgresql_where=text("state = 'held'")),
         Index("ix_interaction_account", "program_id", "account"),
     )
 

@@ -5,15 +5,19 @@ behind its length. Whoever holds a later hash (attestors sign the newest into ev
 """
 
 import hashlib
+from collections.abc import Sequence
 
 from sqlalchemy.orm import Session
 
 from backend.ledger import repository
-from backend.ledger.models import LedgerAccount, LedgerBlock, LedgerEntry, LedgerTransaction
+from backend.ledger.models import LedgerBlock
+from backend.ledger.repository import Movement
 
 GENESIS = b"\0" * 32
-
-Transactions = list[tuple[LedgerTransaction, list[tuple[LedgerEntry, LedgerAccount]]]]
+BLOCK_TRANSACTIONS_MAX = 1000
+BLOCK_LEGS_MAX = 20_000
+"""A block ends before its legs are more, unless one transaction has them all: what is hashed at once stays small."""
+BLOCKS_PER_READ = 1000
 
 
 def _part(value: bytes | str | int) -> bytes:
@@ -21,46 +25,79 @@ def _part(value: bytes | str | int) -> bytes:
     return len(data).to_bytes(4, "big") + data
 
 
-def block_hash(previous: bytes, height: int, transactions: Transactions) -> bytes:
+def block_hash(previous: bytes, height: int, movements: Sequence[Movement]) -> bytes:
     """32 bytes."""
-    digest = hashlib.sha256(_part(previous) + _part(height) + _part(len(transactions)))
-    for transaction, legs in transactions:
-        digest.update(_part(transaction.id) + _part(transaction.kind) + _part(transaction.reference) + _part(len(legs)))
-        for entry, account in legs:
-            digest.update(_part(account.kind) + _part(account.holder) + _part(entry.amount) + _part(entry.interaction_id or 0))
+    digest = hashlib.sha256(_part(previous) + _part(height) + _part(len(movements)))
+    for movement in movements:
+        digest.update(_part(movement.id) + _part(movement.kind) + _part(movement.reference) + _part(len(movement.legs)))
+        for leg in movement.legs:
+            digest.update(_part(leg.kind) + _part(leg.holder) + _part(leg.amount) + _part(leg.interaction_id or 0))
     return digest.digest()
 
 
 def seal(session: Session, program_id: int) -> bytes:
-    """Seal whatever is booked and not sealed; returns the newest block's hash (zeros before the first).
+    """Seal whatever is booked and not sealed, in as many blocks as it takes; returns the newest block's hash (zeros before the first).
 
     The caller holds the program's row lock, so blocks are sealed one after another.
     """
+    while ids := _next_block(session, program_id)[0]:
+        _seal_block(session, program_id, ids)
+    newest = repository.head(session, program_id)
+    return newest.hash if newest else GENESIS
+
+
+def seal_full(session: Session, program_id: int) -> bool:
+    """Seal one block if more is queued than it holds, and say whether: a program that closes no batch grows no tail. As for `seal`."""
+    ids, more = _next_block(session, program_id)
+    if more:
+        _seal_block(session, program_id, ids)
+    return more
+
+
+def _next_block(session: Session, program_id: int) -> tuple[list[int], bool]:
+    """Ids of what the next block takes, and whether more is queued behind it."""
+    queued = repository.unsealed(session, program_id, BLOCK_TRANSACTIONS_MAX + 1)
+    counts = repository.entry_counts(session, queued)
+    taken, legs = 0, 0
+    for id_ in queued[:BLOCK_TRANSACTIONS_MAX]:
+        legs += counts.get(id_, 0)
+        if taken and legs > BLOCK_LEGS_MAX:
+            break
+        taken += 1
+    return queued[:taken], taken < len(queued)
+
+
+def _seal_block(session: Session, program_id: int, ids: list[int]) -> None:
     newest = repository.head(session, program_id)
     previous, height = (newest.hash, newest.height + 1) if newest else (GENESIS, 1)
-    ids = repository.unsealed(session, program_id)
-    if not ids:
-        return previous
-    hash_ = block_hash(previous, height, repository.transactions_with_entries(session, ids))
+    hash_ = block_hash(previous, height, repository.movements(session, ids))
     block = LedgerBlock(program_id=program_id, height=height, previous_hash=previous, hash=hash_)
     session.add(block)
     session.flush()
     repository.insert_block_transactions(session, block.id, ids)
-    return hash_
 
 
-def verify(session: Session, program_id: int) -> int:
-    """Recompute every block; returns how many hold. Raises AssertionError naming the first that does not."""
-    previous = GENESIS
-    blocks = repository.blocks(session, program_id)
-    for height, block in enumerate(blocks, start=1):
-        ids = repository.block_transaction_ids(session, block.id)
-        transactions = {
-            transaction.id: (transaction, legs) for transaction, legs in repository.transactions_with_entries(session, ids)
-        }
-        # One that is gone is left out, and the hash no longer agrees.
-        ordered = [transactions[id_] for id_ in ids if id_ in transactions]
-        if (block.height, block.previous_hash, block.hash) != (height, previous, block_hash(previous, height, ordered)):
-            raise AssertionError(f"ledger block {block.height} of program {program_id} does not follow from its entries")
-        previous = block.hash
-    return len(blocks)
+def verify(session: Session, program_id: int, after: int = 0) -> int:
+    """Recompute every block above height `after`, which was verified before; returns the height up to which the chain holds.
+
+    Raises AssertionError naming the first that does not.
+    """
+    below = repository.blocks(session, program_id, after - 1, 1) if after else []
+    if after and [block.height for block in below] != [after]:
+        raise AssertionError(f"ledger block {after} of program {program_id} was there and is gone")
+    previous = below[0].hash if below else GENESIS
+    while blocks := repository.blocks(session, program_id, after, BLOCKS_PER_READ):
+        for block in blocks:
+            after += 1
+            _require_follows(session, block, after, previous)
+            previous = block.hash
+    return after
+
+
+def _require_follows(session: Session, block: LedgerBlock, height: int, previous: bytes) -> None:
+    ids = repository.block_transaction_ids(session, block.id)
+    movements = {movement.id: movement for movement in repository.movements(session, ids)}
+    # One that is gone is left out, and the hash no longer agrees.
+    ordered = [movements[id_] for id_ in ids if id_ in movements]
+    if (block.height, block.previous_hash, block.hash) != (height, previous, block_hash(previous, height, ordered)):
+        raise AssertionError(f"ledger block {block.height} of program {block.program_id} does not follow from its entries")

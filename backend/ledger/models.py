@@ -6,6 +6,9 @@ checks that, and refuses every UPDATE, DELETE and TRUNCATE of what is written on
 
     fund      reserve +x, budget  -x        claim     account +x, reserve -x
     reward    budget  +x, account -x        withdraw  budget  +x, reserve -x
+
+The Distributor lets its owner withdraw whatever no landed batch has committed, rewards included that are booked here and not landed yet. What
+the chain did is booked: a withdrawal may leave the budget as a debit, the *deficit*. No reward may be booked that leaves one.
 """
 
 from enum import StrEnum
@@ -35,8 +38,10 @@ class LedgerAccount(Base):
     __tablename__ = "ledger_account"
     __table_args__ = (
         UniqueConstraint("program_id", "kind", "holder"),
-        # An asset cannot be credited below zero, nor a liability debited above it: no overdraft of the budget or of an account.
-        CheckConstraint("CASE WHEN kind = 'reserve' THEN balance >= 0 ELSE balance <= 0 END", name="no_overdraft"),
+        # An asset cannot be credited below zero, nor an account debited above it. For the budget, the trigger on entries looks at the cause.
+        CheckConstraint(
+            "CASE kind WHEN 'reserve' THEN balance >= 0 WHEN 'account' THEN balance <= 0 ELSE true END", name="no_overdraft"
+        ),
     )
 
     id: Mapped[Id]

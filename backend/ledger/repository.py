@@ -1,8 +1,9 @@
 """All SQL of the ledger. Bulk work goes in arrays, one statement a table."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
-from sqlalchemy import BigInteger, Numeric, String, bindparam, func, select, text, update
+from sqlalchemy import BigInteger, ColumnElement, Numeric, String, any_, bindparam, func, literal, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
@@ -33,6 +34,24 @@ _INSERT_ENTRIES = text("""
 )
 
 
+class Leg(NamedTuple):
+    """One entry: on which ledger account, the signed amount, the interaction that it rewards."""
+
+    kind: str
+    holder: str
+    amount: int
+    interaction_id: int | None
+
+
+class Movement(NamedTuple):
+    """One transaction as it is hashed."""
+
+    id: int
+    kind: str
+    reference: str
+    legs: list[Leg]
+
+
 def insert_transaction(session: Session, program_id: int, kind: LedgerTransactionKind, reference: str) -> int | None:
     """A new transaction's id, queued for sealing; None if this reference is booked already."""
     row = session.execute(
@@ -60,7 +79,7 @@ def grow_balances(session: Session, program_id: int, kind: LedgerAccountKind, ch
 
 
 def shrink_balance(session: Session, program_id: int, kind: LedgerAccountKind, holder: str, change: int) -> int:
-    """Change a balance towards zero; returns the ledger account's id. Raises IntegrityError for an overdraft, LookupError for no account."""
+    """Take from a balance; returns the ledger account's id. Raises IntegrityError for an overdraft, LookupError for no account."""
     query = (
         update(LedgerAccount)
         .where(LedgerAccount.program_id == program_id, LedgerAccount.kind == kind, LedgerAccount.holder == holder)
@@ -96,29 +115,40 @@ def head(session: Session, program_id: int) -> LedgerBlock | None:
     return session.scalar(query)
 
 
-def unsealed(session: Session, program_id: int) -> list[int]:
-    """Ids of the committed transactions that no block holds, ascending."""
-    query = text("SELECT transaction_id FROM ledger_unsealed WHERE program_id = :program_id ORDER BY transaction_id")
-    return list(session.scalars(query, {"program_id": program_id}))
+def unsealed(session: Session, program_id: int, limit: int | None = None) -> list[int]:
+    """Ids of the committed transactions that no block holds, ascending; the first `limit` of them."""
+    query = text("SELECT transaction_id FROM ledger_unsealed WHERE program_id = :program_id ORDER BY transaction_id LIMIT :limit")
+    return list(session.scalars(query, {"program_id": program_id, "limit": limit}))
 
 
-def transactions_with_entries(
-    session: Session, ids: Sequence[int]
-) -> list[tuple[LedgerTransaction, list[tuple[LedgerEntry, LedgerAccount]]]]:
-    """Each transaction with its legs in order of id."""
-    transactions = list(
-        session.scalars(select(LedgerTransaction).where(LedgerTransaction.id.in_(ids)).order_by(LedgerTransaction.id))
-    )
-    legs: dict[int, list[tuple[LedgerEntry, LedgerAccount]]] = {transaction.id: [] for transaction in transactions}
+def entry_counts(session: Session, ids: Sequence[int]) -> dict[int, int]:
+    """transaction id -> how many legs it has."""
+    query = select(LedgerEntry.transaction_id, func.count()).where(LedgerEntry.transaction_id == any_id(ids))
+    return dict(session.execute(query.group_by(LedgerEntry.transaction_id)).all())
+
+
+def any_id(ids: Sequence[int]) -> ColumnElement[int]:
+    """The right side of `column == any_id(ids)`: one parameter, however many ids; IN takes one each, and PostgreSQL 65,535 in all."""
+    return any_(literal(list(ids), ARRAY(BigInteger)))
+
+
+def movements(session: Session, ids: Sequence[int]) -> list[Movement]:
+    """The transactions under these ids with their legs, each in order of id."""
+    query = select(LedgerTransaction.id, LedgerTransaction.kind, LedgerTransaction.reference)
+    rows = session.execute(query.where(LedgerTransaction.id == any_id(ids)).order_by(LedgerTransaction.id))
+    found = {row.id: Movement(row.id, row.kind, row.reference, []) for row in rows}
     query = (
-        select(LedgerEntry, LedgerAccount)
+        select(
+            LedgerEntry.transaction_id, LedgerAccount.kind, LedgerAccount.holder, LedgerEntry.amount, LedgerEntry.interaction_id
+        )
         .join(LedgerAccount, LedgerAccount.id == LedgerEntry.account_id)
-        .where(LedgerEntry.transaction_id.in_(ids))
+        .where(LedgerEntry.transaction_id == any_id(ids))
         .order_by(LedgerEntry.id)
     )
-    for entry, account in session.execute(query):
-        legs[entry.transaction_id].append((entry, account))
-    return [(transaction, legs[transaction.id]) for transaction in transactions]
+    for transaction_id, *leg in session.execute(query):
+        if transaction_id in found:
+            found[transaction_id].legs.append(Leg(*leg))
+    return list(found.values())
 
 
 def insert_block_transactions(session: Session, block_id: int, ids: Sequence[int]) -> None:
@@ -144,9 +174,10 @@ def block_transaction_ids(session: Session, block_id: int) -> list[int]:
     return list(session.scalars(query, {"id": block_id}))
 
 
-def blocks(session: Session, program_id: int) -> list[LedgerBlock]:
-    """All blocks, oldest first."""
-    return list(session.scalars(select(LedgerBlock).where(LedgerBlock.program_id == program_id).order_by(LedgerBlock.height)))
+def blocks(session: Session, program_id: int, after: int = 0, limit: int | None = None) -> list[LedgerBlock]:
+    """Blocks above height `after`, oldest first; the first `limit` of them."""
+    query = select(LedgerBlock).where(LedgerBlock.program_id == program_id, LedgerBlock.height > after)
+    return list(session.scalars(query.order_by(LedgerBlock.height).limit(limit)))
 
 
 def unbalanced_accounts(session: Session, program_id: int) -> list[int]:

@@ -25,7 +25,7 @@ def book_funding(session: Session, program_id: int, reference: str, amount: int)
 
 
 def book_withdrawal(session: Session, program_id: int, reference: str, amount: int) -> bool:
-    """The owner has withdrawn uncommitted tokens. False if booked already."""
+    """The owner has withdrawn uncommitted tokens, which may leave the budget in deficit. False if booked already."""
     return _book_two(session, program_id, Kind.WITHDRAW, reference, (Account.BUDGET, "", amount), (Account.RESERVE, "", -amount))
 
 
@@ -61,8 +61,7 @@ def _book_two(
 def book_rewards(session: Session, program_id: int, reference: str, rewards: Sequence[Reward]) -> None:
     """Move the sum of the rewards from the budget to their accounts, one transaction with a leg a reward.
 
-    The caller has made sure that the budget covers them; the database refuses an overdraft. The budget's row, which every request
-    needs, is locked last and so for the shortest time.
+    The caller has locked the budget's row and made sure that it covers them; the database refuses a reward that leaves a deficit.
     """
     transaction_id = repository.insert_transaction(session, program_id, Kind.REWARD, reference)
     if transaction_id is None:
@@ -78,7 +77,10 @@ def book_rewards(session: Session, program_id: int, reference: str, rewards: Seq
 
 
 def available_budget(session: Session, program_id: int, lock: bool = False) -> int:
-    """Funded and not promised yet, in base units."""
+    """Funded and not promised yet, in base units. Below zero it is a deficit: the owner has withdrawn what was promised.
+
+    Whoever locks it does so before any account or interaction, so that two who need the same rows cannot end in a deadlock.
+    """
     return -repository.balance(session, program_id, Account.BUDGET, lock=lock)
 
 

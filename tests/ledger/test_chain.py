@@ -87,6 +87,74 @@ def test_hash_is_what_the_documentation_says(engine: Engine) -> None:
     assert seal(engine, program) == hashlib.sha256(b"".join(map(part, parts))).digest()
 
 
+def book_dust(engine: Engine, program: Program, count: int) -> None:
+    """As many fundings of one base unit, as a stranger may send them."""
+    statements = (
+        "INSERT INTO ledger_transaction (program_id, kind, reference) SELECT :id, 'fund', 'dust ' || i FROM generate_series(1, :count) AS i",
+        "INSERT INTO ledger_unsealed (transaction_id, program_id) SELECT id, :id FROM ledger_transaction "
+        "WHERE program_id = :id AND reference LIKE 'dust %'",
+        "INSERT INTO ledger_entry (transaction_id, account_id, amount) "
+        "SELECT movement.id, account.id, CASE account.kind WHEN 'reserve' THEN 1 ELSE -1 END "
+        "FROM ledger_transaction AS movement JOIN ledger_account AS account USING (program_id) "
+        "WHERE program_id = :id AND reference LIKE 'dust %'",
+        "UPDATE ledger_account SET balance = balance + CASE kind WHEN 'reserve' THEN :count ELSE -:count END WHERE program_id = :id",
+    )
+    with engine.database.transaction() as session:
+        for statement in statements:
+            session.execute(text(statement), {"id": program.id, "count": count} if ":count" in statement else {"id": program.id})
+
+
+def test_more_than_a_statement_has_parameters(own_engine: Engine) -> None:
+    """65,536 transactions wait, more than PostgreSQL takes parameters: sealing, in blocks of bounded size, and checking go on all the same."""
+    program = own_engine.program(funded=1)
+    book_dust(own_engine, program, 65_536)
+    own_engine.take_in(program, [report("e1", amount=1)])
+    assert len(own_engine.settle(program)) == 1
+    with own_engine.database.snapshot() as session:
+        assert chain.verify(session, program.id) == 66
+        sizes = [len(repository.block_transaction_ids(session, block.id)) for block in repository.blocks(session, program.id)]
+    assert sizes == [1000] * 65 + [65_538 - 65_000]
+    assert findings(own_engine, program) == []
+
+
+def test_blocks_are_bounded(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A block holds at most so many transactions, and ends before its legs are too many; a transaction that is larger has one of its own."""
+    monkeypatch.setattr(chain, "BLOCK_TRANSACTIONS_MAX", 3)
+    monkeypatch.setattr(chain, "BLOCK_LEGS_MAX", 6)
+    program = engine.program(funded=100)
+    for number in range(3):
+        engine.fund(program, 1 + number)
+    engine.take_in(program, [report(f"e{i}", amount=1) for i in range(9)])
+    engine.take_in(program, [report(f"f{i}", amount=1) for i in range(3)])
+    engine.fund(program, 9)
+    seal(engine, program)
+    with engine.database.snapshot() as session:
+        blocks = repository.blocks(session, program.id)
+        assert [len(repository.block_transaction_ids(session, block.id)) for block in blocks] == [3, 1, 1, 2]
+        assert chain.verify(session, program.id) == 4
+        assert [chain.verify(session, program.id, after) for after in range(5)] == [4] * 5
+        with pytest.raises(AssertionError, match=r"block 5 .* is gone"):
+            chain.verify(session, program.id, 5)
+    assert findings(engine, program) == []
+
+
+def test_the_tail_is_bounded_without_batches(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Full blocks are sealed one by one also if no batch is ever closed; what does not fill a block waits for the batch."""
+    monkeypatch.setattr(chain, "BLOCK_TRANSACTIONS_MAX", 3)
+    program = engine.program(funded=1)
+    for _ in range(7):
+        engine.fund(program, 1)
+    sealed = []
+    while not sealed or sealed[-1]:
+        with engine.database.transaction() as session:
+            programs.lock(session, program.id)
+            sealed.append(chain.seal_full(session, program.id))
+    assert sealed == [True, True, False]
+    with engine.database.snapshot() as session:
+        assert (len(repository.unsealed(session, program.id)), chain.verify(session, program.id)) == (2, 2)
+    assert findings(engine, program) == []
+
+
 TAMPERING = {
     "an entry's amount": ("UPDATE ledger_entry SET amount = amount * 2 WHERE transaction_id = 3",),
     "two legs swapped": (
@@ -165,7 +233,7 @@ def test_recomputed_chain_is_found(own_engine: Engine, sealed: Program) -> None:
         for block in repository.blocks(session, sealed.id):
             ids = repository.block_transaction_ids(session, block.id)
             block.previous_hash = previous
-            previous = block.hash = chain.block_hash(previous, block.height, repository.transactions_with_entries(session, ids))
+            previous = block.hash = chain.block_hash(previous, block.height, repository.movements(session, ids))
     with own_engine.database.snapshot() as session:
         assert chain.verify(session, sealed.id) == 4
     assert any("ledger head" in finding for finding in findings(own_engine, sealed))
