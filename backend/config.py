@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class Settings(BaseSettings):
     """Settings of the API, the worker and the CLI. Each is GUERDON_<NAME>; the three URLs also go by their usual names."""
 
-    model_config = SettingsConfigDict(env_prefix="GUERDON_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="GUERDON_", extra="ignore", hide_input_in_errors=True)
 
     database_url: str = Field(
         "postgresql://postgres@localhost/guerdon", validation_alias=AliasChoices("GUERDON_DATABASE_URL", "DATABASE_URL")

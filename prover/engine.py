@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Protocol
 
-from prover.groth16_client import Groth16Error, Groth16Process
+from prover.groth16_client import ANSWER_SECONDS_MAX, Groth16Error, Groth16Process
 from prover.keys import KeyFolder, SetupError
 from prover.wire import Proof
 from prover.zkey import read_zkey
@@ -54,8 +54,8 @@ class LibraryEngine:
 class RapidsnarkEngine:
     """rapidsnark, or anything with its command line. It reads the key anew for each proof."""
 
-    def __init__(self, key: KeyFolder, executable: Path, zkey: Path) -> None:
-        self._key, self._executable, self._zkey = key, executable, zkey
+    def __init__(self, key: KeyFolder, executable: Path, zkey: Path, seconds_max: int = ANSWER_SECONDS_MAX) -> None:
+        self._key, self._executable, self._zkey, self._seconds_max = key, executable, zkey, seconds_max
         self._checked = False
 
     def load(self) -> None:
@@ -74,12 +74,16 @@ class RapidsnarkEngine:
             proof, public = Path(folder) / "proof.json", Path(folder) / "public.json"
             command = [str(self._executable), str(self._zkey), str(wtns), str(proof), str(public)]
             try:
-                run = subprocess.run(command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL)
+                run = subprocess.run(
+                    command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL, timeout=self._seconds_max
+                )
                 if run.returncode:
                     raise Groth16Error(
                         f"{self._executable.name} ended with {run.returncode}: {_last_line(run.stderr or run.stdout)}"
                     )
                 return Proof.from_snarkjs(json.loads(proof.read_text()))
+            except subprocess.TimeoutExpired:
+                raise Groth16Error(f"{self._executable.name} has not ended after {self._seconds_max} s") from None
             except (OSError, ValueError) as error:
                 raise Groth16Error(f"{self._executable.name}: {error}") from error
 

@@ -44,9 +44,12 @@ def verify(key: VerifyingKey, proof: Proof, public_signals: Sequence[int]) -> bo
     Raises Groth16Error for the wrong number of signals.
     """
     with Groth16Process() as process:
-        return process.request(
-            "verify", vk=key.to_snarkjs(), proof=proof.to_bytes().hex(), public=[str(s) for s in public_signals]
-        )
+        return _verify(process, key, proof, public_signals)
+
+
+def _verify(process: Groth16Process, key: VerifyingKey, proof: Proof, public_signals: Sequence[int]) -> bool:
+    public = [str(signal) for signal in public_signals]
+    return process.request("verify", vk=key.to_snarkjs(), proof=proof.to_bytes().hex(), public=public) is True
 
 
 class Prover:
@@ -80,8 +83,7 @@ class Prover:
 
     def verify(self, proof: Proof, public_signals: Sequence[int]) -> bool:
         """As the function `verify`, under this prover's key."""
-        vk = self.key.verifying_key.to_snarkjs()
-        return self._process.request("verify", vk=vk, proof=proof.to_bytes().hex(), public=[str(s) for s in public_signals])
+        return _verify(self._process, self.key.verifying_key, proof, public_signals)
 
     def close(self) -> None:
         self._engine.close()

@@ -7,6 +7,9 @@ import threading
 from pathlib import Path
 from typing import Any
 
+ANSWER_SECONDS_MAX = 3600
+"""The longest that one request may take: a standard proof takes a minute or two, and what hangs would hold its batch for ever."""
+
 
 class Groth16Error(Exception):
     """The library refused a request or its process ended; the message is the library's."""
@@ -15,7 +18,8 @@ class Groth16Error(Exception):
 class Groth16Process:
     """The library's process, started on the first request and restarted after it ends. Requests take turns."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds_max: int = ANSWER_SECONDS_MAX) -> None:
+        self._seconds_max = seconds_max
         self._process: subprocess.Popen[str] | None = None
         self._lock = threading.Lock()
 
@@ -23,16 +27,24 @@ class Groth16Process:
         """Send one request, return the answer. Raises Groth16Error."""
         with self._lock:
             process = self._started()
+            timer = threading.Timer(self._seconds_max, process.kill)
+            timer.start()
             try:
                 process.stdin.write(json.dumps({"do": do, **fields}) + "\n")
                 process.stdin.flush()
                 line = process.stdout.readline()
             except BrokenPipeError:
                 line = ""
+            except BaseException:
+                # An answer that nobody has read would be taken for that of the next request.
+                self.close()
+                raise
+            finally:
+                timer.cancel()
             # A process that dies while it answers leaves half a line.
             if not line.endswith("\n"):
                 self.close()
-                raise Groth16Error(f"{do}: the Groth16 process ended (killed, or out of memory)")
+                raise Groth16Error(f"{do}: the Groth16 process ended (killed, out of memory, or {self._seconds_max} s were over)")
         answer = json.loads(line)
         if "error" in answer:
             raise Groth16Error(f"{do}: {answer['error']}")

@@ -47,9 +47,10 @@ def replaced(sources: Sources, file: str, statement: str, replacement: str) -> S
 
 @dataclass(frozen=True)
 class Compilation:
-    """What circom made of some sources: the folder with main.r1cs, main.sym and, if asked for, main_js/main.wasm."""
+    """What circom made of some sources: the folder with main.r1cs, main.sym and, if asked for, main_js/main.wasm; and what it said."""
 
     folder: Path
+    said: str
 
     @cached_property
     def r1cs(self) -> R1cs:
@@ -104,8 +105,8 @@ class Compiler:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(text)
             command = [NODE_MODULES / ".bin" / COMPILER, "main.circom", "--sym", *options]
-            subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
-            self._made[key] = Compilation(folder)
+            run = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
+            self._made[key] = Compilation(folder, run.stdout + run.stderr)
         return self._made[key]
 
     @cached_property

@@ -91,6 +91,32 @@ def constraints(instance: Instance) -> int:
     return 264 * total + 3 * slots + 2 * slots - 1 + items
 
 
+def test_constraint_counts_are_those_on_record() -> None:
+    """dev's by compiling it, standard's by the formula: a change of either is a change of every key, and shows here first."""
+    assert compile_instance(DEV).constraints == constraints(DEV) == 16_823
+    assert constraints(load_instance("standard")) == 524_037
+
+
+def test_an_account_and_an_item_cost_what_the_protocol_says() -> None:
+    """PROTOCOL section 3: about 357 constraints an account and 177 an item, the averages over the sizes around standard's."""
+    standard = load_instance("standard")
+    empty = replace(standard, items=0)
+    assert round((constraints(standard) - constraints(empty)) / standard.items) == 177
+    assert round(constraints(empty) / standard.slots) == 357
+
+
+def test_the_compilers_inspection_finds_nothing(small: Compiler, dev: Compiler) -> None:
+    """`circom --inspect`: no signal without a constraint, no assignment that could be one. It does find what is put there."""
+    assert "warning" not in dev.compile(real_sources(), "--r1cs", "--O2", "--inspect").said
+    sources = real_sources()
+    sources["batch.circom"] = sources["batch.circom"].replace(
+        "signal input r;", "signal input r;\n    signal forgotten;\n    forgotten <-- r;"
+    )
+    said = small.compile(sources, "--r1cs", "--O2", "--inspect").said
+    assert "Local signal forgotten does not appear in any constraint" in said
+    assert "Consider using <== instead of <--" in said
+
+
 def test_constraint_counts_are_as_computed(small: Compiler, dev: Compiler) -> None:
     """A hash is 264 constraints, everything else is counted by hand: nothing is in the circuit that is not accounted for."""
     for compiler in (small, dev):

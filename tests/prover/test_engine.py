@@ -126,6 +126,15 @@ def test_native_prover_fails(
         prover.prove(statement)
 
 
+def test_native_prover_hangs(circuit: CompiledCircuit, key: KeyFolder, zkey: Path, tmp_path: Path, statement: Challenged) -> None:
+    """It is ended, and the batch can be tried again: a batch is never held for ever."""
+    hanging = executable(tmp_path / "rapidsnark", "exec sleep 60")
+    prover = Prover(circuit, key, lambda key: RapidsnarkEngine(key, hanging, zkey, seconds_max=1))
+    with pytest.raises(Groth16Error, match=r"rapidsnark has not ended after 1 s"):
+        prover.prove(statement)
+    prover.close()
+
+
 def test_key_of_another_setup(circuit: CompiledCircuit, small_key: KeyFolder, zkey: Path, stand_in: Path) -> None:
     """A zkey of the right circuit and another setup is refused before a proof is made that the deployed verifier would not take."""
     prover = Prover(circuit, small_key, lambda chosen: RapidsnarkEngine(chosen, stand_in, zkey))

@@ -239,6 +239,29 @@ def test_half_an_answer_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         process.request("load", pk="x")
 
 
+def test_a_process_that_does_not_answer_in_time_is_ended() -> None:
+    """It takes longer than that to start; the next request meets a new one."""
+    with Groth16Process(seconds_max=0) as process:
+        with pytest.raises(Groth16Error, match=r"usage: the Groth16 process ended .* 0 s were over"):
+            process.request("usage")
+        assert not process.is_running(process.running)
+
+
+def test_an_answer_that_nobody_read_is_nobodys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request is broken off between question and answer: the next one gets its own answer."""
+    with Groth16Process() as process:
+        process.request("usage")
+
+        def broken_off() -> str:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(process.running.stdout, "readline", broken_off)
+        with pytest.raises(KeyboardInterrupt):
+            process.request("usage")
+        with pytest.raises(Groth16Error, match="load: "):
+            process.request("load", pk="/nowhere")
+
+
 def test_closing_ends_the_process() -> None:
     """No process outlives its owner's `with`."""
     with Groth16Process() as process:
