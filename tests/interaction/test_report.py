@@ -1,6 +1,10 @@
 """The strict parser that the API and the attestors share, as a function."""
 
+import contextlib
 import json
+import subprocess
+import sys
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -74,3 +78,43 @@ def test_list_limits(count: int) -> None:
         with pytest.raises(BodyError) as caught:
             parse_body(json.dumps({"interactions": [item("e")] * wrong}).encode())
         assert caught.value.field == "interactions"
+
+
+LARGEST = 2 * 2**20
+"""Bytes of the largest body that the API takes by default."""
+COSTLY = {
+    "one text": b'{"a":"' + b"x" * (LARGEST - 10) + b'"}',
+    "one text of escapes": b'{"a":"' + b"\\n" * (LARGEST // 2 - 10) + b'"}',
+    "an open text": b'"' + b'\\"' * (LARGEST // 2 - 10),
+    "quotes": b'"' * LARGEST,
+    "empty texts": b'"",' * (LARGEST // 3),
+    "brackets": b"[]" * (LARGEST // 2),
+    "backslashes": b"\\" * LARGEST,
+    "keys": json.dumps({"interactions": [{f"k{i}": 1 for i in range(150_000)}]}).encode(),
+    "keys, the last one twice": json.dumps({f"k{i}": 1 for i in range(150_000)}).encode()[:-1] + b',"k149999":1}',
+}
+
+
+@pytest.mark.parametrize("name", COSTLY)
+def test_the_largest_body_costs_little(name: str) -> None:
+    """No body of the largest size takes long to read or refuse, whatever is in it: time grows with the bytes."""
+    assert len(COSTLY[name]) <= LARGEST
+    start_seconds = time.process_time()
+    with contextlib.suppress(BodyError):
+        parse_body(COSTLY[name])
+    assert time.process_time() - start_seconds < 5
+
+
+def test_the_nesting_check_takes_no_memory() -> None:
+    """Looking for deep nesting takes a few bytes of memory for each byte of the body at most, in a process of its own."""
+    program = """
+import resource, sys
+from backend.interaction import report
+from tests.interaction.test_report import COSTLY
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for body in COSTLY.values():
+    report._require_shallow(body)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
+    assert int(run.stdout) < 64 * 1024, "kilobytes"
