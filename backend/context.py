@@ -6,12 +6,13 @@ from functools import cached_property
 
 from sqlalchemy import text
 
-from backend.chain.client import connect
+from backend.chain.client import connect, reading
 from backend.chain.deploy import deployed_key
 from backend.chain.distributor import Distributor
 from backend.chain.fees import FeePolicy
 from backend.chain.sender import Sender
 from backend.config import Settings
+from backend.errors import Conflict
 from backend.kit.db import Database
 from backend.program.models import Program
 from backend.proof.keys import ProgramKeys
@@ -33,8 +34,20 @@ class Context:
         """The connection to the chain's node."""
         return connect(self.settings.rpc_url)
 
+    @cached_property
+    def chain_id(self) -> int:
+        """The id of the node's chain. Raises Unavailable."""
+        return reading("chain id", lambda: self.w3.eth.chain_id)
+
+    def require_chain(self, program: Program) -> None:
+        """Raises Conflict, naming both chains, if the program is on another one than the node: a database may hold programs of several."""
+        if program.chain_id != self.chain_id:
+            message = f"program {program.name} is on chain {program.chain_id}, the node of RPC_URL is on chain {self.chain_id}"
+            raise Conflict(message, "program", "wrong_chain")
+
     def distributor(self, program: Program) -> Distributor:
-        """The program's contract."""
+        """The program's contract. Raises Conflict for a program on another chain than the node."""
+        self.require_chain(program)
         return Distributor(self.w3, program.distributor)
 
     @cached_property

@@ -164,6 +164,12 @@ class Distributor:
         # A token that is its own Distributor's address would show a log twice; the place names it.
         return list({(event.block_number, event.log_index): event for event in _ordered(events)}.values())
 
+    def events_of(self, tx_hash: bytes) -> list[Event]:
+        """What the Distributor wrote in one mined transaction, by its receipt. Raises Unavailable."""
+        receipt = reading("receipt", lambda: self.w3.eth.get_transaction_receipt(tx_hash))
+        events = (self._event(log) for log in receipt["logs"] if log["address"] == self.address)
+        return _ordered([event for event in events if event])
+
     def _event(self, log: LogReceipt) -> Event | None:
         place = {
             "block_number": log["blockNumber"], "block_hash": bytes(log["blockHash"]),

@@ -235,6 +235,8 @@ class Demo:
             program = session.get_one(Program, self.local.program_id)
         for part, together in ((addresses[:half], 1), (addresses[half:], CLAIM_MANY_SIZE)):
             for push in push_claims(self.local.context, program, part, together=together, progress=progress) if part else []:
+                if len(push.accounts) < len(push.payments):
+                    raise DemoError(f"a pushed claim did not pay: {push.payments}")
                 how = "claim" if together == 1 else "claimMany"
                 for account in push.accounts:
                     bucket, slot = self._home(account)

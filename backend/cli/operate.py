@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,7 @@ from backend.chain.local import require_local
 from backend.chain.token import mint_calldata, transfer_calldata
 from backend.cli.partner_client import PartnerClient, Reported, ReportError
 from backend.cli.reward_list import ListError, read_reward_list
-from backend.cli.show import errors, output, steps, tokens
+from backend.cli.show import errors, output, push_json, steps, tokens
 from backend.config import settings
 from backend.context import Context
 from backend.errors import GuerdonError
@@ -31,7 +32,7 @@ from backend.ledger import service as ledger
 from backend.migrations import upgrade
 from backend.partner import repository as partners
 from backend.partner.scheme import generate_secret
-from backend.payout.push import push_claims
+from backend.payout.push import Result, push_claims
 from backend.program import repository as programs
 from backend.program import service as program_service
 from backend.settlement.watch import watch as book_chain
@@ -284,7 +285,7 @@ def claim(
     address: Annotated[list[str] | None, typer.Argument(help="Whose claims to push; everybody's if not given.")] = None,
     together: Annotated[int, typer.Option(min=1, max=256, help="Accounts a transaction.")] = 16,
 ) -> None:
-    """Push claims: the operator pays the gas, the Distributor pays the accounts."""
+    """Push claims: the operator pays the gas, the Distributor pays the accounts. Prints each account's outcome; fails unless all are paid."""
     with _context() as context, steps() as show:
         with context.database.transaction() as session:
             row = programs.get(session, program)
@@ -300,6 +301,8 @@ def claim(
 
         pushes = push_claims(context, row, chosen, together=together, progress=progress)
         book_chain(context, row.id)
-    output.print_json(
-        json.dumps([{"accounts": push.accounts, "tx_hash": push.tx_hash, "gas_used": push.gas_used} for push in pushes])
-    )
+    output.print_json(json.dumps([push_json(push) for push in pushes]))
+    results = Counter(payment.result for push in pushes for payment in push.payments)
+    errors.print(", ".join(f"{count} {result}" for result, count in results.items()) or "Nothing is owed.", highlight=False)
+    if set(results) - {Result.PAID, Result.ALREADY_PAID}:
+        raise typer.Exit(1)

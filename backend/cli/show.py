@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from backend.payout.push import Push
+
 errors = Console(stderr=True)
 output = Console()
 
@@ -45,6 +47,14 @@ def tokens(base_units: int, decimals: int = 18) -> str:
     whole, fraction = divmod(base_units, 10**decimals)
     digits = f"{fraction:0{decimals}d}".rstrip("0")
     return f"{whole:,}" + (f".{digits}" if digits else "")
+
+
+def push_json(push: Push) -> dict[str, Any]:
+    """One transaction that pushed claims, or a call that was not sent, with each account's outcome."""
+    payments = [
+        {"account": one.account, "result": one.result, "amount": str(one.amount), "reason": one.reason} for one in push.payments
+    ]
+    return {"tx_hash": push.tx_hash, "gas_used": push.gas_used, "payments": payments}
 
 
 def batch_table(batches: list[dict[str, Any]]) -> Table:

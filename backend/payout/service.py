@@ -4,7 +4,8 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from threading import Lock
 
-from sqlalchemy import func, select
+from sqlalchemy import String, any_, func, literal, select
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
 from backend.account.models import Account
@@ -118,14 +119,19 @@ def claim_call(session: Session, program: Program, address: str) -> ClaimCall:
     )  # fmt: skip
 
 
+def owed_accounts(session: Session, program: Program, addresses: list[str]) -> list[Account]:
+    """Those of `addresses`, however many, whom the chain owes something, by bucket and slot."""
+    # One parameter: IN takes one an address, and PostgreSQL 65,535 in all.
+    among = any_(literal(addresses, ARRAY(String)))
+    query = select(Account).where(Account.program_id == program.id, Account.address == among, Account.posted > Account.claimed)
+    return list(session.scalars(query.order_by(Account.bucket, Account.slot)))
+
+
 def claim_many_calls(
     session: Session, program: Program, addresses: list[str], payouts_max: int = 64
 ) -> list[tuple[list[str], bytes]]:
     """Calls that push what the chain owes to `addresses`, by bucket, at most `payouts_max` accounts each: (accounts, calldata)."""
-    query = select(Account).where(
-        Account.program_id == program.id, Account.address.in_(addresses), Account.posted > Account.claimed
-    )
-    rows = list(session.scalars(query.order_by(Account.bucket, Account.slot)))
+    rows = owed_accounts(session, program, addresses)
     calls = []
     for bucket in sorted({row.bucket for row in rows}):
         batch = _newest_final(session, program, bucket)

@@ -1,0 +1,56 @@
+"""The operator's commands, on a real database and chain: what they print, and with which exit code they end."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from backend.cli import operate
+from backend.cli.main import app
+from backend.kit.log import configure
+from tests.support.anvil import anvil
+from tests.support.engine import Engine, address, engine  # noqa: F401 - fixture
+from tests.support.onchain import OnChain, on_chain
+
+Command = Callable[..., Result]
+
+
+@pytest.fixture(scope="module")
+def program(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnChain]:  # noqa: F811 - the fixture
+    """A program on a chain of its own."""
+    with anvil() as chain, on_chain(engine, chain, tmp_path_factory.mktemp("keys")) as made:
+        yield made
+
+
+@pytest.fixture
+def command(program: OnChain, monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
+    """Runs `guerdon ...` with the program's settings."""
+    monkeypatch.setattr(operate, "settings", lambda: program.context.settings)
+    yield lambda *words: CliRunner().invoke(app, [str(word) for word in words])
+    configure()
+
+
+def printed(result: Result, code: int = 0) -> Any:
+    """What a command that ended with `code` has printed for programs."""
+    assert result.exit_code == code, result.output
+    return json.loads(result.stdout)
+
+
+def test_claim_tells_each_account(program: OnChain, command: Command) -> None:
+    """`guerdon claim` prints every account's outcome, and fails while somebody is still owed."""
+    program.reward([("ann", 10), ("bob", 20)])
+    program.token("setBlocked", address("bob"), True)
+    [push] = printed(command("claim", program.row.name), code=1)
+    assert push["gas_used"] > 0
+    assert [(one["account"], one["result"], one["amount"]) for one in push["payments"]] == [
+        (address("ann"), "paid", "10"),
+        (address("bob"), "skipped", "0"),
+    ]
+    program.token("setBlocked", address("bob"), False)
+    [push] = printed(command("claim", program.row.name, "--together", 1))
+    assert [(one["account"], one["result"], one["reason"]) for one in push["payments"]] == [(address("bob"), "paid", None)]
+    result = command("claim", program.row.name)
+    assert printed(result) == []
+    assert "Nothing is owed" in result.stderr
