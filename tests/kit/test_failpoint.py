@@ -40,6 +40,14 @@ def test_several_places_kill_once_each(tmp_path: Path) -> None:
     assert [_run("a:2,b", tmp_path)[0] for _ in range(3)] == [-signal.SIGKILL, -signal.SIGKILL, 0]
 
 
+def test_the_whole_group_dies(tmp_path: Path) -> None:
+    """A process that would live on, in the group of one that meets the place, is gone with it."""
+    script = f"{sys.executable} -c \"{SCRIPT}\" & sleep 60; echo survived"
+    environment = os.environ | {"GUERDON_FAILPOINT": "b", "GUERDON_FAILPOINT_DIR": str(tmp_path), "GUERDON_FAILPOINT_WHOLE": "1"}
+    done = subprocess.run(["sh", "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True, start_new_session=True)
+    assert (done.returncode, done.stdout) == (-signal.SIGKILL, "a")
+
+
 def test_a_missing_folder_is_named() -> None:
     """Without the folder a process would be killed at every start: that is refused at the place."""
     code, printed, error = _run("b", None)
