@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, Integer, Numeric, String, bindparam, func, select, text, update
+from sqlalchemy import BigInteger, Integer, Numeric, String, bindparam, func, literal_column, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
@@ -32,6 +32,9 @@ _INSERT = text("""
     bindparam("amounts", type_=ARRAY(Numeric(78, 0))),
     bindparam("times", type_=ARRAY(BigInteger)),
 )
+
+# A literal: with a parameter PostgreSQL may settle on a plan that does without the indexes of held rows.
+_HELD = literal_column(f"'{InteractionState.HELD}'")
 
 
 def insert_new(
@@ -75,7 +78,7 @@ def held(session: Session, program_id: int, reason: str, amount_max: int, limit:
         select(Interaction)
         .where(
             Interaction.program_id == program_id,
-            Interaction.state == InteractionState.HELD,
+            Interaction.state == _HELD,
             Interaction.held_reason == reason,
             Interaction.amount <= amount_max,
         )
@@ -84,6 +87,14 @@ def held(session: Session, program_id: int, reason: str, amount_max: int, limit:
         .with_for_update(key_share=True)
     )
     return list(session.scalars(query))
+
+
+def smallest_held(session: Session, program_id: int, reason: str) -> int | None:
+    """The smallest amount held for `reason`, None if there is none."""
+    query = select(func.min(Interaction.amount)).where(
+        Interaction.program_id == program_id, Interaction.state == _HELD, Interaction.held_reason == reason
+    )
+    return session.scalar(query)
 
 
 def open_interactions(session: Session, program_id: int, limit: int) -> list[Interaction]:

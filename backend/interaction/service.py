@@ -126,16 +126,26 @@ def _covered(session: Session, program_id: int, rewards: list[Reward]) -> list[R
 
 def release_held(session: Session, program_id: int) -> int:
     """Accept interactions that were held for want of budget, oldest first, as far as it goes now. Returns how many."""
-    # What is too large for the budget is passed over in the query: any number of such rows must not use up the limit.
-    available = ledger.available_budget(session, program_id)
-    rows = repository.held(session, program_id, BUDGET_EXHAUSTED, available, RELEASE_LIMIT)
-    if not rows:
+    if not _may_release(session, program_id):
         return 0
+    # Before the held rows: who books the chain holds it as well when it comes here.
+    available = ledger.available_budget(session, program_id, lock=True)
+    # What is too large for the budget is passed over in the query: any number of such rows must not use up the limit.
+    rows = repository.held(session, program_id, BUDGET_EXHAUSTED, available, RELEASE_LIMIT)
     covered = _covered(session, program_id, [Reward(row.id, row.account, row.amount) for row in rows])
     if covered:
         repository.accept(session, [reward.interaction_id for reward in covered])
         ledger.book_rewards(session, program_id, f"released from {covered[0].interaction_id}", covered)
     return len(covered)
+
+
+def _may_release(session: Session, program_id: int) -> bool:
+    """Whether the budget covers anything that is held, by two look-ups in indexes and without a lock: every tick asks."""
+    available = ledger.available_budget(session, program_id)
+    if available <= 0:
+        return False
+    smallest = repository.smallest_held(session, program_id, BUDGET_EXHAUSTED)
+    return smallest is not None and smallest <= available
 
 
 def _rejected(position: int, error: ReportError) -> Answer:

@@ -2,17 +2,21 @@
 
 import random
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import event, func, select, text, update
+from sqlalchemy.orm import Session
 
 from backend.interaction import repository
 from backend.interaction import service as intake
 from backend.interaction.evidence import Delivery
 from backend.interaction.models import DeliveryRow, DeliverySalt, Interaction
 from backend.invariant import check_all
+from backend.ledger import service as ledger
 from backend.partner import repository as partners
 from backend.partner.models import PartnerSecret
 from backend.partner.scheme import generate_secret
@@ -166,6 +170,78 @@ def test_more_held_than_one_release(engine: Engine, monkeypatch: pytest.MonkeyPa
             released.append(intake.release_held(session, program.id))
     assert released == [3, 3, 1, 0]
     holds(engine, program)
+
+
+def locked_budget(session: Session, program: Program) -> None:
+    """Hold the budget until the transaction ends, as whoever books the chain does."""
+    ledger.available_budget(session, program.id, lock=True)
+
+
+@pytest.mark.parametrize("funded", [0, 10])
+def test_nothing_to_release_waits_for_nobody(engine: Engine, funded: int) -> None:
+    """With no budget, or with too little for the smallest held one, a release looks at neither the budget's lock nor the held rows."""
+    program = engine.program(funded=funded)
+    engine.take_in(program, [report(f"e{i}", amount=11 + i) for i in range(20)])
+    with engine.database.transaction() as holder:
+        locked_budget(holder, program)
+        with engine.database.transaction() as session:
+            session.execute(text("SET LOCAL lock_timeout = '1s'"))
+            assert intake.release_held(session, program.id) == 0
+    assert engine.fund(program, 11) == 1
+
+
+def test_release_locks_the_budget_first(engine: Engine) -> None:
+    """A release that waits for the budget has not locked the held rows: whoever holds the budget may go on to them."""
+    program = engine.program(funded=0)
+    engine.take_in(program, [report(f"e{i}", amount=1) for i in range(3)])
+    with engine.database.transaction() as session:
+        ledger.book_funding(session, program.id, "not released yet", 2)
+
+    def release() -> int:
+        with engine.database.transaction() as session:
+            return intake.release_held(session, program.id)
+
+    with ThreadPoolExecutor(1) as pool:
+        with engine.database.transaction() as holder:
+            locked_budget(holder, program)
+            releasing = pool.submit(release)
+            wait_for_a_waiter(engine)
+            holder.execute(
+                text("SELECT id FROM interaction WHERE program_id = :id AND state = 'held' FOR UPDATE NOWAIT"), {"id": program.id}
+            )
+        assert releasing.result() == 2
+    holds(engine, program)
+
+
+def wait_for_a_waiter(engine: Engine) -> None:
+    """Until some connection to this database waits for a lock."""
+    query = text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        with engine.database.transaction() as session:
+            if session.scalar(query):
+                return
+        time.sleep(0.02)
+    raise AssertionError("nobody waits for a lock")
+
+
+def test_smallest_held_is_looked_up(own_engine: Engine) -> None:
+    """The smallest held amount comes from an index, however many are held and larger than what there is."""
+    program = own_engine.program(funded=0)
+    for part in range(3):
+        own_engine.take_in(program, [report(f"e{part}-{i}", amount=10**6 + i) for i in range(1000)])
+    with own_engine.database.transaction() as session:
+        session.execute(text("ANALYZE interaction"))
+        plans: list[str] = []
+
+        def explain(connection: Any, cursor: Any, statement: str, parameters: Any, *_: object) -> None:
+            if "min(" in statement:
+                plans.extend(row[0] for row in cursor.connection.execute("EXPLAIN " + statement, parameters))
+
+        event.listen(own_engine.database.engine, "before_cursor_execute", explain)
+        assert repository.smallest_held(session, program.id, intake.BUDGET_EXHAUSTED) == 10**6
+        event.remove(own_engine.database.engine, "before_cursor_execute", explain)
+    assert any("ix_interaction_held_amount" in line for line in plans), plans
 
 
 def test_evidence_is_kept_as_received(api: Api) -> None:
