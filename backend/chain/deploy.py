@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from eth_utils import is_address, to_checksum_address
 from web3 import Web3
 from web3.exceptions import ContractLogicError, TimeExhausted
 
@@ -109,9 +110,11 @@ def deploy_program(
 
     `allow_single_party_key` takes a key with which one party can forge every proof also to a chain that is not local.
 
+    Everything that can be known beforehand is checked before the first transaction.
+
     Raises:
         SetupError: the key is of another circuit, its gamma equals delta, or it is a development key and the chain is not local.
-        Invalid: no token for a chain that is not local.
+        Invalid: a malformed address, attestors or threshold that the contract refuses, or no token for a chain that is not local.
         DeploymentError: the chain refused a contract.
         Unavailable: the node does not answer.
     """
@@ -122,16 +125,34 @@ def deploy_program(
     if token is None and chain_id not in LOCAL_CHAIN_IDS:
         raise Invalid("token: expected the reward token's address; a test token is for local chains only", field="token")
     verifying_key = key.verifying_key  # Refuses gamma = delta.
+    ordered = _checked_attestors(attestors, threshold)
+    for name, address in (("token", token), ("owner", owner), ("guardian", guardian)):
+        if address is not None and not is_address(address):
+            raise Invalid(f"{name}: expected an address, got {address!r}", field=name)
+    if token is not None and not reading("token", lambda: w3.eth.get_code(to_checksum_address(token))):
+        raise Invalid(f"token: {token} has no code on chain {chain_id}", field="token")
     deployer = Deployer(w3, signer, fees)
     if token is None:
         token, _ = deployer.create("TestToken", "Test Reward", "TRW")
     hasher, _ = deployer.create("Poseidon2")
     verifier, _ = deployer.create("Groth16Verifier", verifying_key.to_words())
-    ordered = sorted(attestors, key=lambda attestor: int(attestor, 16))
     config = (token, verifier, hasher, instance.levels, families, owner or signer.address, guardian, ordered, threshold)
     distributor, block = deployer.create("Distributor", config)
     check_deployment(w3, distributor, verifying_key)
     return Deployment(token, hasher, verifier, distributor, block)
+
+
+def _checked_attestors(attestors: Sequence[str], threshold: int) -> list[str]:
+    """Checksummed, in the ascending order that the contract asks for."""
+    for attestor in attestors:
+        if not is_address(attestor) or not int(attestor, 16):
+            raise Invalid(f"attestor: expected an address above 0, got {attestor!r}", field="attestor")
+    ordered = sorted({to_checksum_address(attestor) for attestor in attestors}, key=lambda attestor: int(attestor, 16))
+    if len(ordered) != len(attestors):
+        raise Invalid("attestor: one address is given twice", field="attestor")
+    if not 1 <= threshold <= len(ordered):
+        raise Invalid(f"threshold: expected 1 to {len(ordered)}, the number of attestors, got {threshold}", field="threshold")
+    return ordered
 
 
 def deployed_key(w3: Web3, verifier: str) -> VerifyingKey:

@@ -1,6 +1,7 @@
 """Deployment: what is refused, and what stands on chain afterwards."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -9,7 +10,7 @@ from backend.errors import Invalid
 from backend.signer.keystore import KeystoreSigner
 from prover.circuit import load_instance
 from prover.groth16 import dev_key
-from prover.keys import KeyFolder, Manifest, SetupError, VerifyingKey
+from prover.keys import Contribution, KeyFolder, Manifest, SetupError, Transcript, VerifyingKey
 from prover.tree import zero_root
 from tests.support.anvil import Anvil, anvil
 from tests.support.program import DEV, account, attestor_keys, real_program
@@ -22,13 +23,14 @@ def test_development_key_is_refused_off_local_chains() -> None:
     with anvil(chain_id=8453) as public:
         with pytest.raises(SetupError, match="chain 8453 is not a local chain"):
             deploy_program(public.w3, KeystoreSigner(public.key(0)), dev_key(DEV), DEV, ATTESTORS, 2)
-        ceremony = replace_manifest(dev_key(DEV), origin="ceremony")
+        links = (Contribution("Ann", "00"), Contribution("beacon", "01", "ab" * 32, 10))
+        ceremony = replace_manifest(dev_key(DEV), origin="ceremony", transcript=Transcript("00", "00", "00", links))
         with pytest.raises(Invalid, match="token"):
             deploy_program(public.w3, KeystoreSigner(public.key(0)), ceremony, DEV, ATTESTORS, 2)
         assert public.w3.eth.block_number == 0
 
 
-def replace_manifest(key: KeyFolder, **changes: str) -> KeyFolder:
+def replace_manifest(key: KeyFolder, **changes: Any) -> KeyFolder:
     manifest: Manifest = replace(key.manifest, **changes)
     other = KeyFolder(key.path)
     other.__dict__["manifest"] = manifest
@@ -54,8 +56,38 @@ def test_gamma_equal_to_delta_is_refused(chain: Anvil) -> None:
 @pytest.mark.parametrize("threshold", [0, 4])
 def test_contracts_reason_is_told(chain: Anvil, threshold: int) -> None:
     """What the constructor refuses is said by the name of its custom error."""
+    signer = KeystoreSigner(chain.key(0))
+    deployed = deploy_program(chain.w3, signer, dev_key(DEV), DEV, ATTESTORS, 2)
+    ordered = sorted(ATTESTORS, key=lambda attestor: int(attestor, 16))
+    config = (
+        deployed.token, deployed.verifier, deployed.hasher, DEV.levels, 1, signer.address, signer.address, ordered, threshold,
+    )  # fmt: skip
     with pytest.raises(DeploymentError, match=rf"InvalidThreshold\(threshold={threshold}, attestors=3\)"):
-        deploy_program(chain.w3, KeystoreSigner(chain.key(0)), dev_key(DEV), DEV, ATTESTORS, threshold)
+        Deployer(chain.w3, signer).create("Distributor", config)
+
+
+@pytest.mark.parametrize(
+    ("attestors", "threshold", "options", "message"),
+    [
+        (ATTESTORS, 0, {}, "threshold: expected 1 to 3, the number of attestors, got 0"),
+        (ATTESTORS, 4, {}, "threshold: expected 1 to 3, the number of attestors, got 4"),
+        ([*ATTESTORS[:2], "0x12"], 2, {}, "attestor: expected an address above 0, got '0x12'"),
+        ([*ATTESTORS[:2], "0x" + "00" * 20], 2, {}, "attestor: expected an address above 0"),
+        ([*ATTESTORS[:2], ATTESTORS[0].lower()], 2, {}, "attestor: one address is given twice"),
+        (ATTESTORS, 2, {"owner": "me"}, "owner: expected an address, got 'me'"),
+        (ATTESTORS, 2, {"guardian": "0x"}, "guardian: expected an address, got '0x'"),
+        (ATTESTORS, 2, {"token": "0x" + "11" * 20}, "token: 0x1111111111111111111111111111111111111111 has no code on chain"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_nothing_is_paid_for_before_what_can_be_known_is_checked(
+    chain: Anvil, attestors: list[str], threshold: int, options: dict[str, Any], message: str
+) -> None:
+    """A mistake in an argument costs no gas: no contract stands when it is refused."""
+    before = chain.w3.eth.block_number
+    with pytest.raises(Invalid, match=message):
+        deploy_program(chain.w3, KeystoreSigner(chain.key(0)), dev_key(DEV), DEV, attestors, threshold, **options)
+    assert chain.w3.eth.block_number == before
 
 
 def test_deployment_is_as_asked(chain: Anvil) -> None:

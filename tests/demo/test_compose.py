@@ -82,9 +82,8 @@ def test_every_queue_has_a_worker() -> None:
 
 
 def _pins(name: str) -> set[str]:
-    return {
-        line.rstrip(" \\") for line in (ROOT / name).read_text().splitlines() if "==" in line and not line.startswith(("#", " "))
-    }
+    lines = (ROOT / name).read_text().splitlines()
+    return {line.split()[0] for line in lines if "==" in line and not line.startswith(("#", " "))}
 
 
 def test_the_image_holds_no_tools_of_development() -> None:
