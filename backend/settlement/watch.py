@@ -1,9 +1,13 @@
 """Booking the chain: final events move batches, accounts and the ledger, exactly once.
 
-Events of a block range and the cursor behind it are booked in one transaction under the program's row lock. Only blocks at or below the
-program's finality head are read, so there is nothing to take back; should a block that was final change all the same, the program
-halts and waits for an operator.
+The node is asked first, while nothing is locked. Then the events are booked, some whole blocks at a time, each time with the cursor behind them
+in one transaction under the program's row lock. Only blocks at or below the program's finality head are read, so there is nothing to take
+back; should a block that was final change all the same, the program halts and waits for an operator.
 """
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
 from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError
@@ -24,82 +28,140 @@ from backend.payout.models import Claim
 from backend.program import repository as programs
 from backend.program.models import Program
 
-BLOCKS_PER_BOOKING = 5000
+BLOCKS_PER_READING = 5000
+EVENTS_PER_BOOKING = 200
+"""Booking goes on in another transaction after the block that makes it so many: whoever books holds the budget, which intake needs."""
 
 
 class Contradiction(Exception):
     """The chain says something that the ledger cannot follow."""
 
 
+@dataclass(frozen=True)
+class _Part:
+    """Whole blocks: their events, and the last of them with its hash."""
+
+    events: Sequence[Event]
+    last: int
+    last_hash: bytes
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """What the node says of the blocks after `program.booked_block`, and the gas that transactions of batches used, by hash."""
+
+    program: Program
+    parts: Sequence[_Part]
+    gas: dict[bytes, int]
+
+
 def watch(context: Context, program_id: int) -> int:
     """Book everything that is final and not booked; returns how many events. Raises Unavailable if the node does not answer."""
     booked = 0
-    while True:
-        with context.database.transaction() as session:
-            program = programs.lock(session, program_id)
-            count = _book_range(context, session, program)
+    while (reading := _read(context, program_id)) is not None:
+        at = reading.program.booked_block, reading.program.booked_block_hash
+        for part in reading.parts:
+            with context.database.transaction() as session:
+                program = programs.lock(session, program_id)
+                # Another watcher was faster, or somebody halted the program: what was read is of no use.
+                if program.halted is not None or (program.booked_block, program.booked_block_hash) != at:
+                    break
+                count = _book_part(session, program, part, reading.gas)
+                if count:
+                    failpoint("watch.before_commit")
             if count:
-                failpoint("watch.before_commit")
-        if count is None:
-            return booked
-        if count:
-            failpoint("watch.after_commit")
-        booked += count
+                failpoint("watch.after_commit")
+            booked += count
+            at = part.last, part.last_hash
+    return booked
 
 
-def _book_range(context: Context, session: Session, program: Program) -> int | None:
-    """Book the next range; None if there is nothing left to read."""
+def _read(context: Context, program_id: int) -> _Reading | None:
+    """What comes next, with no lock held and no transaction open; None if there is nothing to book."""
+    with context.database.transaction() as session:
+        program = session.get_one(Program, program_id)
     if program.halted is not None:
         return None
     head = final_block(context.w3, program.finality)
     if head.number < program.booked_block:
         return None
     if block(context.w3, program.booked_block).hash != program.booked_block_hash:
-        program.halted = f"block {program.booked_block} was final and has changed: compare the node with others, then rebook"
+        _halt_changed(context, program)
         return None
     if head.number == program.booked_block:
         return None
-    last = min(head.number, program.booked_block + BLOCKS_PER_BOOKING)
+    last = min(head.number, program.booked_block + BLOCKS_PER_READING)
     last_hash = block(context.w3, last).hash
     events = context.distributor(program).events(program.booked_block + 1, last)
+    gas = {event.tx_hash: gas_used(context.w3, event.tx_hash) for event in events if isinstance(event, BatchPosted)}
     if block(context.w3, last).hash != last_hash:
         raise Unavailable(f"block {last} changed while the log was read")
+    return _Reading(program, list(_parts(events, last, last_hash)), gas)
+
+
+def _parts(events: Sequence[Event], last: int, last_hash: bytes) -> Iterator[_Part]:
+    start = 0
+    for end, (event, following) in enumerate(pairwise(events), start=1):
+        if end - start >= EVENTS_PER_BOOKING and following.block_number != event.block_number:
+            yield _Part(events[start:end], event.block_number, event.block_hash)
+            start = end
+    yield _Part(events[start:], last, last_hash)
+
+
+def _halt_changed(context: Context, read: Program) -> None:
+    with context.database.transaction() as session:
+        program = programs.lock(session, read.id)
+        same = (program.booked_block, program.booked_block_hash) == (read.booked_block, read.booked_block_hash)
+        if same and program.halted is None:
+            program.halted = f"block {read.booked_block} was final and has changed: compare the node with others, then rebook"
+
+
+def _book_part(session: Session, program: Program, part: _Part, gas: dict[bytes, int]) -> int:
+    """Book a part and move the cursor, or halt the program; returns how many events were booked."""
     try:
         with session.begin_nested():
-            if events:
-                # Before any account, as intake does: two that lock the same rows in one order cannot end in a deadlock.
-                ledger.available_budget(session, program.id, lock=True)
-            for event in events:
-                _book(context, session, program, event)
+            _book_events(session, program, part.events, gas)
     except (Contradiction, IntegrityError, LookupError) as error:
-        program.halted = f"booking of blocks {program.booked_block + 1} to {last} failed: {error}"
-        return None
-    program.booked_block = last
-    program.booked_block_hash = last_hash
-    return len(events)
+        program.halted = f"booking of blocks {program.booked_block + 1} to {part.last} failed: {error}"
+        return 0
+    program.booked_block = part.last
+    program.booked_block_hash = part.last_hash
+    return len(part.events)
 
 
-def _book(context: Context, session: Session, program: Program, event: Event) -> None:
+def _book_events(session: Session, program: Program, events: Sequence[Event], gas: dict[bytes, int]) -> None:
+    posted = [event for event in events if isinstance(event, BatchPosted)]
+    # First, for a batch's row may be locked by whoever posts it and waits for the node: the budget must not wait with it.
+    for event in posted:
+        _book_batch(session, program, event, gas[event.tx_hash])
+    if len(posted) == len(events):
+        return
+    # Before any account, as intake does: two that lock the same rows in one order cannot end in a deadlock.
+    ledger.available_budget(session, program.id, lock=True)
+    for event in events:
+        _book(session, program, event)
+    if any(isinstance(event, Funded) for event in events):
+        interactions.release_held(session, program.id)
+
+
+def _book(session: Session, program: Program, event: Event) -> None:
     reference = f"{event.block_number}:{event.log_index}"
-    if isinstance(event, BatchPosted):
-        _book_batch(context, session, program, event)
-    elif isinstance(event, Claimed):
+    if isinstance(event, Claimed):
         _book_claim(session, program, event, reference)
     elif isinstance(event, Funded) and event.amount:
         ledger.book_funding(session, program.id, reference, event.amount)
-        interactions.release_held(session, program.id)
     elif isinstance(event, Withdrawn) and event.amount:
         ledger.book_withdrawal(session, program.id, reference, event.amount)
     elif isinstance(event, Unreadable):
         raise Contradiction(f"a log named {event.name} cannot be read: {event.reason}")
 
 
-def _book_batch(context: Context, session: Session, program: Program, event: BatchPosted) -> None:
+def _book_batch(session: Session, program: Program, event: BatchPosted, gas: int) -> None:
     batch = batches.get(session, program.id, event.bucket, event.sequence)
     ours = batch and (batch.new_root, batch.items_root, batch.interactions_root, batch.deltas)
     if ours != (event.new_root, event.items_root, event.interactions_root, event.deltas):
         raise Contradiction(f"batch {event.sequence} of bucket {event.bucket} on chain is not the ledger's")
-    _finalize(session, batch, event, gas_used(context.w3, event.tx_hash))
+    _finalize(session, batch, event, gas)
 
 
 def _finalize(session: Session, batch: Batch, event: BatchPosted, gas: int) -> None:
