@@ -13,13 +13,13 @@ import typer
 from backend.chain.client import connect
 from backend.chain.deploy import deployed_key
 from backend.chain.distributor import Distributor
+from backend.cli.failures import failures
 from backend.cli.show import errors, key_table, output
 from backend.config import settings
-from backend.errors import GuerdonError, Invalid
+from backend.errors import Invalid
 from prover import ceremony, key_store
 from prover.cache import cache_root
-from prover.circuit import CircuitError, instances, load_instance
-from prover.groth16 import Groth16Error
+from prover.circuit import instances, load_instance
 from prover.keys import KeyFolder, SetupError, VerifyingKey
 from prover.zkey import Zkey
 
@@ -37,21 +37,16 @@ Out = Annotated[Path | None, typer.Option(help="Folder to make for the key, inst
 
 @contextmanager
 def _steps() -> Iterator[Any]:
-    """What reports progress; expected failures become one clear line and exit code 1."""
+    """What reports progress."""
     start = time.monotonic()
-    try:
-        with errors.status("") as status:
+    with failures(), errors.status("") as status:
 
-            def report(text: str) -> None:
-                if not text.startswith("snarkjs: "):
-                    errors.print(text, highlight=False, markup=False)
-                status.update(f"{text} ({time.monotonic() - start:.0f} s)".replace("[", "\\["))
+        def report(text: str) -> None:
+            if not text.startswith("snarkjs: "):
+                errors.print(text, highlight=False, markup=False)
+            status.update(f"{text} ({time.monotonic() - start:.0f} s)".replace("[", "\\["))
 
-            yield report
-    except (GuerdonError, SetupError, CircuitError, Groth16Error, OSError) as error:
-        errors.print("[red]error:[/red]", end=" ")
-        errors.print(str(error), highlight=False, markup=False, soft_wrap=True)
-        raise typer.Exit(1) from None
+        yield report
 
 
 def _facts(key: KeyFolder) -> dict[str, Any]:

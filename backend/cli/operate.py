@@ -35,6 +35,7 @@ from backend.partner.scheme import generate_secret
 from backend.payout.push import Result, push_claims
 from backend.program import repository as programs
 from backend.program import service as program_service
+from backend.program.models import Program
 from backend.settlement.watch import watch as book_chain
 from backend.signer import keystore
 from backend.signer.base import SignerError
@@ -57,6 +58,14 @@ def _context() -> Iterator[Context]:
         raise typer.Exit(1) from None
     finally:
         context.close()
+
+
+def _here(context: Context, name: str) -> Program:
+    """The program. Raises NotFound, and Conflict if it is on another chain than the node."""
+    with context.database.transaction() as session:
+        row = programs.get(session, name)
+    context.require_chain(row)
+    return row
 
 
 def migrate() -> None:
@@ -119,8 +128,7 @@ def program_fund(
     with _context() as context:
         signer = _signer(context)
         deployer = Deployer(context.w3, signer)
-        with context.database.transaction() as session:
-            row = programs.get(session, program)
+        row = _here(context, program)
         if mint:
             require_local(context.w3)
             deployer.send("mint", {"to": row.token, "data": mint_calldata(signer.address, int(amount))})
@@ -240,8 +248,8 @@ def post(program: ProgramName, wait_seconds: Annotated[int, typer.Option(min=0)]
 
 def _advance(program: str, until: BatchState, wait: Callable[[], bool]) -> None:
     with _context() as context, steps() as show:
+        row = _here(context, program)
         with context.database.transaction() as session:
-            row = programs.get(session, program)
             total = len(repository.open_batches(session, row.id))
         while True:
             with context.database.transaction() as session:
@@ -265,8 +273,7 @@ def _advance(program: str, until: BatchState, wait: Callable[[], bool]) -> None:
 def watch(program: ProgramName, follow: Annotated[bool, typer.Option(help="Go on until Ctrl-C.")] = False) -> None:
     """Book what the chain has made final."""
     with _context() as context:
-        with context.database.transaction() as session:
-            row = programs.get(session, program)
+        row = _here(context, program)
         while True:
             booked = book_chain(context, row.id)
             with context.database.transaction() as session:
@@ -287,8 +294,8 @@ def claim(
 ) -> None:
     """Push claims: the operator pays the gas, the Distributor pays the accounts. Prints each account's outcome; fails unless all are paid."""
     with _context() as context, steps() as show:
+        row = _here(context, program)
         with context.database.transaction() as session:
-            row = programs.get(session, program)
             query = select(Account.address).where(Account.program_id == row.id, Account.posted > Account.claimed)
             owed = list(session.scalars(query.order_by(Account.bucket, Account.slot)))
         wanted = {text.lower() for text in address or []}

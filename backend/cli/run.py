@@ -14,15 +14,15 @@ from urllib.parse import urlsplit
 
 import typer
 
-from backend.cli.demo import Demo, DemoError
+from backend.cli.demo import Demo
+from backend.cli.failures import failures
 from backend.cli.local import Local, Urls, prepare, start_local
-from backend.cli.reward_list import ListError, RewardList, read_reward_list
+from backend.cli.reward_list import RewardList, read_reward_list
 from backend.cli.show import Steps, batch_table, claim_table, errors, output, steps, summary_table, tokens
-from backend.cli.stack import ROOT, StackError
+from backend.cli.stack import ROOT
 from backend.config import settings
-from backend.errors import GuerdonError
 from backend.kit.files import write_private
-from prover.circuit import CircuitError, instances
+from prover.circuit import instances
 
 DEFAULT_LIST = ROOT / "examples" / "op-superstacks-head.csv"
 DATA = ROOT / ".guerdon"
@@ -89,18 +89,13 @@ def _print_urls(local: Local) -> None:
     output.print(f"token         {local.deployment.token}", highlight=False, soft_wrap=True)
 
 
-@contextmanager
-def _failures() -> Iterator[None]:
-    """Expected failures as one clear line and exit code 1."""
-    try:
-        yield
-    except (ListError, DemoError, StackError, GuerdonError, CircuitError) as error:
-        errors.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from None
-
-
 def demo(
-    input_file: Annotated[Path, typer.Option("--input", help="CSV with an address column and an amount column.")] = DEFAULT_LIST,
+    input_file: Annotated[
+        Path,
+        typer.Option(
+            "--input", help="CSV with an address column and an amount column.", show_default="examples/op-superstacks-head.csv"
+        ),
+    ] = DEFAULT_LIST,
     address_column: Annotated[str | None, typer.Option(help="Name of the address column, if it is not found by content.")] = None,
     amount_column: Annotated[str | None, typer.Option(help="Name of the amount column, if it is not found by content.")] = None,
     decimals: Annotated[
@@ -112,8 +107,10 @@ def demo(
     api_port: Annotated[int | None, typer.Option(help="Port of the API; a free one if not given.")] = None,
 ) -> None:
     """Run the main job: a reward list goes in, proven roots and paid claims come out, audited from the chain alone."""
-    with _failures(), _stop_on_signals():
+    with failures(), _stop_on_signals():
         rewards = read_reward_list(input_file, address_column, amount_column, decimals)
+        if report is not None:
+            report.touch()  # A place that cannot be written to is said now, not after the whole run.
         _say_list(input_file, rewards)
         start = time.monotonic()
         with steps() as show, _stack("demo", "adnet", instance, api_port, show) as local:
@@ -148,7 +145,7 @@ def up(
     api_port: Annotated[int | None, typer.Option(help="Port of the API; a free one if not given.")] = None,
 ) -> None:
     """Start the same stack with an empty program, ready for use by hand, until Ctrl-C."""
-    with _failures(), _stop_on_signals(), steps() as show, _stack(program, None, instance, api_port, show) as local:
+    with failures(), _stop_on_signals(), steps() as show, _stack(program, None, instance, api_port, show) as local:
         show.line("")
         _print_urls(local)
         pins = " ".join(f"--pins {path}" for path in sorted(local.folder.glob("attestor-*/partners.json")))
@@ -177,9 +174,9 @@ def prepare_local(
     if (folder / "environment").exists():
         errors.print(f"{folder} holds a program already.", highlight=False, soft_wrap=True)
         return
-    config = settings()
     hosts = [("0.0.0.0", urlsplit(url).port or 80) for url in attestor_url]
-    with _failures():
+    with failures():
+        config = settings()
         prepared = prepare(
             folder, Urls(config.database_url, config.redis_url, config.rpc_url), program=program, partner=partner, instance=instance,
             attestor_urls=attestor_url, attestor_hosts=hosts, batch_age_max_seconds=5, tick_seconds=1.0,
