@@ -12,10 +12,13 @@ from backend import wake
 from backend.api import ROUTERS
 from backend.config import Settings, settings
 from backend.errors import BadRequest, GuerdonError, NotFound, Unavailable
-from backend.kit.db import Database
+from backend.kit.db import BUSY, Database
 from backend.kit.log import configure
 
 log = structlog.get_logger()
+
+LOCK_MS_MAX, STATEMENT_MS_MAX = 5_000, 30_000
+"""A request that waits longer than this for others, or for one statement, is answered with a 503: its thread and connection are needed."""
 
 DESCRIPTION = """Guerdon takes in partners' signed reports of rewarded interactions and serves what accounts have earned and can claim.
 Amounts are decimal texts in token base units; times are Unix seconds or RFC 3339 in UTC."""
@@ -27,7 +30,7 @@ def create_app(config: Settings | None = None) -> FastAPI:
     config = config or settings()
     app = FastAPI(title="Guerdon", version="1", description=DESCRIPTION, docs_url="/docs", openapi_url="/openapi.json")
     app.state.settings = config
-    app.state.database = Database(config.database_url, pool_size=20)
+    app.state.database = Database(config.database_url, pool_size=20, lock_ms_max=LOCK_MS_MAX, statement_ms_max=STATEMENT_MS_MAX)
     app.state.wake = wake.soon
     app.state.ping_redis = lambda: wake.ping(config.redis_url)
     for router in ROUTERS:
@@ -55,8 +58,11 @@ def _validation_error(_: Request, error: RequestValidationError) -> JSONResponse
 
 def _database_error(_: Request, error: SQLAlchemyError) -> JSONResponse:
     # The driver's text can hold statement parameters; only its kind is logged.
-    log.error("database_unavailable", kind=type(getattr(error, "orig", error)).__name__)
-    return JSONResponse(Unavailable("the database does not answer: send again").to_json(), 503, {"retry-after": "1"})
+    cause = getattr(error, "orig", error)
+    log.error("database_unavailable", kind=type(cause).__name__)
+    busy = getattr(cause, "sqlstate", None) in BUSY
+    answer = Unavailable(f"the database {'is busy' if busy else 'does not answer'}: send again")
+    return JSONResponse(answer.to_json(), 503, {"retry-after": "1"})
 
 
 def _http_error(_: Request, error: HTTPException) -> JSONResponse:

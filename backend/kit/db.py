@@ -40,22 +40,28 @@ def sqlalchemy_url(url: str) -> str:
     return url
 
 
-def _notice_dead_clients(connection: Any, _: object) -> None:
-    """The server drops a client whose machine has vanished after a minute, not after hours: what it had locked is somebody else's to do."""
-    connection.execute("SET tcp_keepalives_idle = 30")
-    connection.execute("SET tcp_keepalives_interval = 10")
-    connection.execute("SET tcp_keepalives_count = 3")
-    connection.commit()
+# The server drops a client whose machine has vanished after a minute, not after hours: what it had locked is somebody else's to do.
+_NOTICE_DEAD_CLIENTS = {"tcp_keepalives_idle": 30, "tcp_keepalives_interval": 10, "tcp_keepalives_count": 3}
+
+BUSY = ("55P03", "57014")
+"""SQLSTATEs of a statement that waited for a lock, or ran, for longer than its connection allows; nothing is wrong with it or the server."""
 
 
 class Database:
     """An engine and its sessions. Domain code never commits: whoever opens `transaction` owns it."""
 
-    def __init__(self, url: str, pool_size: int = 10) -> None:
+    def __init__(self, url: str, pool_size: int = 10, *, lock_ms_max: int = 0, statement_ms_max: int = 0) -> None:
+        """How long a statement may wait for a lock, and run at all; 0: for ever. What takes longer raises OperationalError, its state in BUSY."""
         # Parameters hold evidence and secrets: no error text repeats them.
         self.engine: Engine = create_engine(sqlalchemy_url(url), pool_size=pool_size, pool_pre_ping=True, hide_parameters=True)
-        event.listen(self.engine, "connect", _notice_dead_clients)
+        self._session_settings = _NOTICE_DEAD_CLIENTS | {"lock_timeout": lock_ms_max, "statement_timeout": statement_ms_max}
+        event.listen(self.engine, "connect", self._set_up)
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+
+    def _set_up(self, connection: Any, _: object) -> None:
+        for name, value in self._session_settings.items():
+            connection.execute(f"SET {name} = {value}")
+        connection.commit()
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:

@@ -4,14 +4,17 @@ import logging
 
 import psycopg
 import pytest
+from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.testclient import TestClient
 
+from backend import app as application
 from backend.app import create_app
 from backend.interaction import endpoints
+from backend.ledger import service as ledger
 from backend.partner.scheme import generate_secret
-from tests.support.engine import OPERATOR_KEY, Api, address, item, now, settings, signature
+from tests.support.engine import OPERATOR_KEY, Api, address, item, now, serve, settings, signature
 
 
 def private_values(api: Api, program: object, body: bytes, stamp: str) -> list[str]:
@@ -69,6 +72,27 @@ def test_full_connection_pool_is_retryable(api: Api, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(endpoints, "take_in", full)
     answer = api.post(api.engine.program(), [item("e")])
     assert (answer.status_code, answer.json()["error"]["retryable"]) == (503, True)
+
+
+def test_a_lock_that_is_not_let_go(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request that somebody else's lock keeps waiting is a 503 that says to send again, in seconds; sent again, it is taken in once."""
+    monkeypatch.setattr(application, "LOCK_MS_MAX", 300)
+    program = api.engine.program(funded=10)
+    with serve(api.engine) as impatient:
+        with api.engine.database.transaction() as holder:
+            ledger.available_budget(holder, program.id, lock=True)
+            answer = impatient.post(program, [item("e1", amount=5)])
+        assert (answer.status_code, answer.headers["retry-after"], answer.json()["error"]["retryable"]) == (503, "1", True)
+        assert "busy" in answer.json()["error"]["message"]
+        assert impatient.post(program, [item("e1", amount=5)]).json()["results"][0]["status"] == "accepted"
+    assert api.engine.owed(program, address("alice")) == 5
+
+
+def test_api_connections_have_limits(api: Api) -> None:
+    """Every connection of the API ends a wait for a lock, and a statement, that takes too long."""
+    with api.http.app.state.database.transaction() as session:
+        limits = [session.scalar(text(f"SHOW {name}")) for name in ("lock_timeout", "statement_timeout", "tcp_keepalives_idle")]
+    assert limits == ["5s", "30s", "0"]  # keepalives mean nothing on the tests' Unix socket
 
 
 @pytest.mark.parametrize("failure", [psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure])
