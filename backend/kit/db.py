@@ -51,7 +51,7 @@ class Database:
     """An engine and its sessions. Domain code never commits: whoever opens `transaction` owns it."""
 
     def __init__(self, url: str, pool_size: int = 10, *, lock_ms_max: int = 0, statement_ms_max: int = 0) -> None:
-        """How long a statement may wait for a lock, and run at all; 0: for ever. What takes longer raises OperationalError, its state in BUSY."""
+        """How long a statement may wait for a lock, and run; 0: for ever. What takes longer is an OperationalError of a state in BUSY."""
         # Parameters hold evidence and secrets: no error text repeats them.
         self.engine: Engine = create_engine(sqlalchemy_url(url), pool_size=pool_size, pool_pre_ping=True, hide_parameters=True)
         self._session_settings = _NOTICE_DEAD_CLIENTS | {"lock_timeout": lock_ms_max, "statement_timeout": statement_ms_max}
