@@ -19,6 +19,9 @@ from backend.proof.keys import ProgramKeys
 from backend.proof.service import Provers
 from backend.signer import keystore
 
+WRONG_CHAIN = "wrong_chain"
+"""Code of the error for a program on another chain than the node."""
+
 
 class Context:
     """One process's resources. Close it when done."""
@@ -43,7 +46,7 @@ class Context:
         """Raises Conflict, naming both chains, if the program is on another one than the node: a database may hold programs of several."""
         if program.chain_id != self.chain_id:
             message = f"program {program.name} is on chain {program.chain_id}, the node of RPC_URL is on chain {self.chain_id}"
-            raise Conflict(message, "program", "wrong_chain")
+            raise Conflict(message, "program", WRONG_CHAIN)
 
     def distributor(self, program: Program) -> Distributor:
         """The program's contract. Raises Conflict for a program on another chain than the node."""

@@ -3,6 +3,8 @@
 Start with `celery -A backend.tasks worker -B`; to prove elsewhere, with `-Q guerdon` here and `-Q guerdon-proofs` there.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
 import structlog
@@ -13,13 +15,14 @@ from backend.batch.close import close_batches
 from backend.batch.models import BatchState
 from backend.config import settings
 from backend.context import Context
-from backend.errors import GuerdonError
+from backend.errors import GuerdonError, Unavailable
 from backend.interaction.service import release_held
 from backend.invariant import check_with_chain
 from backend.kit.failpoint import failpoint
 from backend.kit.log import configure
 from backend.ledger import chain as ledger_chain
 from backend.program import repository as programs
+from backend.program.models import Program
 from backend.settlement import post
 from backend.settlement.watch import watch
 from backend.wake import INVARIANTS, PROVE, TICK, celery
@@ -38,9 +41,7 @@ def _check_keys(**_: object) -> None:
     """An operator learns at the start, not from the first batch, that a program's verifier and this machine's keys do not fit."""
     context = Context(settings())  # Not the cached one: processes that are forked later must not share its connections.
     try:
-        with context.database.transaction() as session:
-            rows = programs.all_programs(session)
-        for name, reason in context.keys.unfit(rows).items():
+        for name, reason in context.keys.unfit(_ours(context)).items():
             log.error("unfit_key", program=name, error=reason)
     finally:
         context.close()
@@ -52,15 +53,39 @@ def _context() -> Context:
     return Context(settings())
 
 
+def _chain_id(context: Context) -> int | None:
+    try:
+        return context.chain_id
+    except Unavailable:
+        return None
+
+
+def _ours(context: Context) -> list[Program]:
+    """The programs on the node's chain. While no node answers it is all of them: whatever is tried on one says what is missing."""
+    with context.database.transaction() as session:
+        rows = programs.all_programs(session)
+    here = _chain_id(context)
+    for program in rows:
+        if here not in (None, program.chain_id):
+            _say_left_alone(program.name, program.chain_id, here)
+    return [program for program in rows if here in (None, program.chain_id)]
+
+
+@cache
+def _say_left_alone(name: str, chain_id: int, node_chain_id: int) -> None:
+    """Once a process."""
+    log.warning("program_on_another_chain", program=name, chain_id=chain_id, node_chain_id=node_chain_id)
+
+
 @celery.task(name=TICK)
 def tick() -> None:
-    """Look for work in every program: events to book, rewards to release, batches to close, batches to move."""
+    """Look for work in every program of the node's chain: events to book, rewards to release, batches to close, batches to move."""
     context = _context()
-    with context.lock("tick") as mine:
+    # One for each chain: workers of one must not hold up those of another.
+    with context.lock(f"tick {_chain_id(context)}") as mine:
         if not mine:
             return
-        with context.database.transaction() as session:
-            rows = programs.all_programs(session)
+        rows = _ours(context)
         for program in rows:
             try:
                 look_at_program(context, program.id)
@@ -73,13 +98,19 @@ def tick() -> None:
         except GuerdonError as error:
             log.warning("follow_failed", error=error.message)
         with context.database.transaction() as session:
-            ids = [batch.id for batch in repository.movable(session)]
+            ours = {program.id for program in rows}
+            ids = [batch.id for batch in repository.movable(session) if batch.program_id in ours]
     for batch_id in ids:
         advance.apply_async((batch_id,), expires=settings().tick_seconds)
 
 
 def look_at_program(context: Context, program_id: int) -> int:
-    """Book what is final, release what is funded now, close what is due. Returns how many batches were closed."""
+    """Book what is final, release what is funded now, close what is due. Returns how many batches were closed.
+
+    Raises Conflict if the program is on another chain than the node, Unavailable if the node does not answer.
+    """
+    with context.database.transaction() as session:
+        context.require_chain(session.get_one(Program, program_id))
     watch(context, program_id)
     with context.database.transaction() as session:
         # Apart from closing: whoever releases holds the budget, which every request needs.
@@ -110,9 +141,7 @@ def _seal_full_blocks(context: Context, program_id: int) -> None:
 def check_invariants() -> None:
     """Check that money is conserved, in the database and against the chain; a program for which it is not is halted until a person looks."""
     context = _context()
-    with context.database.transaction() as session:
-        ids = [program.id for program in programs.all_programs(session) if program.halted is None]
-    for program_id in ids:
+    for program_id in [program.id for program in _ours(context) if program.halted is None]:
         try:
             findings = check_with_chain(context, program_id)
         except GuerdonError as error:
@@ -127,15 +156,26 @@ def check_invariants() -> None:
 @celery.task(name="guerdon.advance")
 def advance(batch_id: int) -> None:
     """Take one batch as far as it goes now, then look for what that made possible."""
-    if pipeline.advance(_context(), batch_id, hand_over=_hand_over) in (BatchState.FINAL, BatchState.SET_ASIDE):
-        celery.send_task(TICK, expires=10)
+    with _logged(batch_id):
+        if pipeline.advance(_context(), batch_id, hand_over=_hand_over) in (BatchState.FINAL, BatchState.SET_ASIDE):
+            celery.send_task(TICK, expires=10)
 
 
 @celery.task(name=PROVE)
 def prove(batch_id: int) -> None:
     """Make one batch's proof, then hand the batch back."""
-    if pipeline.prove(_context(), batch_id):
-        advance.delay(batch_id)
+    with _logged(batch_id):
+        if pipeline.prove(_context(), batch_id):
+            advance.delay(batch_id)
+
+
+@contextmanager
+def _logged(batch_id: int) -> Iterator[None]:
+    """A batch of another chain's program, from a queue that workers of two chains share, is left to the others."""
+    try:
+        yield
+    except GuerdonError as error:
+        log.warning("batch_not_advanced", batch=batch_id, error=error.message)
 
 
 def _hand_over(batch_id: int) -> None:

@@ -18,7 +18,7 @@ from backend.batch.models import GONE, Batch, BatchState
 from backend.batch.set_aside import affected, set_aside
 from backend.chain.client import block
 from backend.chain.models import State
-from backend.context import Context
+from backend.context import WRONG_CHAIN, Context
 from backend.errors import GuerdonError, NotYet
 from backend.interaction import repository as interactions
 from backend.kit.failpoint import failpoint
@@ -84,12 +84,15 @@ def prove(context: Context, batch_id: int) -> bool:
 
 
 def _take(context: Context, program: Program, batch: Batch, step: Step) -> bool:
-    """Whether `step` has moved the batch; if it failed, the batch says why."""
+    """Whether `step` has moved the batch; if it failed, the batch says why. Raises Conflict for a program on another chain than the node."""
     try:
+        context.require_chain(program)
         return step(context, program, batch)
     except _ProofDue:
         raise
     except GuerdonError as error:
+        if error.code == WRONG_CHAIN:
+            raise  # Its own chain's workers go on with it: nothing may hold them up.
         if isinstance(error, proof.ProverFailed):
             log.error("prover_failed", batch=batch.id, attempts=batch.prove_attempts, error=error.message)
         _note(context, batch.id, error.message, failed=not error.retryable)

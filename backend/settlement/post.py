@@ -60,7 +60,7 @@ def follow(context: Context, program: Program, batch_id: int) -> State:
 
 
 def follow_strays(context: Context) -> None:
-    """One poll of each open transaction that nobody follows: its batch became final meanwhile, or its pusher died.
+    """One poll of each open transaction on the node's chain that nobody follows: its batch became final meanwhile, or its pusher died.
 
     They must leave all the same: a nonce that never does holds up every later one of its key.
     """
@@ -69,7 +69,8 @@ def follow_strays(context: Context) -> None:
     query = (
         select(transaction.id, transaction.sender, Program.finality)
         .join(Program, (Program.chain_id == transaction.chain_id) & (Program.distributor == transaction.to_address))
-        .where(transaction.state.in_(OPEN), (Program.halted.is_not(None)) | transaction.id.not_in(followed))
+        .where(transaction.chain_id == context.chain_id, transaction.state.in_(OPEN))
+        .where((Program.halted.is_not(None)) | transaction.id.not_in(followed))
         .order_by(transaction.nonce)
     )
     with context.database.transaction() as session:

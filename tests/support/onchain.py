@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from tests.support.engine import Engine, address, report, settings
 from tests.support.program import DEV, Program, real_program
 
 PASSWORD = "test"
+_numbers = count(1)
 OWNER, PAYER, STRANGER = 0, 5, 7
 """Which of the chain's rich keys is whose."""
 
@@ -110,7 +112,7 @@ def on_chain(engine: Engine, chain: Anvil, folder: Path, funded: int = 10**9) ->
     )  # fmt: skip
     with engine.database.transaction() as session:
         row = register(
-            session, distributor, f"on-chain-{program.address[2:12].lower()}", program.deployment.block, dev_key(DEV).verifying_key,
+            session, distributor, f"on-chain-{next(_numbers)}", program.deployment.block, dev_key(DEV).verifying_key,
             ["http://127.0.0.1:1"], finality="latest", batch_items_max=32, batch_age_max_seconds=0,
         )  # fmt: skip
     engine.partner(row, "adnet")
