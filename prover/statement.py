@@ -5,7 +5,7 @@ that does not hold can be built too: the circuit, not this file, is what refuses
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from prover.circuit import Instance
 from prover.field import P, horner, inverse
@@ -101,11 +101,6 @@ def plan_batch(instance: Instance, old: Sequence[Pair], items: Sequence[Pair]) -
     except StateError as error:
         raise StatementError(str(error)) from error
     return BatchStatement(instance, tuple(old), tuple(new), tuple(items))
-
-
-def with_state(statement: BatchStatement, new: Sequence[Pair]) -> BatchStatement:
-    """The same statement with another claimed new state."""
-    return replace(statement, new=tuple(new))
 
 
 def _padded(pairs: Sequence[Pair], length: int) -> list[Pair]:

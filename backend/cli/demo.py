@@ -16,7 +16,7 @@ from backend.batch.models import Batch, BatchState
 from backend.chain import calldata
 from backend.chain.deploy import Deployer
 from backend.chain.local import give_ether
-from backend.cli.local import ETHER, LIGHT_SCRYPT_N, Local
+from backend.cli.local import ETHER, Local
 from backend.cli.partner_client import PartnerClient, Reported, chunks
 from backend.cli.reward_list import RewardList, split_amount
 from backend.interaction.models import Interaction, InteractionState
@@ -76,7 +76,9 @@ class Demo:
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)  # only to vary how amounts are split
         folder = self.local.folder / "keys"
-        self.own = [keystore.create(folder / f"wallet-{i}.json", "demo", scrypt_n=LIGHT_SCRYPT_N) for i in range(OWN_ACCOUNTS)]
+        self.own = [
+            keystore.create(folder / f"wallet-{i}.json", "demo", scrypt_n=keystore.SCRYPT_N_LOCAL) for i in range(OWN_ACCOUNTS)
+        ]
         self.amounts = dict(self.rewards.amounts)
         self.amounts |= {wallet.address: (i + 1) * OWN_AMOUNT for i, wallet in enumerate(self.own)}
 

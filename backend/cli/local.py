@@ -31,7 +31,6 @@ from prover.circuit import load_instance
 from prover.key_store import key_for
 
 ATTESTORS, THRESHOLD = 3, 2
-LIGHT_SCRYPT_N = 2**10
 ETHER = 10**18
 
 Progress = Callable[[str], None]
@@ -90,7 +89,7 @@ def prepare(
     progress("keys")
     password, operator_key, attestor_token = (secrets.token_urlsafe(24) for _ in range(3))
     keys = {
-        name: keystore.create(folder / "keys" / f"{name}.json", password, scrypt_n=LIGHT_SCRYPT_N)
+        name: keystore.create(folder / "keys" / f"{name}.json", password, scrypt_n=keystore.SCRYPT_N_LOCAL)
         for name in ("owner", "poster", "payer")
     }
     environment = {
@@ -151,7 +150,7 @@ def _attestor_key(folder: Path, token: str) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     write_private(folder / "password", password)
     write_private(folder / "token", token)
-    return keystore.create(folder / "key.json", password, scrypt_n=LIGHT_SCRYPT_N).address
+    return keystore.create(folder / "key.json", password, scrypt_n=keystore.SCRYPT_N_LOCAL).address
 
 
 def start_local(

@@ -5,7 +5,7 @@ import logging
 import typer
 
 from backend.audit.cli import audit
-from backend.cli import keys, operate, run
+from backend.cli import keys, keystore, operate, run
 from backend.kit.log import configure
 
 app = typer.Typer(
@@ -33,6 +33,7 @@ program.command("fund")(operate.program_fund)
 app.add_typer(partner, name="partner")
 partner.command("add")(operate.partner_add)
 app.add_typer(keys.app, name="keys")
+app.add_typer(keystore.app, name="keystore")
 app.command("import")(operate.import_list)
 app.add_typer(batch, name="batch")
 batch.command("close")(operate.batch_close)

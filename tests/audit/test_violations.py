@@ -19,7 +19,6 @@ from backend.signer.keystore import KeystoreSigner
 from prover.circuit import compile_instance
 from prover.groth16 import Groth16Process, dev_key
 from prover.keys import KeyFolder, write_manifest
-from prover.statement import with_state
 from prover.wire import Deltas
 from tests.support.anvil import Anvil, anvil
 from tests.support.program import DEV, Posting, Program, account, permissive_program, real_program
@@ -87,7 +86,7 @@ def test_root_that_the_logs_do_not_give(program: Program) -> None:
     def richer(posting: Posting) -> Posting:
         statement = posting.statement
         new = [(address, cumulative + 1000 * (slot == 1)) for slot, (address, cumulative) in enumerate(statement.new)]
-        batch = replace(posting.batch, new_root=with_state(statement, new).new_root)
+        batch = replace(posting.batch, new_root=replace(statement, new=tuple(new)).new_root)
         return replace(posting, batch=batch, attestations=program.sign(program.digest(batch, posting.deltas)))
 
     program.post(0, [(ANN, 5)], richer)
@@ -110,7 +109,7 @@ def test_cumulative_that_falls(program: Program, how: str) -> None:
     new, deltas = falls[how]
 
     def lowered(posting: Posting) -> Posting:
-        batch = replace(posting.batch, new_root=with_state(posting.statement, new).new_root)
+        batch = replace(posting.batch, new_root=replace(posting.statement, new=tuple(new)).new_root)
         return replace(
             posting, batch=batch, deltas=deltas.encode(), attestations=program.sign(program.digest(batch, deltas.encode()))
         )

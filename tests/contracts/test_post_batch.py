@@ -12,7 +12,7 @@ from eth_utils import keccak
 
 from prover.eip712 import Domain
 from prover.field import P, Q
-from prover.statement import BatchStatement, with_state
+from prover.statement import BatchStatement
 from tests.contracts.conftest import ACCOUNTS, FUNDING
 from tests.contracts.program import ATTESTORS, VALID_UNTIL, Posting, Program, key, sign
 from tests.contracts.refusal import refused
@@ -205,7 +205,7 @@ def _claims(program: Program, change: Any, items: Any = ITEMS) -> tuple[BatchSta
     honest = program.plan(items)
     pairs = list(honest.new)
     change(pairs)
-    return with_state(honest, pairs), honest
+    return replace(honest, new=tuple(pairs)), honest
 
 
 def _set(slot: int, address: int | None = None, plus: int = 0) -> Any:

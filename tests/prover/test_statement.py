@@ -1,12 +1,14 @@
 """prover/statement.py"""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from prover.circuit import Instance, load_instance
 from prover.field import P
-from prover.statement import Pair, StatementError, challenged, plan_batch, with_state
+from prover.statement import Pair, StatementError, challenged, plan_batch
 from prover.wire import ADDRESS_MAX, UINT96_MAX, Deltas
 from tests.prover import reference
 from tests.prover.test_vectors import ints, load, pairs
@@ -120,7 +122,7 @@ def test_a_challenge_that_is_an_account_has_no_quotients() -> None:
 def test_a_statement_that_does_not_hold_can_be_built() -> None:
     """Refusing is the circuit's part: another new state keeps the old one and the items."""
     statement = plan_batch(SMALL, OLD, [(11, 5)])
-    forged = with_state(statement, [(11, 10**6), (12, 200)])
+    forged = replace(statement, new=((11, 10**6), (12, 200)))
     assert (forged.old, forged.items, forged.old_root) == (statement.old, statement.items, statement.old_root)
     assert forged.deltas.total == 10**6 - 100
 

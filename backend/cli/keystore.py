@@ -1,0 +1,36 @@
+"""`guerdon keystore`: files that hold the keys which sign."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from backend.cli.failures import failures
+from backend.cli.show import output
+from backend.config import settings
+from backend.signer import keystore
+
+app = typer.Typer(help="Keystores: the keys that sign.", no_args_is_help=True)
+
+
+def _password(confirm: bool) -> str:
+    """GUERDON_KEYSTORE_PASSWORD, or what the user types."""
+    given = settings().keystore_password.get_secret_value()
+    return given or typer.prompt("Password", hide_input=True, confirmation_prompt=confirm, err=True)
+
+
+@app.command()
+def new(file: Annotated[Path, typer.Argument(help="File to write; never overwritten.")]) -> None:
+    """Make a key and write it, encrypted, to a Web3 Secret Storage file. Prints its address.
+
+    The password is GUERDON_KEYSTORE_PASSWORD, or asked for.
+    """
+    with failures():
+        output.print(keystore.create(file, _password(confirm=True)).address, highlight=False)
+
+
+@app.command()
+def address(file: Annotated[Path, typer.Argument(help="A keystore file.")]) -> None:
+    """Decrypt a keystore to see whether the password opens it. Prints its address."""
+    with failures():
+        output.print(keystore.load(file, _password(confirm=False)).address, highlight=False)
