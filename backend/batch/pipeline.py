@@ -26,6 +26,7 @@ from backend.kit.time import utc_now
 from backend.program.models import Program
 from backend.proof import service as proof
 from backend.settlement import post
+from backend.settlement.cover import require_covered
 from backend.settlement.watch import watch
 from prover.wire import challenge
 
@@ -121,6 +122,7 @@ def _note(context: Context, batch_id: int, message: str, failed: bool) -> None:
 
 
 def _attest(context: Context, program: Program, batch: Batch) -> bool:
+    require_covered(context, program, batch)
     attestation.ensure_envelope(context, program, batch.id)
     with context.database.transaction() as session:
         batch = session.get_one(Batch, batch.id)
@@ -214,6 +216,7 @@ def _set_aside(context: Context, program: Program, batch: Batch, reason: str) ->
 
 
 def _post(context: Context, program: Program, batch: Batch) -> bool:
+    require_covered(context, program, batch)
     if attestation.envelope_is_stale(context, program, batch):
         return _start_over(context, batch)
     _, threshold, _ = context.distributor(program).attestors("latest")

@@ -137,7 +137,9 @@ def program_fund(
         with context.database.transaction() as session:
             available = ledger.available_budget(session, row.id)
     errors.print(
-        f"{tokens(available)} tokens are available for rewards (as far as the chain is final).", highlight=False, soft_wrap=True
+        f"{tokens(max(available, 0))} tokens are available for rewards (as far as the chain is final).",
+        highlight=False,
+        soft_wrap=True,
     )
 
 

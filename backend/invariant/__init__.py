@@ -16,10 +16,11 @@ from backend.invariant import (
     interactions_booked,
     ledger_balanced,
     ledger_chained,
+    rewards_covered,
 )
 from backend.program.models import Program
 
-RULES = (ledger_balanced, ledger_chained, interactions_booked, batches_follow, accounts_at_home, claims_covered)
+RULES = (ledger_balanced, rewards_covered, ledger_chained, interactions_booked, batches_follow, accounts_at_home, claims_covered)
 
 
 def check_all(session: Session, program: Program, totals: Totals | None = None) -> list[str]:

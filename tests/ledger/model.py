@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class PlainLedger:
-    """Balances in base units, all positive: what the contract holds, what is free, what each address is owed."""
+    """Balances in base units: what the contract holds, what is free (below zero: withdrawn although promised), what each address is owed."""
 
     reserve: int = 0
     budget: int = 0
@@ -29,14 +29,14 @@ class PlainLedger:
         return True
 
     def claim(self, address: str, amount: int) -> bool:
-        if amount > self.owed[address]:
+        if amount > self.owed[address] or amount > self.reserve:
             return False
         self.owed[address] -= amount
         self.reserve -= amount
         return True
 
     def withdraw(self, amount: int) -> bool:
-        if amount > self.budget:
+        if amount > self.reserve:
             return False
         self.budget -= amount
         self.reserve -= amount

@@ -87,14 +87,14 @@ def test_unbalanced_transaction(engine: Engine, booked: Program, amounts: tuple[
 
 
 def test_overdrafts(engine: Engine, booked: Program) -> None:
-    """Neither the budget nor an account nor the reserve can be taken below zero; what fails leaves nothing behind."""
+    """Neither an account nor the reserve can be taken below zero, nor the budget by a reward; what fails leaves nothing behind."""
     before = counts(engine, booked)
 
     def refused(kind: type[Exception], book: object, *arguments: object) -> None:
         with pytest.raises(kind), engine.database.transaction() as session:
             book(session, booked.id, "too much", *arguments)
 
-    refused(IntegrityError, ledger.book_withdrawal, 851)
+    refused(IntegrityError, ledger.book_withdrawal, 961)
     refused(IntegrityError, ledger.book_claim, ALICE, 61)
     refused(IntegrityError, ledger.book_claim, BOB, 51)
     refused(LookupError, ledger.book_claim, address("nobody"), 1)
@@ -106,6 +106,40 @@ def test_overdrafts(engine: Engine, booked: Program) -> None:
         assert ledger.book_claim(session, booked.id, "rest a", ALICE, 60)
         assert ledger.book_claim(session, booked.id, "rest b", BOB, 50)
         assert ledger.reserve(session, booked.id) == ledger.available_budget(session, booked.id) == 0
+
+
+def test_deficit(engine: Engine) -> None:
+    """A withdrawal of what is promised is booked as what it is. Until funding has filled the deficit nothing is accepted, nor released."""
+    program = engine.program(funded=1000)
+    engine.take_in(program, [report("e1", ALICE, 800)])
+    with engine.database.transaction() as session:
+        assert ledger.book_withdrawal(session, program.id, "w", 1000)
+    assert (engine.budget(program), engine.owed(program, ALICE)) == (-800, 800)
+    (answer,) = engine.take_in(program, [report("e2", BOB, 1)])
+    assert (answer.outcome, answer.reason) == ("held", "budget_exhausted")
+    with engine.database.transaction() as session:
+        row = session.execute(text("SELECT max(id) FROM interaction WHERE program_id = :id"), {"id": program.id}).scalar()
+    with pytest.raises(IntegrityError, match="more than the budget holds"), engine.database.transaction() as session:
+        ledger.book_rewards(session, program.id, "by hand", [Reward(row, BOB, 1)])
+    holds(engine, program)
+    assert [engine.fund(program, amount) for amount in (799, 1, 1)] == [0, 0, 1]
+    assert (engine.budget(program), engine.owed(program, BOB)) == (0, 1)
+    holds(engine, program)
+
+
+def test_a_reward_beyond_the_budget_is_found(engine: Engine) -> None:
+    """A reward that was booked behind the trigger's back while nothing covered it is found, also after funding."""
+    program = engine.program(funded=10)
+    engine.take_in(program, [report("e1", ALICE, 11)])
+    with engine.database.transaction() as session:
+        row = session.execute(text("SELECT id FROM interaction WHERE program_id = :id"), {"id": program.id}).scalar()
+        session.execute(text("SET LOCAL session_replication_role = replica"))
+        session.execute(text("UPDATE interaction SET state = 'accepted', held_reason = NULL WHERE id = :id"), {"id": row})
+        ledger.book_rewards(session, program.id, "uncovered", [Reward(row, ALICE, 11)])
+    engine.fund(program, 100)
+    with engine.database.snapshot() as session:
+        (finding,) = check_all(session, program)
+    assert finding.startswith("rewards_covered: ")
 
 
 @pytest.mark.parametrize("kind", ["fund", "claim", "withdraw"])

@@ -56,7 +56,11 @@ class OnChain:
 
     def post(self) -> None:
         """Close what is open and post it, in the ledger's own words; nothing is booked of it."""
-        for batch in self.engine.close(self.row):
+        self.post_batches(self.engine.close(self.row))
+
+    def post_batches(self, batches: Sequence[Batch]) -> None:
+        """Post closed batches, in the order of their buckets."""
+        for batch in batches:
             with self.engine.database.transaction() as session:
                 query = select(Interaction.account, Interaction.amount).where(Interaction.batch_id == batch.id)
                 items = [(account, amount) for account, amount in session.execute(query.order_by(Interaction.item_index))]
