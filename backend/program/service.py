@@ -6,7 +6,9 @@ from sqlalchemy.orm import Session
 from backend.chain.client import block
 from backend.chain.deploy import check_deployment
 from backend.chain.distributor import Distributor
+from backend.chain.reads import code
 from backend.errors import Conflict, Invalid
+from backend.ledger import service as ledger
 from backend.partner.repository import NAME
 from backend.program.models import Program
 from prover.circuit import instances
@@ -17,7 +19,8 @@ def register(
     session: Session, distributor: Distributor, name: str, first_block: int, verifying_key: VerifyingKey, attestors: list[str], *,
     finality: str, batch_items_max: int, batch_age_max_seconds: int,
 ) -> Program:  # fmt: skip
-    """A new program over a deployed Distributor, whose contracts and key are checked first. Events from `first_block` on are booked.
+    """A new program over a deployed Distributor, whose contracts and key are checked first. Events from `first_block` on are
+    booked, and what its address held before.
 
     Raises:
         Invalid: the name, or contracts of sizes that no instance has.
@@ -42,4 +45,13 @@ def register(
     )  # fmt: skip
     session.add(program)
     session.flush()
+    _book_opening(session, distributor, program)
     return program
+
+
+def _book_opening(session: Session, distributor: Distributor, program: Program) -> None:
+    """What the Distributor's address, which is known before it is deployed, was sent before the blocks that are booked: it funds as well."""
+    before = program.booked_block
+    # A token of a test may be younger than the block.
+    if code(distributor.w3, program.token, before) and (opening := distributor.reserve(before)):
+        ledger.book_funding(session, program.id, f"before {before + 1}", opening)
