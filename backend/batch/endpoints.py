@@ -39,8 +39,11 @@ def read_batch(program: str, bucket: Number, sequence: Number, request: Request)
 @router.post("/close", response_model=list[BatchOut], dependencies=[Depends(require_operator)], summary="Close batches now")
 def close_now(program: str, request: Request) -> list[BatchOut]:
     """For the operator: close what is open without waiting for size or age; the worker takes it from there."""
-    with request.app.state.database.transaction() as session:
-        row = programs.get(session, program, lock=True)
-        closed = [BatchOut.model_validate(batch) for batch in close_batches(session, row, force=True)]
-    request.app.state.wake()
-    return closed
+    closed: list[BatchOut] = []
+    while True:
+        with request.app.state.database.transaction() as session:
+            batches = close_batches(session, programs.get(session, program, lock=True), force=True)
+            closed += [BatchOut.model_validate(batch) for batch in batches]
+        if not batches:
+            request.app.state.wake()
+            return closed

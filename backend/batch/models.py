@@ -24,7 +24,7 @@ class BatchState(StrEnum):
 
 GONE = (BatchState.SET_ASIDE, BatchState.WITHDRAWN)
 """States of batches that never land. The others stand: no two of one bucket have the same sequence."""
-_STANDS = "state NOT IN ('set_aside', 'withdrawn')"
+STANDS = "state NOT IN ('set_aside', 'withdrawn')"
 
 
 class Batch(Base):
@@ -32,7 +32,7 @@ class Batch(Base):
 
     __tablename__ = "batch"
     __table_args__ = (
-        Index("uq_batch_standing", "program_id", "bucket", "sequence", unique=True, postgresql_where=text(_STANDS)),
+        Index("uq_batch_standing", "program_id", "bucket", "sequence", unique=True, postgresql_where=text(STANDS)),
         CheckConstraint("sequence > 0", name="sequence"),
         CheckConstraint("total > 0", name="total"),
         Index(

@@ -1,28 +1,79 @@
 """All SQL of batches and of the accounts' homes."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 
-from sqlalchemy import BigInteger, bindparam, func, select, text
-from sqlalchemy.dialects.postgresql import ARRAY, distinct_on
+from sqlalchemy import BigInteger, Row, and_, bindparam, func, select, text
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
 from backend.account.models import Account
-from backend.batch.models import GONE, Batch, BatchAccount, BatchState
+from backend.batch.models import GONE, STANDS, Batch, BatchAccount, BatchState
+from backend.interaction.models import Interaction, InteractionState
+from backend.kit.amount import Amount
 
 AHEAD_MAX = 8
 """Batches of a bucket behind its head that are proven ahead; more could expire before their turn."""
 
-
-def accounts(session: Session, program_id: int, addresses: Sequence[str]) -> dict[str, Account]:
-    """The opened accounts among `addresses`."""
-    query = select(Account).where(Account.program_id == program_id, Account.address.in_(addresses))
-    return {account.address: account for account in session.scalars(query)}
+_OPEN = (Interaction.state == InteractionState.ACCEPTED, Interaction.batch_id.is_(None))
+_LIVES = and_(Account.program_id == Interaction.program_id, Account.address == Interaction.account)
+_WAITING = (
+    Interaction.id, Interaction.partner_id, Interaction.delivery_id, Interaction.event_id, Interaction.account, Interaction.amount,
+    Interaction.occurred_at, Interaction.isolation, Interaction.created_at,
+)  # fmt: skip
 
 
 def opened(session: Session, program_id: int) -> dict[int, int]:
-    """bucket -> slots in use, closed batches included."""
-    query = select(Account.bucket, func.count()).where(Account.program_id == program_id).group_by(Account.bucket)
-    return dict(session.execute(query).all())
+    """bucket -> slots in use, closed batches included. One look-up a bucket: a bucket's slots have no gaps."""
+    query = text("""
+        WITH RECURSIVE used AS (
+            SELECT (SELECT min(bucket) FROM account WHERE program_id = :program_id) AS bucket
+            UNION ALL
+            SELECT (SELECT min(bucket) FROM account WHERE program_id = :program_id AND account.bucket > used.bucket)
+            FROM used WHERE used.bucket IS NOT NULL
+        )
+        SELECT bucket, (SELECT max(slot) + 1 FROM account WHERE program_id = :program_id AND account.bucket = used.bucket)
+        FROM used WHERE bucket IS NOT NULL
+    """)
+    return dict(session.execute(query, {"program_id": program_id}).all())
+
+
+def queues(session: Session, program_id: int) -> Sequence[Row]:
+    """What waits in each bucket for its next batch, of the accounts that live there: (bucket, items, first, since, suspects). `first` is the
+    lowest id, `since` the earliest time, `suspects` whether there are any."""
+    query = (
+        select(
+            Account.bucket, func.count().label("items"), func.min(Interaction.id).label("first"),
+            func.min(Interaction.created_at).label("since"), func.bool_or(Interaction.isolation.is_not(None)).label("suspects"),
+        )
+        .join(Account, _LIVES)
+        .where(Interaction.program_id == program_id, *_OPEN)
+        .group_by(Account.bucket)
+    )  # fmt: skip
+    return session.execute(query).all()
+
+
+def waiting_at_home(session: Session, program_id: int, buckets: Collection[int], limit: int) -> Sequence[Row]:
+    """The oldest open interactions of the accounts that live in `buckets`, at most `limit` a bucket; with the bucket, in no order."""
+    place = func.row_number().over(partition_by=Account.bucket, order_by=Interaction.id).label("place")
+    found = (
+        select(*_WAITING, Account.bucket, place)
+        .join(Account, _LIVES)
+        .where(Interaction.program_id == program_id, *_OPEN, Account.bucket.in_(buckets))
+        .subquery()
+    )
+    return session.execute(select(found).where(found.c.place <= limit)).all()
+
+
+def waiting_without_home(session: Session, program_id: int) -> Iterator[Row]:
+    """The open interactions of accounts that have no home, in ledger order; with None as bucket. Only what is taken is read."""
+    query = (
+        select(*_WAITING, Account.bucket)
+        .outerjoin(Account, _LIVES)
+        .where(Interaction.program_id == program_id, *_OPEN, Account.id.is_(None))
+        .order_by(Interaction.id)
+    )
+    with session.execute(query, execution_options={"yield_per": 1000}) as rows:
+        yield from rows
 
 
 def newest_sequence(session: Session, program_id: int, bucket: int) -> int:
@@ -34,19 +85,32 @@ def newest_sequence(session: Session, program_id: int, bucket: int) -> int:
 
 
 def pairs_after(session: Session, program_id: int, bucket: int, sequence: int) -> list[tuple[str, int]]:
-    """(address, cumulative) of the slots in use after batch `sequence`, in order of slot."""
-    query = (
-        select(BatchAccount.slot, BatchAccount.address, BatchAccount.cumulative)
-        .join(Batch, Batch.id == BatchAccount.batch_id)
-        .where(BatchAccount.program_id == program_id, BatchAccount.bucket == bucket, BatchAccount.sequence <= sequence)
-        .where(Batch.state.not_in(GONE))
-        .ext(distinct_on(BatchAccount.slot))
-        .order_by(BatchAccount.slot, BatchAccount.sequence.desc())
-    )
-    rows = session.execute(query).all()
+    """(address, cumulative) of the slots in use after batch `sequence`, in order of slot. One look-up a slot, however long its history."""
+    query = text(f"""
+        SELECT slot, address, cumulative
+        FROM generate_series(0, (SELECT max(slot) FROM batch_account WHERE program_id = :program_id AND bucket = :bucket)) AS slot
+        CROSS JOIN LATERAL (
+            SELECT address, cumulative FROM batch_account JOIN batch ON batch.id = batch_id
+            WHERE batch_account.program_id = :program_id AND batch_account.bucket = :bucket AND batch_account.slot = slot.slot
+              AND batch_account.sequence <= :sequence AND {STANDS}
+            ORDER BY batch_account.sequence DESC LIMIT 1
+        ) AS newest
+        ORDER BY slot
+    """).columns(cumulative=Amount)
+    rows = session.execute(query, {"program_id": program_id, "bucket": bucket, "sequence": sequence}).all()
     if [row.slot for row in rows] != list(range(len(rows))):
         raise AssertionError(f"bucket {bucket}: slots {[row.slot for row in rows]} are not 0 .. {len(rows) - 1}")
     return [(row.address, row.cumulative) for row in rows]
+
+
+def under_way(session: Session, program_id: int) -> dict[int, tuple[int, bool]]:
+    """bucket -> (batches on their way, whether one of them holds suspects)."""
+    query = (
+        select(Batch.bucket, func.count(), func.bool_or(Batch.isolation.is_not(None)))
+        .where(Batch.program_id == program_id, Batch.state.not_in((BatchState.FINAL, *GONE)))
+        .group_by(Batch.bucket)
+    )
+    return {bucket: (count, suspects) for bucket, count, suspects in session.execute(query)}
 
 
 def open_batches(session: Session, program_id: int) -> list[Batch]:

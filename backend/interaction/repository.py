@@ -97,19 +97,6 @@ def smallest_held(session: Session, program_id: int, reason: str) -> int | None:
     return session.scalar(query)
 
 
-def open_interactions(session: Session, program_id: int, limit: int) -> list[Interaction]:
-    """The oldest accepted interactions that no batch holds."""
-    query = (
-        select(Interaction)
-        .where(
-            Interaction.program_id == program_id, Interaction.state == InteractionState.ACCEPTED, Interaction.batch_id.is_(None)
-        )
-        .order_by(Interaction.id)
-        .limit(limit)
-    )
-    return list(session.scalars(query))
-
-
 def of_batch(session: Session, batch_id: int) -> list[Interaction]:
     """A batch's interactions by item index."""
     return list(session.scalars(select(Interaction).where(Interaction.batch_id == batch_id).order_by(Interaction.item_index)))

@@ -3,7 +3,7 @@
 import pytest
 
 from prover.wire import Deltas
-from tests.support.engine import Api, address, report
+from tests.support.engine import OPERATOR_KEY, Api, address, report
 
 
 def refused(answer: object, status: int, field: str) -> None:
@@ -94,3 +94,12 @@ def test_notes_are_for_the_operator(api: Api) -> None:
         assert "secret-key" not in answer.text
     assert "secret-key" not in api.http.get("/v1/programs").text
     assert api.get(program, "").json()["halted"] is True
+
+
+def test_close_now_closes_everything(api: Api) -> None:
+    """The operator's call closes all that is open, in as many transactions as it takes, and returns every batch once."""
+    program = api.engine.program(items_max=1)
+    api.engine.take_in(program, [report(number) for number in range(11)])
+    headers = {"authorization": f"Bearer {OPERATOR_KEY}"}
+    answer = api.http.post(f"/v1/programs/{program.name}/batches/close", headers=headers)
+    assert [(batch["bucket"], batch["sequence"], batch["items"]) for batch in answer.json()] == [(0, i, 1) for i in range(1, 12)]

@@ -9,7 +9,6 @@ from backend.batch import pipeline, repository
 from backend.batch.close import close_batches
 from backend.batch.models import Batch, BatchState
 from backend.batch.set_aside import release_unprovable, set_aside
-from backend.interaction import repository as interactions
 from backend.program import repository as programs
 from backend.tasks import look_at_program
 from prover.groth16 import Groth16Error, Prover
@@ -68,7 +67,10 @@ def advance_all(world: World) -> list[Batch]:
 
 def unbatched(world: World) -> bool:
     with world.local.context.database.transaction() as session:
-        return bool(interactions.open_interactions(session, world.local.program_id, 1))
+        program_id = world.local.program_id
+        return bool(repository.queues(session, program_id)) or any(
+            True for _ in repository.waiting_without_home(session, program_id)
+        )
 
 
 def test_poisonous_interaction(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

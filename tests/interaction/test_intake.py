@@ -331,4 +331,5 @@ def test_counts_agree(engine: Engine) -> None:
         query = select(func.count()).select_from(Interaction).join(DeliveryRow, DeliveryRow.id == Interaction.delivery_id)
         same = (DeliveryRow.partner_id == Interaction.partner_id) & (DeliveryRow.program_id == Interaction.program_id)
         assert session.scalar(query.where(Interaction.program_id == program.id, same)) == 4
-        assert [row.position for row in repository.open_interactions(session, program.id, 10)] == [0, 1, 2, 1]
+        positions = select(Interaction.position).where(Interaction.program_id == program.id).order_by(Interaction.id)
+        assert list(session.scalars(positions)) == [0, 1, 2, 1]
