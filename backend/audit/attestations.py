@@ -1,7 +1,7 @@
 """Whether the attestors of its time signed a batch: ECDSA (EIP-191/712 digests, low s) or EIP-1271."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from eth_keys import keys
 from eth_keys.exceptions import BadSignature, ValidationError
@@ -16,26 +16,28 @@ HALF_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141 
 
 def attestation_problems(
     w3: Web3, digest: bytes, attestations: Sequence[Attestation], allowed: AttestorSet, block_number: int
-) -> list[tuple[str, str]]:
-    """(code, message) of everything that is wrong with a batch's attestations; empty if m distinct attestors signed `digest`."""
-    problems = []
-    addresses = [attestation.attestor for attestation in attestations]
-    if any(int(a, 16) >= int(b, 16) for a, b in itertools.pairwise(addresses)):
-        problems.append(("attestation_order", "attestors are not strictly ascending, so one may stand twice"))
-    signers = set()
+) -> Iterator[tuple[str, str]]:
+    """(code, message) of everything that is wrong with a batch's attestations; nothing if m distinct attestors signed `digest`.
+
+    One by one, so that whoever needs no more than the first does not pay for the rest. Raises Unavailable (StateMissing) where the node
+    cannot tell.
+    """
+    order = [0, *(int(attestation.attestor, 16) for attestation in attestations)]
+    if any(a >= b for a, b in itertools.pairwise(order)):
+        # Nothing further is looked at: each attestor costs its signature's check once, or a stranger sets the price.
+        yield "attestation_order", "attestors are not strictly ascending, so one may stand twice"
+        return
+    signers = 0
     for attestation in attestations:
         if attestation.attestor not in allowed.attestors:
-            problems.append(("attestation_foreign", f"{attestation.attestor} is no attestor of epoch {allowed.epoch}"))
+            yield "attestation_foreign", f"{attestation.attestor} is no attestor of epoch {allowed.epoch}"
         elif not signed(w3, digest, attestation, block_number):
-            problems.append(("attestation_bad", f"{attestation.attestor} did not sign this batch"))
+            yield "attestation_bad", f"{attestation.attestor} did not sign this batch"
         else:
-            signers.add(attestation.attestor)
-    if len(signers) < max(1, allowed.threshold):
-        message = (
-            f"{len(signers)} of the {len(allowed.attestors)} attestors of epoch {allowed.epoch} signed, {allowed.threshold} must"
-        )
-        problems.append(("attestations_too_few", message))
-    return problems
+            signers += 1
+    if signers < max(1, allowed.threshold):
+        message = f"{signers} of the {len(allowed.attestors)} attestors of epoch {allowed.epoch} signed, {allowed.threshold} must"
+        yield "attestations_too_few", message
 
 
 def signed(w3: Web3, digest: bytes, attestation: Attestation, block_number: int) -> bool:

@@ -1,29 +1,42 @@
-"""The transaction behind each batch: its calldata, its attestations, its time, and what its proof must prove."""
+"""The transaction behind each batch: its calldata, its attestations, its time, and what its proof must prove.
 
+Which call made a batch is certain if the transaction goes to the Distributor itself, or if the node shows (traces) what a wrapper called.
+Otherwise all there is to see are bytes in the wrapper's calldata that look like the call, and whoever sent it may have put others before
+it. An attested one still shows that the batch is attested; that none is attested shows nothing.
+"""
+
+import contextlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from backend.audit.attestations import attestation_problems
 from backend.audit.replay import Step
 from backend.audit.report import AuditReport
-from backend.chain.calldata import PostBatchCall, find_post_batches
+from backend.chain.calldata import PostBatchCall, find_post_batches, post_batch_start, read_post_batch
 from backend.chain.client import Block, Web3, block
 from backend.chain.events import BatchPosted
-from backend.chain.reads import traced_inputs, transaction_input
+from backend.chain.reads import StateMissing, Transaction, traced, transaction
 from prover.eip712 import Domain
 from prover.wire import challenge
 
-CANDIDATES_MAX = 8
-"""Calls in one transaction's calldata that fit a log: a wrapper may repeat one, but no more is looked at."""
+CANDIDATES_MAX = 64
+"""Different calls in a wrapper's calldata whose signatures are looked at; a bad one costs at most two calls to the node."""
+PROOFS_MAX = 8
+"""Proofs of attested candidates that are tried: each takes a second."""
+TRACE_ADVICE = "ask a node that traces transactions (debug_traceTransaction)"
+
+Signals = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class ProofJob:
-    """Public signals and the proofs of which one must prove them: more than one only if a transaction's calldata is ambiguous."""
+    """(public signals, proof) pairs of which one must hold. If `certain`, the batch's own proof is among them; otherwise they are what was
+    seen of it, and if none holds nothing is shown."""
 
     step: Step
-    signals: tuple[int, ...]
-    proofs: tuple[tuple[int, ...], ...]
+    proofs: tuple[tuple[Signals, tuple[int, ...]], ...]
+    certain: bool = True
 
 
 class PostingCheck:
@@ -35,74 +48,129 @@ class PostingCheck:
 
     def check(self, step: Step) -> ProofJob | None:
         """Findings go to the report; what is left to do is the proof. None if there is nothing to prove with."""
-        event, where = step.event, _where(step.event)
         self.report.checks["transactions"] += 1
-        calls = self._calls(event)
-        if not calls:
-            message = "no postBatch call that fits the log in the transaction's calldata: attestations and proof are unchecked"
-            self.report.find("calldata_missing", message, **where)
-            return None
-        judged = [(self._problems(step, call), call) for call in calls]
+        self.report.checks["times"] += 1
+        sent = transaction(self.w3, step.event.tx_hash)
+        calls = self._made(step.event, sent)
+        if calls:
+            return self._judge_made(step, calls)
+        candidates = _candidates(step.event, sent, self.domain.distributor)
+        if candidates:
+            return self._judge_candidates(step, candidates)
+        message = "no postBatch call that fits the log in the transaction's calldata: attestations and proof are unchecked"
+        self.report.find("calldata_missing", message, **_where(step.event))
+        return None
+
+    def _made(self, event: BatchPosted, sent: Transaction | None) -> list[PostBatchCall]:
+        """Calls that the transaction made for certain, and that fit the log; on a Distributor of ours it is one."""
+        if sent is not None and sent.to == self.domain.distributor:
+            calls = _fitting([sent.data], event)
+            if calls:
+                return calls
+        # A delegate call at the Distributor runs its code over somebody else's storage: only plain calls make its log.
+        frames = traced(self.w3, event.tx_hash, self.domain.distributor) or ()
+        return _fitting([frame.data for frame in frames if frame.kind == "CALL"], event)
+
+    def _judge_made(self, step: Step, calls: list[PostBatchCall]) -> ProofJob | None:
+        judged: list[tuple[list[tuple[str, str]], PostBatchCall]] = []
+        for call in calls:
+            judged.append((list(self._problems(step, call)), call))
+            if not judged[-1][0]:
+                break
         problems, call = min(judged, key=lambda pair: len(pair[0]))
-        step.row.attestations, step.row.signers = ("bad" if problems else "ok"), len(call.attestations)
-        self.report.checks["attestations"] += len(call.attestations)
+        unattested = [code for code, _ in problems if code != "expired"]
+        self._attested(step, call, "bad" if unattested else "ok")
         for code, message in problems:
-            self.report.find(code, message, **where)
-        self._time(event, call.batch.valid_until)
+            self.report.find(code, message, **_where(step.event))
+        return None if step.deltas is None else ProofJob(step, ((self._signals(step, call), call.proof),))
+
+    def _judge_candidates(self, step: Step, candidates: list[PostBatchCall]) -> ProofJob | None:
+        verdicts: dict[tuple[Any, ...], bool] = {}
+        clean: list[PostBatchCall] = []
+        for call in candidates:
+            signed = (call.batch.valid_until, call.attestations)
+            if signed not in verdicts:
+                verdicts[signed] = self._clean(step, call)
+            if verdicts[signed]:
+                clean.append(call)
+            if len(clean) == PROOFS_MAX:
+                break
+        if not clean:
+            message = (
+                f"posted through another contract, and of {len(candidates)} calls in its calldata that could be the batch's none is attested, as "
+                f"strangers can bring about: attestations and proof are unchecked; {TRACE_ADVICE}"
+            )
+            self.report.find("attestations_unchecked", message, **_where(step.event))
+            return None
+        self._attested(step, clean[0], "ok")
         if step.deltas is None:
             return None
-        alike = [other for found, other in judged if len(found) == len(problems) and other.batch == call.batch]
-        return self._job(step, call.batch.valid_until, tuple(other.proof for other in alike))
+        return ProofJob(step, tuple((self._signals(step, call), call.proof) for call in clean), certain=False)
 
-    def _job(self, step: Step, valid_until: int, proofs: tuple[tuple[int, ...], ...]) -> ProofJob:
-        event = step.event
-        r = challenge(step.envelope(valid_until).digest(self.domain))
+    def _attested(self, step: Step, call: PostBatchCall, verdict: str) -> None:
+        step.row.attestations, step.row.signers = verdict, len(call.attestations)
+        self.report.checks["attestations"] += len(call.attestations)
+
+    def _clean(self, step: Step, call: PostBatchCall) -> bool:
+        try:
+            return next(self._problems(step, call), None) is None
+        except StateMissing:
+            return False
+
+    def _signals(self, step: Step, call: PostBatchCall) -> Signals:
+        r = challenge(step.envelope(call.batch.valid_until).digest(self.domain))
         fingerprint = step.deltas.fingerprint(r, step.opened_before, self.slots)
-        return ProofJob(step, (step.old_root, event.new_root, event.items_root, r, fingerprint), proofs)
+        return (step.old_root, step.event.new_root, step.event.items_root, r, fingerprint)
 
-    def _problems(self, step: Step, call: PostBatchCall) -> list[tuple[str, str]]:
-        digest = step.envelope(call.batch.valid_until).digest(self.domain)
-        return attestation_problems(self.w3, digest, call.attestations, step.attestor_set, step.event.block_number)
-
-    def _calls(self, event: BatchPosted) -> list[PostBatchCall]:
-        found = _fitting(transaction_input(self.w3, event.tx_hash), event)
-        if found:
-            return found
-        # A contract that builds the call itself leaves nothing in the calldata; a node that traces can still show it.
-        inputs = traced_inputs(self.w3, event.tx_hash, self.domain.distributor)
-        return [call for data in inputs for call in _fitting(data, event)][:CANDIDATES_MAX]
-
-    def _time(self, event: BatchPosted, valid_until: int) -> None:
-        if event.block_number not in self._blocks:
-            self._blocks[event.block_number] = block(self.w3, event.block_number)
-        timestamp = self._blocks[event.block_number].timestamp
-        self.report.checks["times"] += 1
+    def _problems(self, step: Step, call: PostBatchCall) -> Iterator[tuple[str, str]]:
+        """(code, message) of everything for which the contract must have refused the call, the proof apart."""
+        valid_until, timestamp = call.batch.valid_until, self._timestamp(step.event.block_number)
         if timestamp > valid_until:
-            self.report.find("expired", f"posted at {timestamp}, valid until {valid_until}", **_where(event))
+            yield "expired", f"posted at {timestamp}, valid until {valid_until}"
+        digest = step.envelope(valid_until).digest(self.domain)
+        yield from attestation_problems(self.w3, digest, call.attestations, step.attestor_set, step.event.block_number)
+
+    def _timestamp(self, number: int) -> int:
+        if number not in self._blocks:
+            self._blocks[number] = block(self.w3, number)
+        return self._blocks[number].timestamp
 
 
 def _where(event: BatchPosted) -> dict[str, Any]:
     return {"bucket": event.bucket, "sequence": event.sequence, "tx_hash": event.tx_hash}
 
 
-def _fitting(data: bytes, event: BatchPosted) -> list[PostBatchCall]:
-    found: list[PostBatchCall] = []
-    for call in find_post_batches(data):
-        batch = call.batch
-        said = (
-            batch.bucket,
-            batch.sequence,
-            batch.new_root,
-            batch.items_root,
-            batch.interactions_root,
-            batch.ledger_head,
-            call.deltas,
-        )
-        logged = (
-            event.bucket, event.sequence, event.new_root, event.items_root, event.interactions_root, event.ledger_head, event.deltas,
-        )  # fmt: skip
-        if said == logged and call not in found:
-            found.append(call)
-        if len(found) == CANDIDATES_MAX:
-            break
-    return found
+def _start(event: BatchPosted) -> bytes:
+    return post_batch_start(
+        event.bucket, event.sequence, event.new_root, event.items_root, event.interactions_root, event.ledger_head
+    )
+
+
+def _fitting(inputs: Iterable[bytes], event: BatchPosted) -> list[PostBatchCall]:
+    """The calls among `inputs` that fit the log."""
+    start, found = _start(event), []
+    for data in inputs:
+        if data.startswith(start):
+            with contextlib.suppress(ValueError):
+                found.append(read_post_batch(data))
+    return list(_distinct(found, event))
+
+
+def _candidates(event: BatchPosted, sent: Transaction | None, distributor: str) -> list[PostBatchCall]:
+    """What in a wrapper's calldata could be the call that fits the log. Signatures that overlap are passed over: they need not stay small."""
+    if sent is None or sent.to == distributor:
+        return []
+    found = find_post_batches(sent.data, _start(event))
+    whole = (call for call in found if sum(len(attestation.signature) for attestation in call.attestations) <= len(sent.data))
+    return list(_distinct(whole, event))
+
+
+def _distinct(calls: Iterable[PostBatchCall], event: BatchPosted) -> Iterator[PostBatchCall]:
+    """Those with the log's deltas, each once, at most CANDIDATES_MAX."""
+    seen: set[PostBatchCall] = set()
+    for call in calls:
+        if call.deltas == event.deltas and call not in seen:
+            seen.add(call)
+            yield call
+            if len(seen) == CANDIDATES_MAX:
+                return

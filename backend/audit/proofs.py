@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 
-from backend.audit.posting import ProofJob
+from backend.audit.posting import TRACE_ADVICE, ProofJob
 from backend.audit.report import AuditReport
 from prover import pairing
 from prover.keys import SetupError, VerifyingKey
@@ -18,10 +18,10 @@ POOL_FROM_JOBS = 4
 """Fewer proofs than this are done sooner than a second process has started."""
 
 
-def proof_holds(key_words: Sequence[int], proofs: Sequence[Sequence[int]], signals: Sequence[int]) -> bool:
-    """Whether one of the proofs holds for the signals. Whatever is no proof at all is one that does not hold."""
+def proof_holds(key_words: Sequence[int], proofs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> bool:
+    """Whether one of the (signals, proof) holds. Whatever is no proof at all is one that does not hold."""
     key = VerifyingKey.from_words(list(key_words))
-    return any(pairing.verify(key, Proof.from_words(words), signals) for words in proofs)
+    return any(pairing.verify(key, Proof.from_words(words), signals) for signals, words in proofs)
 
 
 def key_problems(words: Sequence[int], signals: int) -> list[str]:
@@ -57,7 +57,7 @@ def check_proofs(
                 _judge(left.pop(number), holds, report)
                 done()
     for job in left.values():
-        _judge(job, proof_holds(words, job.proofs, job.signals), report)
+        _judge(job, proof_holds(words, job.proofs), report)
         done()
 
 
@@ -65,15 +65,21 @@ def _in_processes(words: Sequence[int], jobs: Sequence[ProofJob], workers: int) 
     """(number of the job, whether its proof holds), in the order in which they are done."""
     # Spawned, not forked: the caller may hold threads and connections.
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        pending = {pool.submit(proof_holds, words, job.proofs, job.signals): number for number, job in enumerate(jobs)}
+        pending = {pool.submit(proof_holds, words, job.proofs): number for number, job in enumerate(jobs)}
         for future in as_completed(pending):
             yield pending[future], future.result()
 
 
 def _judge(job: ProofJob, holds: bool, report: AuditReport) -> None:
     report.checks["proofs"] += 1
-    job.step.row.proof = "ok" if holds else "bad"
-    if not holds:
-        event = job.step.event
-        message = "the Groth16 proof does not hold for the public signals recomputed from the chain"
-        report.find("proof_bad", message, bucket=event.bucket, sequence=event.sequence, tx_hash=event.tx_hash)
+    if holds:
+        job.step.row.proof = "ok"
+        return
+    event = job.step.event
+    where = {"bucket": event.bucket, "sequence": event.sequence, "tx_hash": event.tx_hash}
+    if job.certain:
+        job.step.row.proof = "bad"
+        report.find("proof_bad", "the Groth16 proof does not hold for the public signals recomputed from the chain", **where)
+    else:
+        message = f"posted through another contract, and none of {len(job.proofs)} proofs in its calldata holds: {TRACE_ADVICE}"
+        report.find("proof_unchecked", message, **where)

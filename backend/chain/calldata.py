@@ -7,11 +7,16 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from eth_abi import decode, encode
-from eth_abi.exceptions import DecodingError
+from eth_abi import encode
 from eth_utils import keccak, to_checksum_address
 
-_BATCH = "(uint32,uint64,uint256,uint256,bytes32,bytes32,uint64)"
+ATTESTATIONS_MAX = 64
+"""Attestors that a program can have (Attestations.sol); a call holds each at most once, or the contract refuses it."""
+
+_HEAD = 4
+"""Where arguments begin: behind the selector."""
+_LOGGED = ("uint32", "uint64", "uint256", "uint256", "bytes32", "bytes32")
+_BATCH = f"({','.join(_LOGGED)},uint64)"
 _POST_BATCH = (_BATCH, "bytes", "uint256[8]", "(address,bytes)[]")
 _CLAIM = ("uint32", "uint16", "uint64", "address", "uint128", "uint256[]")
 _CLAIM_MANY = ("uint32", "uint64", "(uint16,address,uint128)[]", "uint256[]")
@@ -96,17 +101,33 @@ def claim_to(
     return CLAIM_TO + encode(_CLAIM_TO, values)
 
 
-def find_post_batches(data: bytes) -> Iterator[PostBatchCall]:
+def post_batch_start(
+    bucket: int, sequence: int, new_root: int, items_root: int, interactions_root: bytes, ledger_head: bytes
+) -> bytes:
+    """The 196 bytes with which calldata of every `postBatch` of this batch begins: all of the Batch but validUntil."""
+    return POST_BATCH + encode(_LOGGED, (bucket, sequence, new_root, items_root, interactions_root, ledger_head))
+
+
+def read_post_batch(data: bytes) -> PostBatchCall:
+    """The call that calldata is, as the contract reads it; bytes behind it do not count.
+
+    Raises ValueError for what cannot land: no `postBatch` call, one that Solidity's decoder refuses, or more attestations than there can be
+    attestors. Its size is at most ATTESTATIONS_MAX times that of `data`.
+    """
+    return _post_batch_at(memoryview(data))
+
+
+def find_post_batches(data: bytes, start: bytes = POST_BATCH) -> Iterator[PostBatchCall]:
     """Every `postBatch` call inside calldata: the call itself, or wrapped in the calldata of a call through another contract.
 
-    A wrapper (a multicall, a multisig's `execTransaction`) holds the inner call's bytes whole, at some offset: each place where the
-    selector stands is tried. What does not decode is passed over, so a result is a candidate to compare with the log.
+    A wrapper (a multicall, a multisig's `execTransaction`) holds the inner call's bytes whole, at some offset: each place where `start`
+    stands is tried. What does not decode is passed over, so a result is a candidate, and a stranger may have put it there.
     """
-    at = data.find(POST_BATCH)
+    view, at = memoryview(data), data.find(start)
     while at >= 0:
-        with contextlib.suppress(DecodingError, OverflowError, ValueError):
-            yield _post_batch_at(data[at + 4 :])
-        at = data.find(POST_BATCH, at + 1)
+        with contextlib.suppress(ValueError):
+            yield _post_batch_at(view[at:])
+        at = data.find(start, at + 1)
 
 
 def decode_post_batch(data: bytes) -> PostBatchCall:
@@ -117,7 +138,71 @@ def decode_post_batch(data: bytes) -> PostBatchCall:
     return call
 
 
-def _post_batch_at(arguments: bytes) -> PostBatchCall:
-    batch, deltas, proof, attestations = decode(_POST_BATCH, arguments, strict=False)
-    signatures = tuple(Attestation(to_checksum_address(attestor), signature) for attestor, signature in attestations)
-    return PostBatchCall(Batch(*batch), deltas, tuple(proof), signatures)
+def _post_batch_at(data: memoryview) -> PostBatchCall:
+    if data[:4] != POST_BATCH or len(data) < _HEAD + 32 * 17:
+        raise ValueError("calldata: expected a postBatch call, found none")
+    call = _Calldata(data)
+    word = [_HEAD + 32 * i for i in range(17)]
+    batch = Batch(
+        call.number(word[0], 32), call.number(word[1], 64), call.number(word[2]), call.number(word[3]),
+        call.copy(word[4], 32), call.copy(word[5], 32), call.number(word[6], 64),
+    )  # fmt: skip
+    deltas = call.copy(*call.parameter(word[7], 1))
+    proof = tuple(call.number(at) for at in word[8:16])
+    base, count = call.parameter(word[16], 32)
+    if count > ATTESTATIONS_MAX:
+        raise ValueError(f"calldata: {count} attestations, expected at most {ATTESTATIONS_MAX}")
+    return PostBatchCall(batch, deltas, proof, tuple(call.attestation(base, i) for i in range(count)))
+
+
+class _Calldata:
+    """Calldata from its selector on, read as solc's decoder reads it (YulUtilFunctions.cpp, ABIFunctions.cpp).
+
+    An ABI library is not enough here: the contract takes offsets that overlap and, inside arrays, ones that run backwards, and whoever
+    posts a batch chooses them. What lands must be read; what it decodes to must not grow beyond all bounds.
+    """
+
+    def __init__(self, data: memoryview) -> None:
+        self.data, self.size = data, len(data)
+
+    def copy(self, at: int, length: int) -> bytes:
+        """CALLDATACOPY: zeros outside."""
+        return bytes(self.data[at : at + length] if 0 <= at < self.size else b"").ljust(length, b"\0")
+
+    def number(self, at: int, bits: int = 256) -> int:
+        value = int.from_bytes(self.copy(at, 32), "big")
+        if value >> bits:
+            raise ValueError(f"calldata: expected {bits} bits at byte {at}")
+        return value
+
+    def parameter(self, head: int, stride: int) -> tuple[int, int]:
+        """(start, length) of the bytes or the array whose offset stands at `head`."""
+        at = _HEAD + self.number(head, 64)
+        if at + 31 >= self.size:
+            raise ValueError(f"calldata: the offset at byte {head} leads outside")
+        length = self.number(at, 64)
+        if at + 32 + stride * length > self.size:
+            raise ValueError(f"calldata: {length} elements at byte {at} do not fit")
+        return at + 32, length
+
+    def attestation(self, base: int, index: int) -> Attestation:
+        place = self._tail(base, base + 32 * index, 64)
+        attestor = self.number(place, 160)
+        at = self._tail(place, _signed(place + 32), 32)
+        length = self.number(at, 64)
+        start = _signed(at + 32)
+        # Only a start before the calldata, where there are zeros, lets solc's check pass a length beyond it: no signature is that.
+        if start > self.size - length or length > self.size:
+            raise ValueError(f"calldata: {length} bytes of signature at byte {start} do not fit")
+        return Attestation(to_checksum_address(attestor.to_bytes(20, "big")), self.copy(start, length))
+
+    def _tail(self, base: int, at: int, needed: int) -> int:
+        offset = _signed(self.number(at))
+        if offset >= _signed(self.size - base - (needed - 1)):
+            raise ValueError(f"calldata: the offset at byte {at} leads outside")
+        return _signed(base + offset)
+
+
+def _signed(value: int) -> int:
+    """A 256-bit word as the EVM's signed comparisons see it."""
+    return (value + 2**255) % 2**256 - 2**255

@@ -4,7 +4,21 @@ import pytest
 from eth_abi import encode
 from eth_utils import keccak, to_checksum_address
 
-from backend.chain.calldata import POST_BATCH, Attestation, Batch, PostBatchCall, decode_post_batch, find_post_batches, post_batch
+from backend.chain.artifacts import artifact
+from backend.chain.calldata import (
+    ATTESTATIONS_MAX,
+    POST_BATCH,
+    Attestation,
+    Batch,
+    PostBatchCall,
+    decode_post_batch,
+    find_post_batches,
+    post_batch,
+    post_batch_start,
+    read_post_batch,
+)
+from tests.support.anvil import Anvil
+from tests.support.program import real_program
 
 BATCH = Batch(7, 3, 11, 12, b"\x01" * 32, b"\x02" * 32, 1_900_000_000)
 LOW, HIGH = (to_checksum_address("0x" + byte * 20) for byte in ("0a", "ff"))
@@ -19,6 +33,72 @@ def test_no_call_is_a_clear_error(data: bytes) -> None:
     """Calldata without a whole postBatch call is refused, whatever else it holds."""
     with pytest.raises(ValueError, match="expected a postBatch call"):
         decode_post_batch(data)
+
+
+HEAD = 4 + 32 * 17
+
+
+def words(*values: int) -> bytes:
+    return b"".join((value % 2**256).to_bytes(32, "big") for value in values)
+
+
+def call_with(attestations: bytes, deltas: int = 17 * 32) -> bytes:
+    """A call with no deltas and these bytes from the attestations' length on, which is at byte HEAD + 32."""
+    return POST_BATCH + words(7, 3, 11, 12, 1, 2, 9, deltas, *range(8), 18 * 32, 0) + attestations
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        POST_BATCH + b"\x01" + DATA[5:],
+        call_with(words(2**64)),
+        call_with(words(2)),
+        call_with(words(1, 1000, 1, 64, 0)),
+        call_with(words(1, 32, 2**160, 64, 0)),
+        call_with(words(1, 32, 1, 64, 1)),
+        call_with(words(1, 32, 1, 2**255 - 1, 0)),
+        call_with(words(1, -(HEAD + 64))),
+        call_with(words(1, 32, 1, 64, 0), 2**200),
+        call_with(words(1, 32, 1, 64, 0), 10_000),
+    ],
+    ids=[
+        "dirty bucket", "long array", "cut array", "far struct", "dirty address", "cut signature", "far signature", "selector as attestor",
+        "offset of deltas", "far deltas",
+    ],
+)  # fmt: skip
+def test_what_solidity_s_decoder_refuses_is_no_call(data: bytes) -> None:
+    """Bits where there must be none, and offsets and lengths that lead outside."""
+    with pytest.raises(ValueError, match="calldata: "):
+        read_post_batch(data)
+
+
+def test_what_it_takes_is_read() -> None:
+    """Attestations that share their bytes, ones before their array, and one that wraps round to where there are only zeros."""
+    shared = read_post_batch(call_with(words(2, 64, 64, 1, 64, 3) + b"abc"))
+    assert [(int(given.attestor, 16), given.signature) for given in shared.attestations] == [(1, b"abc")] * 2
+    zeros = read_post_batch(call_with(words(1, -(2**200), 0, 0)))
+    assert zeros.attestations == (Attestation("0x" + "00" * 20, b""),)
+
+
+def test_a_call_stays_small() -> None:
+    """Offsets may overlap, so little calldata could decode to much: no more attestations than there can be attestors are read."""
+    blob = bytes(60_000)
+    for count in (ATTESTATIONS_MAX + 1, 1000):
+        with pytest.raises(ValueError, match=f"{count} attestations, expected at most 64"):
+            read_post_batch(call_with(words(count, *[32 * count] * count, 1, 64, len(blob)) + blob))
+
+
+def test_the_contract_has_that_limit(chain: Anvil) -> None:
+    """The number of attestors is the contract's own."""
+    contract = chain.w3.eth.contract(real_program(chain).address, abi=artifact("Distributor").abi)
+    assert contract.functions.MAX_ATTESTORS().call() == ATTESTATIONS_MAX
+
+
+def test_found_by_how_it_begins() -> None:
+    """A search for one batch passes over others, and over the selector alone."""
+    start = post_batch_start(7, 3, 11, 12, b"\x01" * 32, b"\x02" * 32)
+    other = post_batch(Batch(8, 1, 1, 1, b"\x03" * 32, b"\x04" * 32, 5), b"\x00\x00", range(8), [])
+    assert list(find_post_batches(POST_BATCH * 100 + other + DATA + other, start)) == [CALL]
 
 
 def test_reads_what_it_writes() -> None:
