@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from backend.audit.keys import ExpectedKey
 from backend.audit.proofs import key_problems
 from backend.audit.report import AuditReport
 from backend.chain.client import Web3
@@ -9,14 +10,14 @@ from backend.chain.code import match_distributor, match_hasher, match_verifier
 from backend.chain.distributor import ProgramInfo
 from backend.chain.reads import code
 from prover.circuit import PUBLIC_SIGNALS
-from prover.keys import LOCAL_CHAIN_IDS, VerifyingKey
+from prover.keys import VerifyingKey
 
 
 def check_contracts(
-    w3: Web3, info: ProgramInfo, distributor: str, block: int, expected_keys: Mapping[str, str], report: AuditReport
+    w3: Web3, info: ProgramInfo, distributor: str, block: int, expected_keys: Mapping[str, ExpectedKey], report: AuditReport
 ) -> VerifyingKey | None:
-    """Compare the code of Distributor, hasher and verifier with what this project compiles, and the key with `expected_keys` (digest ->
-    where it is from). Returns the deployed key; None if none can be read from the verifier or none can be verified with."""
+    """Compare the code of Distributor, hasher and verifier with what this project compiles, and the key with `expected_keys` (by
+    digest). Returns the deployed key; None if none can be read from the verifier or none can be verified with."""
 
     words, foreign = match_verifier(code(w3, info.verifier, block))
     report.checks["contract code"] += 3
@@ -35,18 +36,19 @@ def check_contracts(
     if problems:
         return None
     key = VerifyingKey.from_words(words)
-    _compare(key, expected_keys, info.chain_id, report)
+    _compare(key, expected_keys, info, report)
     return key
 
 
-def _compare(key: VerifyingKey, expected: Mapping[str, str], chain_id: int, report: AuditReport) -> None:
+def _compare(key: VerifyingKey, expected: Mapping[str, ExpectedKey], info: ProgramInfo, report: AuditReport) -> None:
     report.key_digest = key.digest
     report.checks["verifying key"] += 1
     if not expected:
         message = f"the verifier's key is {key.digest}, and there is nothing to compare it with: give the key that it should be"
         report.find("verifier_key_unknown", message)
     elif key.digest not in expected:
-        known = ", ".join(f"{digest} ({origin})" for digest, origin in expected.items())
+        known = ", ".join(f"{digest} ({known.origin})" for digest, known in expected.items())
         report.find("verifier_key_differs", f"the verifier's key is {key.digest}, expected {known}")
-    elif expected[key.digest].startswith("dev ") and chain_id not in LOCAL_CHAIN_IDS:
-        report.find("verifier_key_dev", f"the verifier's key is a single-party development key, on chain {chain_id}")
+    else:
+        for problem, message in expected[key.digest].problems(info.chain_id, info.levels):
+            report.find(problem, message)
