@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 from eth_utils import is_address
 
 from backend.audit.contracts import check_contracts
-from backend.audit.keys import known_keys
+from backend.audit.creation import check_creation
+from backend.audit.keys import ExpectedKey, known_keys
 from backend.audit.posting import PostingCheck, ProofJob
 from backend.audit.proofs import check_proofs
 from backend.audit.replay import Replay
@@ -38,13 +39,13 @@ def audit(
     first_block: int | None = None,
     progress: Progress | None = None,
     *,
-    expected_keys: Mapping[str, str] | None = None,
+    expected_keys: Mapping[str, ExpectedKey] | None = None,
     finality: str = "latest",
 ) -> AuditReport:
     """Audit a program from the chain alone, up to its newest block that is settled by `finality`.
 
-    `first_block` is at or before the Distributor's deployment; it is searched for if not given. `expected_keys` (digest -> where it is
-    from) are the verifying keys that the program may have; those of the user's cache folder if not given.
+    `first_block` is at or before the Distributor's deployment; it is searched for if not given. `expected_keys` (by digest)
+    are the verifying keys that the program may have; those of the user's cache folder if not given.
 
     Raises:
         Invalid: the address is none, or has no code.
@@ -64,6 +65,7 @@ def audit(
             w3, info, distributor.address, head.number, known_keys() if expected_keys is None else expected_keys, report
         )
         replay = _replay(distributor, info, first, head.number, report, report_progress)
+        check_creation(w3, info, distributor.address, replay.first_attestors, report)
         jobs = _postings(w3, distributor, info, replay, report, report_progress)
         _proofs(jobs, key, report, report_progress)
         _views(distributor, head.number, replay, report, report_progress)

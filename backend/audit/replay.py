@@ -60,6 +60,8 @@ class Replay:
     reserve: int | None = 0
     steps: list[Step] = field(default_factory=list)
     attestor_set: AttestorSet = AttestorSet()
+    first_attestors: AttestorsChanged | None = None
+    """The first that the log says."""
     committed: int = 0
     claimed: int = 0
     claimed_by_slot: dict[tuple[int, int], int] = field(default_factory=lambda: defaultdict(int))
@@ -103,6 +105,7 @@ class Replay:
 
     def _attestors(self, event: AttestorsChanged) -> None:
         self.report.checks["attestor sets"] += 1
+        self.first_attestors = self.first_attestors or event
         distinct = frozenset(event.attestors)
         if event.epoch != self.attestor_set.epoch + 1:
             message = f"attestor epoch {event.epoch} follows {self.attestor_set.epoch}"

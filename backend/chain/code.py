@@ -1,8 +1,11 @@
 """Deployed code against compiled code: equal byte for byte outside immutables, whose values are read from where they stand."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from eth_utils import keccak, to_canonical_address
+from eth_abi import decode, encode
+from eth_abi.exceptions import DecodingError
+from eth_utils import keccak, to_canonical_address, to_checksum_address
 
 from backend.chain.artifacts import Artifact, artifact
 from backend.chain.distributor import ProgramInfo
@@ -83,6 +86,38 @@ def match_distributor(code: bytes, info: ProgramInfo, distributor: str) -> tuple
     if rest != _domain_immutables(Domain(info.chain_id, distributor)):
         wrong.append("the EIP-712 domain")
     return tuple(f"Distributor: {name} is not what the constructor sets" for name in wrong)
+
+
+CONFIG = "(address,address,address,uint8,uint32,address,address,address[],uint16)"
+"""The constructor's Config: token, verifier, hasher, levels, families, owner, guardian, attestors, threshold."""
+
+
+def match_creation(init_code: bytes, info: ProgramInfo, attestors: Sequence[str], threshold: int) -> tuple[str, ...]:
+    """In what the code that created a Distributor is not our constructor's, called with this program's configuration and these attestors.
+
+    Whoever creates a contract chooses the code that runs first, and that can write any storage before it leaves our runtime code behind. If it
+    was our constructor, all storage follows from our code. Owner and guardian may have changed since, by its rules, so they are not compared.
+    """
+    compiled = artifact("Distributor").bytecode
+    if not init_code.startswith(compiled):
+        return ("Distributor: created by other code than our constructor, which can have written any storage",)
+    arguments = init_code[len(compiled) :]
+    try:
+        (config,) = decode([CONFIG], arguments)
+    except (DecodingError, OverflowError, ValueError) as error:
+        return (f"Distributor: the constructor's arguments cannot be read ({type(error).__name__})",)
+    if encode([CONFIG], [config]) != arguments:
+        return ("Distributor: the constructor's arguments are not plainly encoded",)
+    token, verifier, hasher, levels, families, _, _, first_attestors, first_threshold = config
+    given = {
+        "token": int(token, 16), "verifier": int(verifier, 16), "hasher": int(hasher, 16), "levels": levels, "families": families,
+        "attestors": tuple(to_checksum_address(attestor) for attestor in first_attestors), "threshold": first_threshold,
+    }  # fmt: skip
+    expected = {
+        "token": int(info.token, 16), "verifier": int(info.verifier, 16), "hasher": int(info.hasher, 16), "levels": info.levels,
+        "families": info.families, "attestors": tuple(attestors), "threshold": threshold,
+    }  # fmt: skip
+    return tuple(f"Distributor: created with another {name}" for name, value in expected.items() if given[name] != value)
 
 
 def _domain_immutables(domain: Domain) -> list[bytes]:

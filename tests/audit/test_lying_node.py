@@ -241,7 +241,7 @@ def test_a_traced_node_finds_hidden_calldata(honest: Program, audit_lying: Calla
     """A batch whose transaction shows no call, as when a contract builds it, is read from the node's trace."""
 
     def tamper(method: str, params: list, result: Any) -> Any:
-        if method == "eth_getTransactionByHash" and result:
+        if method == "eth_getTransactionByHash" and result and result["to"]:
             result["input"] = "0x"
         return result
 
