@@ -38,6 +38,7 @@ class Settings(BaseSettings):
     attestor_token: SecretStr = SecretStr("")
     """What attestors ask of whoever sends them batches, as `Authorization: Bearer`."""
     attestor_timeout_seconds: int = 60
+    """For all that passes with one attestor about one batch, leaves that it lacks included."""
 
     batch_valid_seconds: int = 3600
     """How long an attested batch may wait for its transaction: the `validUntil` of its envelope."""
@@ -51,7 +52,9 @@ class Settings(BaseSettings):
     """How often the worker looks for work that nobody announced."""
 
     invariants_seconds: float = 300.0
-    """How often the worker checks that money is conserved."""
+    """How often the worker checks that money is conserved, in what is new."""
+    invariants_full_seconds: float = 86_400.0
+    """How often in everything there ever was."""
 
     max_fee_per_gas_wei: int = 200 * 10**9
     request_bytes_max: int = 2 * 2**20

@@ -1,21 +1,28 @@
-"""The lead's side of an attestor's HTTP: ask, and get a typed outcome. Nothing is raised for what an attestor or the network may do."""
+"""The lead's side of an attestor's HTTP: ask, and get a typed outcome. Nothing is raised for what an attestor or the network may do.
 
+An attestor is somebody else's machine. A request has one deadline for all of it, an answer a number of bytes, and nothing is believed.
+"""
+
+import asyncio
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated
 
 import httpx
-from eth_keys import keys
-from eth_keys.exceptions import BadSignature, ValidationError
 from eth_utils import to_checksum_address
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 CONNECT_SECONDS = 5
 ANSWER_SECONDS = 60
 """An attestor checks every signature and hashes every tree before it answers."""
+ANSWER_BYTES_MAX = 2**20
+SIGNATURE_BYTES_MAX = 4096
+"""65 for a key; a contract (EIP-1271) may want several owners' signatures, and each byte is paid for as calldata."""
+TEXT_MAX = 300
 
 
 @dataclass(frozen=True)
 class Attested:
-    """A signature (65 bytes) over a digest (32 bytes), checked to be the attestor's."""
+    """A signature over a digest (32 bytes): 65 bytes of a key's, or whatever the contract at the attestor's address takes. Not checked yet."""
 
     attestor: str
     digest: bytes
@@ -51,76 +58,125 @@ class Refused:
 Outcome = Attested | NotYet | MissingLeaves | Refused
 
 
-def request_attestation(
-    base_url: str, token: str | None, payload: dict[str, Any], *, digest: bytes | None = None, timeout: float = ANSWER_SECONDS
+def open_client(token: str | None) -> httpx.AsyncClient:
+    """A client for any number of attestors, which `token` lets in. Close it when done."""
+    # Not compressed: a few bytes must not become many.
+    headers = {"content-type": "application/json", "accept-encoding": "identity"}
+    if token:
+        headers["authorization"] = f"Bearer {token}"
+    # Each request has a deadline of its own for all of it; httpx's would be for each piece.
+    return httpx.AsyncClient(headers=headers, timeout=httpx.Timeout(None, connect=CONNECT_SECONDS))
+
+
+async def request_attestation(
+    http: httpx.AsyncClient, base_url: str, body: bytes, digest: bytes, *, seconds: float = ANSWER_SECONDS
 ) -> Outcome:
-    """Ask one attestor. With `digest` (what the lead computed), an answer over anything else is Refused as `bad_answer`."""
-    response = _post(f"{base_url.rstrip('/')}/v1/attestations", token, payload, timeout)
-    if isinstance(response, NotYet):
-        return response
-    if response.status_code != 200:
-        return _failure(response)
-    return _attested(response, digest)
+    """Ask one attestor for its signature of `digest`, which is what the lead computed; `body` is the request's JSON."""
+    answer = await _post(http, f"{base_url.rstrip('/')}/v1/attestations", body, seconds)
+    if not isinstance(answer, _Answer):
+        return answer
+    return _attested(answer, digest) if answer.status == 200 else _failure(answer)
 
 
-def send_leaves(
-    base_url: str, token: str | None, payload: dict[str, Any], *, timeout: float = ANSWER_SECONDS
+async def send_leaves(
+    http: httpx.AsyncClient, base_url: str, body: bytes, *, seconds: float = ANSWER_SECONDS
 ) -> NotYet | Refused | None:
     """Send one landed batch's leaves; None once the attestor holds them."""
-    response = _post(f"{base_url.rstrip('/')}/v1/leaves", token, payload, timeout)
-    if isinstance(response, NotYet):
-        return response
-    if response.status_code == 204:
+    answer = await _post(http, f"{base_url.rstrip('/')}/v1/leaves", body, seconds)
+    if not isinstance(answer, _Answer):
+        return answer
+    if answer.status == 204:
         return None
-    outcome = _failure(response)
+    outcome = _failure(answer)
     return Refused("bad_answer", "leaves were answered with missing leaves") if isinstance(outcome, MissingLeaves) else outcome
 
 
-def _post(url: str, token: str | None, payload: dict[str, Any], timeout: float) -> httpx.Response | NotYet:
-    headers = {"authorization": f"Bearer {token}"} if token else {}
+@dataclass(frozen=True)
+class _Answer:
+    status: int
+    body: bytes
+
+
+async def _post(http: httpx.AsyncClient, url: str, body: bytes, seconds: float) -> _Answer | NotYet | Refused:
     try:
-        return httpx.post(url, json=payload, headers=headers, timeout=httpx.Timeout(timeout, connect=CONNECT_SECONDS))
+        async with asyncio.timeout(seconds), http.stream("POST", url, content=body) as response:
+            answer = bytearray()
+            async for chunk in response.aiter_raw():
+                answer += chunk
+                if len(answer) > ANSWER_BYTES_MAX:
+                    return Refused("bad_answer", f"the answer is longer than {ANSWER_BYTES_MAX} bytes")
+            return _Answer(response.status_code, bytes(answer))
+    except TimeoutError:
+        return NotYet("timeout", f"no whole answer within {seconds} s")
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         return NotYet("unreachable", type(error).__name__)
 
 
-def _attested(response: httpx.Response, digest: bytes | None) -> Attested | Refused:
+def _printable(text: str) -> str:
+    # It goes into a log and a database, which takes neither NUL nor half a character.
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:TEXT_MAX])
+
+
+_Text = Annotated[str, AfterValidator(_printable)]
+
+
+class _Json(BaseModel):
+    # Other keys are let through: an attestor may be newer than its lead.
+    model_config = ConfigDict(strict=True, hide_input_in_errors=True)
+
+
+class _Attestation(_Json):
+    attestor: str
+    digest: str
+    signature: str
+
+
+class _Place(_Json):
+    bucket: int = Field(ge=0, lt=2**32)
+    sequence: int = Field(ge=1, lt=2**63)
+
+
+class _Error(_Json):
+    code: _Text
+    message: _Text
+    retryable: bool
+    reason: _Text | None = None
+    item: int | None = Field(None, ge=0, lt=2**32)
+    field: _Text | None = None
+    batches: list[_Place] | None = None
+
+
+class _Failure(_Json):
+    error: _Error
+
+
+def _attested(answer: _Answer, digest: bytes) -> Attested | Refused:
     try:
-        answer = response.json()
-        found = Attested(
-            to_checksum_address(answer["attestor"]),
-            bytes.fromhex(answer["digest"].removeprefix("0x")),
-            bytes.fromhex(answer["signature"].removeprefix("0x")),
-        )
-    except (ValueError, KeyError, TypeError, AttributeError):
+        said = _Attestation.model_validate_json(answer.body)
+        attestor, signed, signature = to_checksum_address(said.attestor), _bytes(said.digest), _bytes(said.signature)
+    except ValueError:
         return Refused("bad_answer", "the answer is not an attestation")
-    if digest is not None and found.digest != digest:
+    if signed != digest:
         return Refused("bad_answer", "the attestor signed another digest", field="digest")
-    # Of what an attestor answers nothing is believed: a bad signature would cost a reverted transaction.
-    if _signer(found) != found.attestor:
-        return Refused("bad_answer", "the signature is not the attestor's", field="signature")
-    return found
+    if len(signature) > SIGNATURE_BYTES_MAX:
+        return Refused("bad_answer", f"the signature is longer than {SIGNATURE_BYTES_MAX} bytes", field="signature")
+    return Attested(attestor, signed, signature)
 
 
-def _signer(attested: Attested) -> str | None:
-    if len(attested.signature) != 65 or attested.signature[64] not in (27, 28):
-        return None
+def _bytes(text: str) -> bytes:
+    return bytes.fromhex(text.removeprefix("0x"))
+
+
+def _failure(answer: _Answer) -> NotYet | MissingLeaves | Refused:
     try:
-        signature = keys.Signature(attested.signature[:64] + bytes([attested.signature[64] - 27]))
-        return signature.recover_public_key_from_msg_hash(attested.digest).to_checksum_address()
-    except (BadSignature, ValidationError, ValueError):
-        return None
-
-
-def _failure(response: httpx.Response) -> NotYet | MissingLeaves | Refused:
-    try:
-        error = response.json()["error"]
-        code, message, retryable = str(error["code"]), str(error["message"]), bool(error["retryable"])
-        if code == "missing_leaves":
-            return MissingLeaves(tuple((int(batch["bucket"]), int(batch["sequence"])) for batch in error["batches"]))
-    except (ValueError, KeyError, TypeError):
-        unreadable = f"status {response.status_code} without a readable error"
-        return NotYet("bad_answer", unreadable) if response.status_code >= 500 else Refused("bad_answer", unreadable)
-    if retryable or response.status_code >= 500 or code == "already_landed":
-        return NotYet(code, message)
-    return Refused(code, message, error.get("reason"), error.get("item"), error.get("field"))
+        error = _Failure.model_validate_json(answer.body).error
+    except ValueError:
+        error = None
+    if error is None or (error.code == "missing_leaves" and error.batches is None):
+        unreadable = f"status {answer.status} without a readable error"
+        return NotYet("bad_answer", unreadable) if answer.status >= 500 else Refused("bad_answer", unreadable)
+    if error.code == "missing_leaves":
+        return MissingLeaves(tuple((place.bucket, place.sequence) for place in error.batches))
+    if error.retryable or answer.status >= 500 or error.code == "already_landed":
+        return NotYet(error.code, error.message)
+    return Refused(error.code, error.message, error.reason, error.item, error.field)

@@ -1,7 +1,7 @@
 """Collecting attestations: fixing what is to be signed, and asking the attestors until m of them have."""
 
+import asyncio
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 from eth_utils import keccak
@@ -9,15 +9,9 @@ from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from backend.attestation.client import (
-    Attested,
-    MissingLeaves,
-    Outcome,
-    Refused,
-    request_attestation,
-    send_leaves,
-)
+from backend.attestation.client import Attested, Outcome, Refused, open_client
 from backend.attestation.client import NotYet as AskAgain
+from backend.attestation.conversation import Question, ask, check_signature, encode
 from backend.attestation.models import Attestation
 from backend.attestation.request import DeliveryEvidence, ItemSource, build_leaves, build_request
 from backend.batch import repository as batches
@@ -38,6 +32,10 @@ log = structlog.get_logger()
 
 EXPIRY_MARGIN_SECONDS = 60
 """A batch is not posted in the last minute of its envelope: it would be mined after it and reverted."""
+
+LATE_SECONDS = 1
+"""How long the other attestors still have once m have signed. Nobody needs their signatures, but they need the leaves: one that is never
+heard would lack every batch on the day that another is down."""
 
 
 class AttestationRefused(Conflict):
@@ -88,10 +86,10 @@ def clear_envelope(session: Session, batch: Batch) -> None:
 
 
 def collect(context: Context, program: Program, batch_id: int) -> None:
-    """Ask every attestor that has not signed yet, all at once; once m have, the batch is attested, and proven if it has its proof.
+    """Ask the attestors, all at once, until m have signed; then the batch is attested, and proven if it has its proof.
 
     Raises:
-        NotYet: too few have signed so far, and more may.
+        NotYet: too few have signed so far, and more may; or the batch got another envelope meanwhile.
         AttestationRefused: too many have refused.
     """
     with context.database.transaction() as session:
@@ -99,20 +97,97 @@ def collect(context: Context, program: Program, batch_id: int) -> None:
         if batch is None:
             return
         payload = _payload(session, program, batch)
-        signed = set(session.scalars(select(Attestation.attestor).where(Attestation.batch_id == batch.id)))
-    members, threshold, _ = context.distributor(program).attestors("latest")
-    if len(signed & set(members)) < threshold:
-        with ThreadPoolExecutor(len(program.attestors) or 1) as pool:
-            outcomes = list(pool.map(lambda url: _ask(context, program, url, payload, batch.digest), program.attestors))
-        signed |= _store(context, batch_id, batch.digest, members, outcomes)
+        signed = _signed(session, batch)
+    addresses, threshold, _ = context.distributor(program).attestors("latest")
+    members, outcomes = frozenset(addresses), []
+    if len(signed & members) < threshold:
+        question = _question(context, program, batch.digest, payload, members)
+        outcomes = _ask_all(context, program, batch, question, threshold, signed & members)
         failpoint("attest.signed")
-        _require_enough(signed & set(members), threshold, outcomes)
     with context.database.transaction() as session:
-        if row := batches.locked(session, batch_id, BatchState.CLOSED):
+        if row := _in_envelope(session, batch):
+            _require_enough(_signed(session, row) & members, threshold, outcomes)
             row.state, row.note = BatchState.ATTESTED, None
             if row.proof is not None:
                 batches.mark_proven(row)
     failpoint("attest.after_commit")
+
+
+def _in_envelope(session: Session, batch: Batch) -> Batch | None:
+    """The batch's row, locked, if it is still closed. Raises NotYet if it has got another envelope since `batch` was read.
+
+    Whoever works on a batch holds its advisory lock, but a worker whose connection breaks loses that without a word.
+    """
+    row = batches.locked(session, batch.id, BatchState.CLOSED)
+    if row is not None and row.digest != batch.digest:
+        raise NotYet("the batch got another envelope while its signatures were collected")
+    return row
+
+
+def _signed(session: Session, batch: Batch) -> set[str]:
+    query = select(Attestation.attestor).where(Attestation.batch_id == batch.id, Attestation.digest == batch.digest)
+    return set(session.scalars(query))
+
+
+def _question(context: Context, program: Program, digest: bytes, payload: dict[str, object], members: frozenset[str]) -> Question:
+    w3 = context.w3
+    return Question(
+        encode(payload), digest, context.settings.attestor_timeout_seconds,
+        leaves=lambda bucket, sequence: _leaves(context, program, bucket, sequence),
+        check=lambda found: check_signature(w3, members, found),
+    )  # fmt: skip
+
+
+def _ask_all(
+    context: Context, program: Program, batch: Batch, question: Question, threshold: int, signed: set[str]
+) -> list[Outcome]:
+    """Ask every attestor at once and store each signature as it comes; outcomes of those that were waited for."""
+    # Not asyncio.run: it would wait for threads that nobody waits for any more, such as one that resolves a name.
+    loop = asyncio.new_event_loop()
+    try:
+        return loop.run_until_complete(_ask_until_enough(context, program, batch, question, threshold, set(signed)))
+    finally:
+        loop.close()
+
+
+async def _ask_until_enough(
+    context: Context, program: Program, batch: Batch, question: Question, threshold: int, signed: set[str]
+) -> list[Outcome]:
+    outcomes: list[Outcome] = []
+    async with open_client(context.settings.attestor_token.get_secret_value() or None) as http:
+        tasks = {asyncio.create_task(ask(http, url, question)) for url in program.attestors}
+        pending, clock, end = tasks, asyncio.get_running_loop().time, None
+        try:
+            while pending:
+                if end is None and len(signed) >= threshold:
+                    end = clock() + LATE_SECONDS
+                seconds = None if end is None else end - clock()
+                done, pending = await asyncio.wait(pending, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+                if not done:
+                    break
+                outcomes += (came := [task.result() for task in done])
+                found = [outcome for outcome in came if isinstance(outcome, Attested)]
+                await asyncio.to_thread(_store, context, batch, found)
+                signed |= {attested.attestor for attested in found}
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, Refused):
+            log.error("attestor_refused", batch=batch.id, code=outcome.code, reason=outcome.reason, item=outcome.item)
+    return outcomes
+
+
+def _store(context: Context, batch: Batch, found: list[Attested]) -> None:
+    """Keep signatures of the batch's envelope. Raises NotYet if the batch has got another one."""
+    with context.database.transaction() as session:
+        if _in_envelope(session, batch) is None:
+            return
+        for attested in found:
+            values = {"digest": attested.digest, "signature": attested.signature}
+            row = insert(Attestation).values(batch_id=batch.id, attestor=attested.attestor, **values)
+            session.execute(row.on_conflict_do_update(index_elements=["batch_id", "attestor"], set_=values))
 
 
 def _require_enough(signed: set[str], threshold: int, outcomes: list[Outcome]) -> None:
@@ -146,39 +221,11 @@ def _payload(session: Session, program: Program, batch: Batch) -> dict[str, obje
     return build_request(Domain(program.chain_id, program.distributor), envelope(batch), batch.deltas, deliveries, items)
 
 
-def _ask(context: Context, program: Program, url: str, payload: dict[str, object], digest: bytes) -> Outcome:
-    """One attestor's outcome; leaves that it lacks are sent, and it is asked once more."""
-    token, timeout = context.settings.attestor_token.get_secret_value() or None, context.settings.attestor_timeout_seconds
-    outcome = request_attestation(url, token, payload, digest=digest, timeout=timeout)
-    if isinstance(outcome, MissingLeaves):
-        for bucket, sequence in outcome.batches:
-            failed = send_leaves(url, token, _leaves(context, program, bucket, sequence), timeout=timeout)
-            if failed is not None:
-                return failed
-        outcome = request_attestation(url, token, payload, digest=digest, timeout=timeout)
-    return AskAgain("missing_leaves", "leaves are still missing") if isinstance(outcome, MissingLeaves) else outcome
-
-
-def _leaves(context: Context, program: Program, bucket: int, sequence: int) -> dict[str, object]:
+def _leaves(context: Context, program: Program, bucket: int, sequence: int) -> dict[str, object] | None:
     domain = Domain(program.chain_id, program.distributor)
     with context.database.transaction() as session:
         batch = batches.get(session, program.id, bucket, sequence)
         if batch is None:
-            raise Conflict(f"an attestor asks for batch {sequence} of bucket {bucket}, which the ledger does not have")
+            return None
         items = items_of(session, interactions.of_batch(session, batch.id))
     return build_leaves(domain, bucket, sequence, [(item.interaction(domain), item.amount) for item in items])
-
-
-def _store(context: Context, batch_id: int, digest: bytes, members: tuple[str, ...], outcomes: list[Outcome]) -> set[str]:
-    """Keep the signatures of members of the set; returns their addresses."""
-    found = [outcome for outcome in outcomes if isinstance(outcome, Attested) and outcome.attestor in members]
-    for outcome in outcomes:
-        if isinstance(outcome, Refused):
-            log.error("attestor_refused", batch=batch_id, code=outcome.code, reason=outcome.reason, item=outcome.item)
-    with context.database.transaction() as session:
-        for attested in found:
-            values = {
-                "batch_id": batch_id, "attestor": attested.attestor, "digest": digest, "signature": attested.signature,
-            }  # fmt: skip
-            session.execute(insert(Attestation).values(values).on_conflict_do_nothing())
-    return {attested.attestor for attested in found}

@@ -1,67 +1,48 @@
 """The lead's client: whatever an attestor answers, or does not, becomes a typed outcome."""
 
-import json
-import threading
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+import asyncio
+import gzip
+import time
 
 import pytest
 
-from backend.attestation.client import Attested, MissingLeaves, NotYet, Refused, request_attestation, send_leaves
+from backend.attestation.client import (
+    ANSWER_BYTES_MAX,
+    SIGNATURE_BYTES_MAX,
+    Attested,
+    MissingLeaves,
+    NotYet,
+    Refused,
+    open_client,
+    request_attestation,
+    send_leaves,
+)
 from backend.attestor.errors import AlreadyLanded, Halted, OtherDigestSigned, StateBehind
 from backend.attestor.errors import MissingLeaves as MissingLeavesError
 from backend.attestor.errors import Refused as RefusedError
 from backend.errors import TooLarge, Unauthorized
-from backend.signer import keystore
+from tests.attestation.servers import answering, drip_body, drip_head, hang, serving
 
 DIGEST = b"\7" * 32
+ATTESTOR = "0x" + "11" * 20
+GOOD = {"attestor": ATTESTOR, "digest": "0x" + DIGEST.hex(), "signature": "0x" + "22" * 65}
 
 
-@pytest.fixture(scope="module")
-def signer(tmp_path_factory):
-    return keystore.create(tmp_path_factory.mktemp("key") / "key.json", "x", scrypt_n=2)
+def run(url, *, body=b"{}", digest=DIGEST, token=None, seconds=5, leaves=False):
+    """One request with a client of its own."""
+
+    async def go():
+        async with open_client(token) as http:
+            if leaves:
+                return await send_leaves(http, url, body, seconds=seconds)
+            return await request_attestation(http, url, body, digest, seconds=seconds)
+
+    return asyncio.run(go())
 
 
-@contextmanager
-def answering(status, body, seen=None):
-    """A server on a port of its own that gives one answer to every request."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            sent = self.rfile.read(int(self.headers["content-length"]))
-            if seen is not None:
-                seen.append((self.path, self.headers.get("authorization"), json.loads(sent)))
-            data = body if isinstance(body, bytes) else json.dumps(body).encode()
-            self.send_response(status)
-            if status != 204:
-                self.send_header("content-length", str(len(data)))
-            self.end_headers()
-            if status != 204:
-                self.wfile.write(data)
-
-        def log_message(self, *_):
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-def ask(status, body, digest=DIGEST):
-    with answering(status, body) as url:
-        return request_attestation(url, None, {"a": 1}, digest=digest, timeout=5)
-
-
-def signed(signer, digest=DIGEST, **changes):
-    return {
-        "attestor": signer.address, "digest": "0x" + digest.hex(), "signature": "0x" + signer.sign_digest(digest).hex(), **changes
-    }  # fmt: skip
+def ask(status, body):
+    with answering(status, body) as server:
+        return run(server.url)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +63,20 @@ def test_errors(error, outcome):
     assert ask(error.status, error.to_json()) == outcome
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"error": 1}', b'{"error": {"code": "missing_leaves"}}'])
+def missing(place):
+    return b'{"error":{"code":"missing_leaves","message":"","retryable":false,"batches":[%s]}}' % place
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b"<html>", b"[]", b"\xff", b'{"error": 1}', b'{"error": {"code": "missing_leaves"}}', b"[" * 100_000, b'{"a":' * 100_000,
+        b'{"error":{"code":"missing_leaves","message":"","retryable":false}}',
+        missing(b'{"bucket":Infinity,"sequence":1}'), missing(b'{"bucket":1e999,"sequence":1}'),
+        missing(b'{"bucket":-1,"sequence":1}'), missing(b'{"bucket":0,"sequence":9223372036854775808}'),
+        missing(b'{"bucket":0,"sequence":%s}' % (b"9" * 5000)), missing(b'{"bucket":"0","sequence":true}'), missing(b"[0,1]"),
+    ],
+)  # fmt: skip
 def test_unreadable_errors(body):
     """A proxy's 502 is worth asking again; another answer that cannot be read is not."""
     assert ask(502, body).code == "bad_answer"
@@ -90,58 +84,84 @@ def test_unreadable_errors(body):
     assert isinstance(ask(404, body), Refused)
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", {}, {"attestor": 1}, {"attestor": "0x12", "digest": "0x", "signature": "0x"}])
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"[]", b"[" * 100_000, {}, {"attestor": 1}, {"attestor": "0x12", "digest": "0x", "signature": "0x"}, {**GOOD, "digest": "zz"}],
+)  # fmt: skip
 def test_unreadable_attestation(body):
     """A 200 that holds no attestation is refused."""
     assert ask(200, body) == Refused("bad_answer", "the answer is not an attestation")
 
 
+def test_words_are_cut_and_cleaned():
+    """What an attestor says ends in a log and in PostgreSQL, which takes no NUL: it is short and can be printed."""
+    body = {"error": {"code": "c\0d\n", "message": "m" * 10_000, "retryable": False, "reason": "\u2028\x1b[2J", "item": 1}}
+    outcome = ask(422, body)
+    assert (outcome.code, outcome.message, outcome.reason) == ("c\ufffdd\ufffd", "m" * 300, "\ufffd\ufffd[2J")
+
+
 def test_unreachable():
-    """No connection, no answer: ask again later."""
-    with answering(200, {}) as url:
+    """No connection, no answer, no URL: ask again later."""
+    with answering(200, {}) as server:
         pass
-    assert request_attestation(url, None, {}, timeout=1) == NotYet("unreachable", "ConnectError")
-    assert isinstance(send_leaves(url, None, {}, timeout=1), NotYet)
+    assert run(server.url) == NotYet("unreachable", "ConnectError")
+    assert isinstance(run(server.url, leaves=True), NotYet)
+    for url in ("http://[", "ftp://localhost", "localhost", ""):
+        assert run(url).code == "unreachable"
 
 
-def test_another_digest(signer):
+@pytest.mark.parametrize("leaves", [False, True])
+@pytest.mark.parametrize("respond", [hang, drip_head, drip_body])
+def test_deadline(respond, leaves):
+    """The deadline is for the whole answer: one that comes a byte at a time does not push it off."""
+    with serving(respond) as server:
+        started = time.monotonic()
+        assert run(server.url, seconds=0.5, leaves=leaves) == NotYet("timeout", "no whole answer within 0.5 s")
+        assert time.monotonic() - started < 3
+
+
+@pytest.mark.parametrize("body", [b" " * (ANSWER_BYTES_MAX + 1), b" " * 50 * 2**20])
+def test_long_answers(body):
+    """An answer is read up to its limit, no further."""
+    assert ask(200, body) == Refused("bad_answer", f"the answer is longer than {ANSWER_BYTES_MAX} bytes")
+
+
+def test_compressed_answers_stay_so():
+    """Few bytes that would unpack to many are not unpacked."""
+
+    def respond(path, payload, write):
+        data = gzip.compress(b" " * 10 * ANSWER_BYTES_MAX)
+        write(b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % len(data) + data)
+
+    with serving(respond) as server:
+        assert run(server.url) == Refused("bad_answer", "the answer is not an attestation")
+
+
+def test_another_digest():
     """A signature over anything but what the lead computed is worthless."""
-    assert ask(200, signed(signer, b"\x08" * 32)).field == "digest"
+    assert ask(200, {**GOOD, "digest": "0x" + "08" * 32}).field == "digest"
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda answer: {"attestor": "0x" + "11" * 20},
-        lambda answer: {"signature": "0x"},
-        lambda answer: {"signature": "0x" + "00" * 65},
-        lambda answer: {"signature": "0x" + "ff" * 64 + "1b"},
-        lambda answer: {"signature": answer["signature"][:-2] + "00"},
-    ],
-)
-def test_bad_signature(signer, change):
-    """A signature that does not recover to the attestor would revert the batch: it is refused here."""
-    answer = signed(signer)
-    outcome = ask(200, {**answer, **change(answer)})
+def test_signature_s_size():
+    """A contract's signature may be longer than a key's, up to a limit: every byte of it is paid for."""
+    long = "0x" + "22" * SIGNATURE_BYTES_MAX
+    assert ask(200, {**GOOD, "signature": long}) == Attested(ATTESTOR, DIGEST, b"\x22" * SIGNATURE_BYTES_MAX)
+    outcome = ask(200, {**GOOD, "signature": long + "22"})
     assert (outcome.code, outcome.field) == ("bad_answer", "signature")
 
 
-def test_attested(signer):
-    """An honest answer comes back as bytes, with or without a digest to compare; the token and the payload are sent."""
-    expected = Attested(signer.address, DIGEST, signer.sign_digest(DIGEST))
-    assert ask(200, signed(signer), None) == expected
-    seen = []
-    with answering(200, signed(signer), seen) as url:
-        assert request_attestation(url + "/", "t0ken", {"a": 1}, digest=DIGEST) == expected
-    assert seen == [("/v1/attestations", "Bearer t0ken", {"a": 1})]
+def test_attested():
+    """An answer comes back as bytes; the token and the payload are sent."""
+    with answering(200, GOOD) as server:
+        assert run(server.url + "/", body=b'{"a":1}', token="t0ken") == Attested(ATTESTOR, DIGEST, b"\x22" * 65)
+    assert server.seen == [("/v1/attestations", "Bearer t0ken", {"a": 1})]
 
 
 def test_leaves():
     """204 is None, a refusal is a refusal, and missing leaves make no sense here."""
-    seen = []
-    with answering(204, b"", seen) as url:
-        assert send_leaves(url, None, {"b": 2}) is None
-    assert seen == [("/v1/leaves", None, {"b": 2})]
+    with answering(204, None) as server:
+        assert run(server.url, body=b'{"b":2}', leaves=True) is None
+    assert server.seen == [("/v1/leaves", None, {"b": 2})]
     for error, code in ((RefusedError("interactions_root", "m"), "refused"), (MissingLeavesError([(0, 1)]), "bad_answer")):
-        with answering(error.status, error.to_json()) as url:
-            assert send_leaves(url, None, {}).code == code
+        with answering(error.status, error.to_json()) as server:
+            assert run(server.url, leaves=True).code == code

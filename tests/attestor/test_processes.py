@@ -1,5 +1,6 @@
 """Three attestors, each a process of its own, on a real chain with the real contracts and real proofs."""
 
+import asyncio
 import json
 import os
 import signal
@@ -11,10 +12,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 
-from backend.attestation.client import Attested, MissingLeaves, NotYet, Refused, request_attestation, send_leaves
+from backend.attestation.client import Attested, MissingLeaves, NotYet, Refused, open_client, request_attestation, send_leaves
+from backend.attestation.conversation import encode
 from backend.chain.calldata import Attestation
 from backend.chain.calldata import Batch as ChainBatch
 from backend.chain.distributor import Distributor
@@ -69,10 +72,21 @@ class Process:
         return self.process.wait(20)
 
     def ask(self, batch: Batch) -> object:
-        return request_attestation(self.url, TOKEN, batch.payload, digest=batch.digest)
+        return self.request(batch.payload, batch.digest)
+
+    def request(self, payload: dict[str, Any], digest: bytes, token: str = TOKEN) -> object:
+        async def go() -> object:
+            async with open_client(token) as http:
+                return await request_attestation(http, self.url, encode(payload), digest)
+
+        return asyncio.run(go())
 
     def send(self, batch: Batch) -> object:
-        return send_leaves(self.url, TOKEN, batch.leaves_payload)
+        async def go() -> object:
+            async with open_client(TOKEN) as http:
+                return await send_leaves(http, self.url, encode(batch.leaves_payload))
+
+        return asyncio.run(go())
 
 
 @dataclass
@@ -145,7 +159,7 @@ def test_three_attestors(tmp_path):
         for one in stack.attestors:
             one.start()
         assert [httpx.get(f"{one.url}/readyz").status_code for one in stack.attestors] == [200] * 3
-        assert isinstance(request_attestation(a.url, "wrong", {}), Refused)
+        assert isinstance(a.request({}, bytes(32), "wrong"), Refused)
 
         lead = stack.lead
         first = lead.batch(

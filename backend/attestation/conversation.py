@@ -1,0 +1,110 @@
+"""All that passes between the lead and one attestor about one batch. Whatever goes wrong with an attestor is its outcome, and nobody else's."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import structlog
+from eth_keys import keys
+from eth_keys.exceptions import BadSignature, ValidationError
+
+from backend.attestation.client import Attested, MissingLeaves, NotYet, Outcome, Refused, request_attestation, send_leaves
+from backend.chain.reads import accepts_signature, code
+from backend.errors import GuerdonError
+
+log = structlog.get_logger()
+
+HALF_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141 // 2
+LEAVES_SENT_MAX = 256
+"""Landed batches whose leaves an attestor is sent in one conversation: one that lacks more gets on with the next."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What every attestor of a program is asked. Both functions may wait for something, and are called in threads of their own."""
+
+    body: bytes
+    """The request's JSON."""
+    digest: bytes
+    """What is to be signed, 32 bytes."""
+    seconds: float
+    """How long an attestor may take for all of it, leaves included."""
+    leaves: Callable[[int, int], dict[str, Any] | None]
+    """(bucket, sequence) -> the leaves' request; None for a batch that the ledger does not have."""
+    check: Callable[[Attested], Refused | None]
+    """What is wrong with a signature."""
+
+
+async def ask(http: httpx.AsyncClient, url: str, question: Question) -> Outcome:
+    """One attestor's outcome; leaves that it lacks are sent, and it is asked once more. An Attested has passed the question's check."""
+    try:
+        async with asyncio.timeout(question.seconds):
+            return await _converse(http, url, question)
+    except TimeoutError:
+        return NotYet("timeout", f"not done within {question.seconds} s")
+    except GuerdonError as error:
+        return NotYet(error.code, error.message)
+    except Exception as error:  # One attestor must not stop the others, whatever it has thought of.
+        log.exception("attestor_failed")
+        return NotYet("failed", type(error).__name__)
+
+
+async def _converse(http: httpx.AsyncClient, url: str, question: Question) -> Outcome:
+    outcome = await request_attestation(http, url, question.body, question.digest, seconds=question.seconds)
+    if isinstance(outcome, MissingLeaves):
+        failed = await _send_leaves(http, url, question, outcome)
+        if failed is not None:
+            return failed
+        outcome = await request_attestation(http, url, question.body, question.digest, seconds=question.seconds)
+    if isinstance(outcome, MissingLeaves):
+        return NotYet("missing_leaves", "leaves are still missing")
+    if isinstance(outcome, Attested):
+        return await asyncio.to_thread(question.check, outcome) or outcome
+    return outcome
+
+
+async def _send_leaves(http: httpx.AsyncClient, url: str, question: Question, missing: MissingLeaves) -> NotYet | Refused | None:
+    for bucket, sequence in missing.batches[:LEAVES_SENT_MAX]:
+        leaves = await asyncio.to_thread(question.leaves, bucket, sequence)
+        if leaves is None:
+            return Refused("bad_answer", f"asked for batch {sequence} of bucket {bucket}, which the ledger does not have")
+        failed = await send_leaves(http, url, encode(leaves), seconds=question.seconds)
+        if failed is not None:
+            return failed
+    return None
+
+
+def encode(payload: dict[str, Any]) -> bytes:
+    """A request's JSON."""
+    return json.dumps(payload, separators=(",", ":")).encode()
+
+
+def check_signature(w3: Any, members: frozenset[str], found: Attested) -> Refused | None:
+    """What is wrong with a signature, as the Distributor would see it now; a bad one would cost a reverted transaction.
+
+    As OpenZeppelin's SignatureChecker has it: an address with code is asked (EIP-1271), any other must have signed with its key.
+    Raises Unavailable if the node cannot say.
+    """
+    if found.attestor not in members:
+        return Refused("not_an_attestor", f"{found.attestor} is not in the program's set of attestors", field="attestor")
+    if code(w3, found.attestor):
+        stands = accepts_signature(w3, found.attestor, found.digest, found.signature)
+    else:
+        stands = signer(found) == found.attestor
+    return None if stands else Refused("bad_answer", "the signature is not the attestor's", field="signature")
+
+
+def signer(attested: Attested) -> str | None:
+    """Whose key has signed, if one has: 65 bytes r || s || v, low s (EIP-2), v 27 or 28."""
+    if len(attested.signature) != 65 or attested.signature[64] not in (27, 28):
+        return None
+    if int.from_bytes(attested.signature[32:64], "big") > HALF_ORDER:
+        return None
+    try:
+        signature = keys.Signature(attested.signature[:64] + bytes([attested.signature[64] - 27]))
+        return signature.recover_public_key_from_msg_hash(attested.digest).to_checksum_address()
+    except (BadSignature, ValidationError, ValueError):
+        return None
