@@ -1,5 +1,7 @@
 """What a program's log says, typed. Amounts are integers in base units, addresses checksummed, hashes and ids bytes."""
 
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 
@@ -79,3 +81,15 @@ class Unreadable(Event):
 
     name: str
     reason: str
+
+
+def references(events: Iterable[Event]) -> Iterator[tuple[str, Event]]:
+    """Each event with the name that it is booked by: its transaction's hash, and its place among the transaction's events.
+
+    `events` has all of each transaction, in chain order. Unlike block and log index, the name stays when a reorg puts the transaction into
+    another block.
+    """
+    places: Counter[bytes] = Counter()
+    for event in events:
+        yield f"0x{event.tx_hash.hex()}:{places[event.tx_hash]}", event
+        places[event.tx_hash] += 1

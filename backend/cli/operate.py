@@ -36,6 +36,7 @@ from backend.payout.push import Result, push_claims
 from backend.program import repository as programs
 from backend.program import service as program_service
 from backend.program.models import Program
+from backend.settlement.resume import resume
 from backend.settlement.watch import watch as book_chain
 from backend.signer import keystore
 from backend.signer.base import SignerError
@@ -141,6 +142,19 @@ def program_fund(
         highlight=False,
         soft_wrap=True,
     )
+
+
+def program_resume(
+    program: ProgramName,
+    from_block: Annotated[
+        int | None, typer.Option(min=0, help="Compare ledger and chain from this block on: a node had left logs out.")
+    ] = None,
+) -> None:
+    """End a program's halt, once every rule holds and ledger and chain agree; what the ledger lacks is booked. Nothing booked is taken back."""
+    with _context() as context:
+        done = resume(context, _here(context, program).id, from_block)
+    facts = {"program": program, "went_back_to_block": done.back_to, "events": done.events, "booked_block": done.booked_block}
+    output.print_json(json.dumps(facts))
 
 
 def _signer(context: Context) -> keystore.KeystoreSigner:

@@ -7,10 +7,11 @@ from backend.kit.db import Base, Id, Money
 
 
 class Claim(Base):
-    """One final Claimed event. (block, log index) is unique: a payment is booked once."""
+    """One final Claimed event. That it is booked once is the ledger's doing: its reference is unique. Block and log index are those at which it
+    was booked; after a reorg another claim may stand there."""
 
     __tablename__ = "claim"
-    __table_args__ = (UniqueConstraint("program_id", "block_number", "log_index"),)
+    __table_args__ = (UniqueConstraint("program_id", "tx_hash", "log_index"),)
 
     id: Mapped[Id]
     program_id: Mapped[int] = mapped_column(ForeignKey("program.id"))

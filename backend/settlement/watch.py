@@ -17,7 +17,7 @@ from backend.account.models import Account
 from backend.batch import repository as batches
 from backend.batch.models import Batch, BatchState
 from backend.chain.client import block, final_block
-from backend.chain.events import BatchPosted, Claimed, Event, Funded, Unreadable, Withdrawn
+from backend.chain.events import BatchPosted, Claimed, Event, Funded, Unreadable, Withdrawn, references
 from backend.chain.receipts import gas_used
 from backend.context import Context
 from backend.errors import Unavailable
@@ -55,16 +55,20 @@ class _Reading:
     gas: dict[bytes, int]
 
 
-def watch(context: Context, program_id: int) -> int:
-    """Book everything that is final and not booked; returns how many events. Raises Unavailable if the node does not answer."""
+def watch(context: Context, program_id: int, past_halt: str | None = None) -> int:
+    """Book everything that is final and not booked; returns how many events. A halted program is left alone, unless it is halted for
+    `past_halt`. Booking an event again changes nothing.
+
+    Raises Unavailable if the node does not answer, Conflict if the program is on another chain.
+    """
     booked = 0
-    while (reading := _read(context, program_id)) is not None:
+    while (reading := _read(context, program_id, past_halt)) is not None:
         at = reading.program.booked_block, reading.program.booked_block_hash
         for part in reading.parts:
             with context.database.transaction() as session:
                 program = programs.lock(session, program_id)
                 # Another watcher was faster, or somebody halted the program: what was read is of no use.
-                if program.halted is not None or (program.booked_block, program.booked_block_hash) != at:
+                if program.halted != past_halt or (program.booked_block, program.booked_block_hash) != at:
                     break
                 count = _book_part(session, program, part, reading.gas)
                 if count:
@@ -76,12 +80,13 @@ def watch(context: Context, program_id: int) -> int:
     return booked
 
 
-def _read(context: Context, program_id: int) -> _Reading | None:
+def _read(context: Context, program_id: int, past_halt: str | None) -> _Reading | None:
     """What comes next, with no lock held and no transaction open; None if there is nothing to book."""
     with context.database.transaction() as session:
         program = session.get_one(Program, program_id)
-    if program.halted is not None:
+    if program.halted != past_halt:
         return None
+    context.require_chain(program)
     head = final_block(context.w3, program.finality)
     if head.number < program.booked_block:
         return None
@@ -112,8 +117,8 @@ def _halt_changed(context: Context, read: Program) -> None:
     with context.database.transaction() as session:
         program = programs.lock(session, read.id)
         same = (program.booked_block, program.booked_block_hash) == (read.booked_block, read.booked_block_hash)
-        if same and program.halted is None:
-            program.halted = f"block {read.booked_block} was final and has changed: compare the node with others, then rebook"
+        if same and program.halted == read.halted:
+            program.halted = f"block {read.booked_block} was final and has changed: compare the node with others, then resume"
 
 
 def _book_part(session: Session, program: Program, part: _Part, gas: dict[bytes, int]) -> int:
@@ -138,14 +143,13 @@ def _book_events(session: Session, program: Program, events: Sequence[Event], ga
         return
     # Before any account, as intake does: two that lock the same rows in one order cannot end in a deadlock.
     ledger.available_budget(session, program.id, lock=True)
-    for event in events:
-        _book(session, program, event)
+    for reference, event in references(events):
+        _book(session, program, event, reference)
     if any(isinstance(event, Funded) for event in events):
         interactions.release_held(session, program.id)
 
 
-def _book(session: Session, program: Program, event: Event) -> None:
-    reference = f"{event.block_number}:{event.log_index}"
+def _book(session: Session, program: Program, event: Event, reference: str) -> None:
     if isinstance(event, Claimed):
         _book_claim(session, program, event, reference)
     elif isinstance(event, Funded) and event.amount:
@@ -172,7 +176,7 @@ def _finalize(session: Session, batch: Batch, event: BatchPosted, gas: int) -> N
     batch.note = None
     session.execute(
         text("""
-            UPDATE account SET posted = touched.cumulative FROM batch_account AS touched
+            UPDATE account SET posted = greatest(posted, touched.cumulative) FROM batch_account AS touched
             WHERE touched.batch_id = :batch_id AND account.program_id = touched.program_id
               AND account.bucket = touched.bucket AND account.slot = touched.slot
         """),

@@ -10,6 +10,7 @@ from typer.testing import CliRunner, Result
 from backend.cli import operate
 from backend.cli.main import app
 from backend.kit.log import configure
+from backend.program import repository as programs
 from tests.support.anvil import anvil
 from tests.support.engine import Engine, address, engine  # noqa: F401 - fixture
 from tests.support.onchain import OnChain, on_chain
@@ -54,3 +55,19 @@ def test_claim_tells_each_account(program: OnChain, command: Command) -> None:
     result = command("claim", program.row.name)
     assert printed(result) == []
     assert "Nothing is owed" in result.stderr
+
+
+def test_resume(program: OnChain, command: Command) -> None:
+    """`guerdon program resume` ends a halt and says from where on it has booked; without a halt, or with what cannot be, it says so."""
+    result = command("program", "resume", program.row.name)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "is not halted" in result.stderr
+    with program.engine.database.transaction() as session:
+        programs.lock(session, program.id).halted = "looked at"
+    program.program.fund(5)
+    first = program.program.deployment.block
+    done = printed(command("program", "resume", program.row.name, "--from-block", first))
+    head = program.chain.w3.eth.block_number
+    assert done == {"program": program.row.name, "went_back_to_block": head - 1, "events": 1, "booked_block": head}
+    assert program.row.halted is None
+    assert "from_block" in command("program", "resume", program.row.name, "--from-block", head + 2).stderr

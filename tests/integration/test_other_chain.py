@@ -107,7 +107,9 @@ def test_entries_name_both_chains(here: OnChain, there: OnChain) -> None:
     assert standing(there) == before
 
 
-@pytest.mark.parametrize("words", ["watch NAME", "prove NAME", "post NAME", "claim NAME", "program fund NAME 5"])
+@pytest.mark.parametrize(
+    "words", ["watch NAME", "prove NAME", "post NAME", "claim NAME", "program fund NAME 5", "program resume NAME"]
+)
 def test_commands_name_both_chains(here: OnChain, there: OnChain, words: str) -> None:
     """So are the commands, before they send or book anything."""
     before, height = standing(there), here.chain.w3.eth.block_number
