@@ -176,10 +176,12 @@ def _make_proof(context: Context, program: Program, batch: Batch) -> bool:
     failpoint("prove.before_commit")
     with context.database.transaction() as session:
         if row := repository.locked(session, batch.id, batch.state):
-            row.proof, row.prove_ms, row.prove_attempts = proven.proof.to_bytes(), proven.milliseconds, 0
-            row.note = row.retry_at = None
-            if row.state == BatchState.ATTESTED:
-                repository.mark_proven(row)
+            row.prove_attempts, row.note, row.retry_at = 0, None, None
+            # A worker whose connection broke has lost its lock: the batch may have another envelope by now, which wants another proof.
+            if row.digest == batch.digest:
+                row.proof, row.prove_ms = proven.proof.to_bytes(), proven.milliseconds
+                if row.state == BatchState.ATTESTED:
+                    repository.mark_proven(row)
     failpoint("prove.after_commit")
     return True
 
