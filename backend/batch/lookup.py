@@ -13,15 +13,19 @@ from backend.errors import NotFound
 from backend.interaction import repository as interactions
 from backend.interaction.models import Interaction
 from backend.interaction.schemas import BatchRef, InteractionFields, InteractionOut, Membership
+from backend.kit.kept import Kept
 from backend.program.models import Program
 from prover.eip712 import Domain
-from prover.merkle import LEAF_TYPES
+from prover.merkle import LEAF_TYPES, InteractionsTree, Leaf
+
+_trees: Kept[bytes, InteractionsTree] = Kept(64)
+"""Trees of final batches by their root: what is kept is never stale, whichever database it came from. Some 400 kB each at most."""
 
 
 def interaction_out(session: Session, program: Program, partner: str, row: Interaction) -> InteractionOut:
     """An interaction's public facts; the membership proof once its batch is final."""
     domain = Domain(program.chain_id, program.distributor)
-    item = items_of(session, [row])[0]
+    (item,) = items_of(session, [row])
     hashed = item.interaction(domain)
     batch = session.get(Batch, row.batch_id) if row.batch_id is not None else None
     final = batch is not None and batch.state == BatchState.FINAL
@@ -35,14 +39,18 @@ def interaction_out(session: Session, program: Program, partner: str, row: Inter
             program=hashed.program, partner=hashed.partner, event_id=hashed.event_id, account=row.account, amount=row.amount,
             occurred_at=row.occurred_at, evidence=hashed.evidence, hash=hashed.hash,
         ),
-        membership=_membership(session, domain, batch, row) if final else None,
+        membership=_membership(session, domain, batch, leaf(domain, row.item_index, item)) if final else None,
     )  # fmt: skip
 
 
-def _membership(session: Session, domain: Domain, batch: Batch, row: Interaction) -> Membership:
-    items = items_of(session, interactions.of_batch(session, batch.id))
-    proof = interactions_tree(domain, items).proof(row.item_index)
-    own = leaf(domain, row.item_index, items[row.item_index])
+def _membership(session: Session, domain: Domain, batch: Batch, own: Leaf) -> Membership:
+    def make() -> InteractionsTree:
+        tree = interactions_tree(domain, items_of(session, interactions.of_batch(session, batch.id)))
+        if tree.root != batch.interactions_root:
+            raise AssertionError(f"batch {batch.id}: its interactions do not give its interactions_root")
+        return tree
+
+    proof = _trees.get(batch.interactions_root, make).proof(own.item_index)
     values = [str(own.item_index), "0x" + own.interaction_hash.hex(), own.account, str(own.item_amount)]
     return Membership(leaf_types=list(LEAF_TYPES), leaf=values, proof=proof, interactions_root=batch.interactions_root)
 

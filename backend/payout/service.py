@@ -1,8 +1,6 @@
 """What an account can claim now, and the call that claims it."""
 
-from collections import OrderedDict
 from dataclasses import dataclass
-from threading import Lock
 
 from sqlalchemy import String, any_, func, literal, select
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -15,12 +13,11 @@ from backend.batch.models import Batch
 from backend.chain import calldata
 from backend.errors import Conflict, NotFound
 from backend.interaction.models import Interaction, InteractionState
+from backend.kit.kept import Kept
 from backend.ledger import service as ledger
 from backend.program.models import Program
 from prover.circuit import load_instance
 from prover.tree import Tree
-
-TREES_KEPT = 256
 
 
 @dataclass(frozen=True)
@@ -51,32 +48,21 @@ class ClaimCall:
     calldata: bytes
 
 
-class _Trees:
-    """Bucket trees by (instance, root): what is kept is never stale, whichever database it came from."""
+_trees: Kept[tuple[str, int], Tree] = Kept(256)
+"""Bucket trees by (instance, root): what is kept is never stale, whichever database it came from."""
 
-    def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[str, int], Tree] = OrderedDict()
-        self._lock = Lock()
 
-    def get(self, session: Session, program: Program, batch: Batch) -> Tree:
-        """The tree of the batch's bucket after it. Raises AssertionError if the accounts do not give the batch's root."""
-        key = (program.instance, batch.new_root)
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
+def _tree(session: Session, program: Program, batch: Batch) -> Tree:
+    """The tree of the batch's bucket after it. Raises AssertionError if the accounts do not give the batch's root."""
+
+    def make() -> Tree:
         pairs = as_pairs(batches.pairs_after(session, program.id, batch.bucket, batch.sequence))
         tree = bucket_tree(load_instance(program.instance), pairs)
         if tree.root != batch.new_root:
             raise AssertionError(f"bucket {batch.bucket}: its accounts do not give the root of batch {batch.sequence}")
-        with self._lock:
-            self._kept[key] = tree
-            while len(self._kept) > TREES_KEPT:
-                self._kept.popitem(last=False)
         return tree
 
-
-_trees = _Trees()
+    return _trees.get((program.instance, batch.new_root), make)
 
 
 def standing(session: Session, program: Program, address: str) -> Standing:
@@ -111,7 +97,7 @@ def claim_call(session: Session, program: Program, address: str) -> ClaimCall:
     if account.posted == account.claimed:
         raise Conflict(f"{address} has claimed everything that is on chain", "address", "nothing_to_claim")
     batch = _newest_final(session, program, account.bucket)
-    siblings = _trees.get(session, program, batch).siblings(account.slot)
+    siblings = _tree(session, program, batch).siblings(account.slot)
     data = calldata.claim(account.bucket, account.slot, batch.sequence, account.address, account.posted, siblings)
     return ClaimCall(
         account.bucket, account.slot, batch.sequence, account.address, account.posted, account.posted - account.claimed, siblings,
@@ -135,7 +121,7 @@ def claim_many_calls(
     calls = []
     for bucket in sorted({row.bucket for row in rows}):
         batch = _newest_final(session, program, bucket)
-        tree = _trees.get(session, program, batch)
+        tree = _tree(session, program, batch)
         in_bucket = [row for row in rows if row.bucket == bucket]
         for start in range(0, len(in_bucket), payouts_max):
             part = in_bucket[start : start + payouts_max]

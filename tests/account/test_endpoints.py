@@ -1,17 +1,21 @@
 """What is public of an account, and the call that claims."""
 
 import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import text
 
+from backend.batch.content import bucket_tree
 from backend.chain import calldata
 from backend.ledger import service as ledger
 from backend.payout import service as payouts
 from backend.program.models import Program
 from prover.circuit import load_instance
 from prover.tree import root_from_siblings
-from tests.support.engine import Api, address, fresh_engine, item, report
+from tests.support.engine import Api, Engine, address, fresh_engine, item, report
 
 DEV = load_instance("dev")
 
@@ -249,3 +253,30 @@ def test_trees_are_kept_by_their_root() -> None:
         pair = (call.slot, int(call.account, 16), call.cumulative)
         assert root_from_siblings(DEV.levels, [pair], call.siblings) == batch.new_root
         assert (program.id, batch.bucket, batch.sequence, call.cumulative) == (1, 0, 1, amount)
+
+
+def test_a_tree_is_made_once_however_many_claim(own_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Claims that ask for a bucket's new tree at a time wait for one that makes it."""
+    program, names = own_engine.program(), [address(f"at once {i}") for i in range(6)]
+    own_engine.take_in(program, [report(a, a) for a in names])
+    (batch,) = own_engine.settle(program)
+    made, together = [], threading.Barrier(len(names))
+
+    def counted(*arguments: object) -> object:
+        made.append(1)
+        time.sleep(0.2)
+        return bucket_tree(*arguments)
+
+    monkeypatch.setattr(payouts, "bucket_tree", counted)
+
+    def ask(account: str) -> payouts.ClaimCall:
+        with own_engine.database.snapshot() as session:
+            together.wait()
+            return payouts.claim_call(session, program, account)
+
+    with ThreadPoolExecutor(len(names)) as pool:
+        calls = list(pool.map(ask, names))
+    assert len(made) == 1
+    for call in calls:
+        pair = (call.slot, int(call.account, 16), call.cumulative)
+        assert root_from_siblings(DEV.levels, [pair], call.siblings) == batch.new_root
