@@ -30,7 +30,8 @@ def audit(
     key: Annotated[
         str | None,
         typer.Option(
-            "--key", help="The verifying key there must be: its digest, its JSON file or its folder. Else one of the local cache."
+            "--key",
+            help="The verifying key there must be, which you vouch for: its digest, JSON file or folder. Else one of the local cache.",
         ),
     ] = None,
     finality: Annotated[

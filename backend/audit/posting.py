@@ -97,8 +97,8 @@ class PostingCheck:
                 break
         if not clean:
             message = (
-                f"posted through another contract, and of {len(candidates)} calls in its calldata that could be the batch's none is attested, as "
-                f"strangers can bring about: attestations and proof are unchecked; {TRACE_ADVICE}"
+                f"posted through another contract, and none of {len(candidates)} calls in its calldata that could be the batch's is attested, "
+                f"as strangers can bring about: attestations and proof are unchecked; {TRACE_ADVICE}"
             )
             self.report.find("attestations_unchecked", message, **_where(step.event))
             return None
@@ -157,12 +157,10 @@ def _fitting(inputs: Iterable[bytes], event: BatchPosted) -> list[PostBatchCall]
 
 
 def _candidates(event: BatchPosted, sent: Transaction | None, distributor: str) -> list[PostBatchCall]:
-    """What in a wrapper's calldata could be the call that fits the log. Signatures that overlap are passed over: they need not stay small."""
+    """What in a wrapper's calldata could be the call that fits the log."""
     if sent is None or sent.to == distributor:
         return []
-    found = find_post_batches(sent.data, _start(event))
-    whole = (call for call in found if sum(len(attestation.signature) for attestation in call.attestations) <= len(sent.data))
-    return list(_distinct(whole, event))
+    return list(_distinct(find_post_batches(sent.data, _start(event)), event))
 
 
 def _distinct(calls: Iterable[PostBatchCall], event: BatchPosted) -> Iterator[PostBatchCall]:

@@ -114,19 +114,20 @@ def read_post_batch(data: bytes) -> PostBatchCall:
     Raises ValueError for what cannot land: no `postBatch` call, one that Solidity's decoder refuses, or more attestations than there can be
     attestors. Its size is at most ATTESTATIONS_MAX times that of `data`.
     """
-    return _post_batch_at(memoryview(data))
+    return _post_batch_at(memoryview(data), ATTESTATIONS_MAX * len(data))
 
 
 def find_post_batches(data: bytes, start: bytes = POST_BATCH) -> Iterator[PostBatchCall]:
     """Every `postBatch` call inside calldata: the call itself, or wrapped in the calldata of a call through another contract.
 
     A wrapper (a multicall, a multisig's `execTransaction`) holds the inner call's bytes whole, at some offset: each place where `start`
-    stands is tried. What does not decode is passed over, so a result is a candidate, and a stranger may have put it there.
+    stands is tried. What does not decode is passed over, and so are signatures that overlap: many small calls would be large together.
+    A result is a candidate, and a stranger may have put it there.
     """
     view, at = memoryview(data), data.find(start)
     while at >= 0:
         with contextlib.suppress(ValueError):
-            yield _post_batch_at(view[at:])
+            yield _post_batch_at(view[at:], len(data))
         at = data.find(start, at + 1)
 
 
@@ -138,7 +139,7 @@ def decode_post_batch(data: bytes) -> PostBatchCall:
     return call
 
 
-def _post_batch_at(data: memoryview) -> PostBatchCall:
+def _post_batch_at(data: memoryview, signatures_size_max: int) -> PostBatchCall:
     if data[:4] != POST_BATCH or len(data) < _HEAD + 32 * 17:
         raise ValueError("calldata: expected a postBatch call, found none")
     call = _Calldata(data)
@@ -152,7 +153,11 @@ def _post_batch_at(data: memoryview) -> PostBatchCall:
     base, count = call.parameter(word[16], 32)
     if count > ATTESTATIONS_MAX:
         raise ValueError(f"calldata: {count} attestations, expected at most {ATTESTATIONS_MAX}")
-    return PostBatchCall(batch, deltas, proof, tuple(call.attestation(base, i) for i in range(count)))
+    places = [call.attestation(base, i) for i in range(count)]
+    if sum(length for _, _, length in places) > signatures_size_max:
+        raise ValueError(f"calldata: expected at most {signatures_size_max} bytes of signatures")
+    attestations = tuple(Attestation(attestor, call.copy(start, length)) for attestor, start, length in places)
+    return PostBatchCall(batch, deltas, proof, attestations)
 
 
 class _Calldata:
@@ -185,7 +190,8 @@ class _Calldata:
             raise ValueError(f"calldata: {length} elements at byte {at} do not fit")
         return at + 32, length
 
-    def attestation(self, base: int, index: int) -> Attestation:
+    def attestation(self, base: int, index: int) -> tuple[str, int, int]:
+        """(attestor, start of its signature, length) of an entry of the array at `base`."""
         place = self._tail(base, base + 32 * index, 64)
         attestor = self.number(place, 160)
         at = self._tail(place, _signed(place + 32), 32)
@@ -194,7 +200,7 @@ class _Calldata:
         # Only a start before the calldata, where there are zeros, lets solc's check pass a length beyond it: no signature is that.
         if start > self.size - length or length > self.size:
             raise ValueError(f"calldata: {length} bytes of signature at byte {start} do not fit")
-        return Attestation(to_checksum_address(attestor.to_bytes(20, "big")), self.copy(start, length))
+        return to_checksum_address(attestor.to_bytes(20, "big")), start, length
 
     def _tail(self, base: int, at: int, needed: int) -> int:
         offset = _signed(self.number(at))

@@ -86,6 +86,9 @@ def test_a_call_stays_small() -> None:
     for count in (ATTESTATIONS_MAX + 1, 1000):
         with pytest.raises(ValueError, match=f"{count} attestations, expected at most 64"):
             read_post_batch(call_with(words(count, *[32 * count] * count, 1, 64, len(blob)) + blob))
+    overlapping = call_with(words(64, *[32 * 64] * 64, 1, 64, len(blob)) + blob)
+    assert len(read_post_batch(overlapping).attestations) == 64
+    assert list(find_post_batches(overlapping)) == []
 
 
 def test_the_contract_has_that_limit(chain: Anvil) -> None:
