@@ -17,7 +17,7 @@ from backend.config import settings
 from backend.context import Context
 from backend.errors import GuerdonError, Unavailable
 from backend.interaction.service import release_held
-from backend.invariant import check_with_chain
+from backend.invariant import check_on_schedule
 from backend.kit.failpoint import failpoint
 from backend.kit.log import configure
 from backend.ledger import chain as ledger_chain
@@ -141,9 +141,16 @@ def _seal_full_blocks(context: Context, program_id: int) -> None:
 def check_invariants() -> None:
     """Check that money is conserved, in the database and against the chain; a program for which it is not is halted until a person looks."""
     context = _context()
+    with context.lock("invariants") as mine:
+        # A run may take longer than it is to the next: they must not pile up.
+        if mine:
+            _check_invariants(context)
+
+
+def _check_invariants(context: Context) -> None:
     for program_id in [program.id for program in _ours(context) if program.halted is None]:
         try:
-            findings = check_with_chain(context, program_id)
+            findings = check_on_schedule(context, program_id)
         except GuerdonError as error:
             log.warning("invariants_not_checked", program=program_id, error=error.message)
             continue

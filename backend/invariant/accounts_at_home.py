@@ -6,12 +6,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend.account.models import Account
+from backend.invariant.checkpoint import Checked
 from backend.program.models import Program
 from prover.circuit import load_instance
 from prover.state import family
 
 
-def check(session: Session, program: Program) -> list[str]:
+def check(session: Session, program: Program, checked: Checked) -> list[str]:
     """All rules of this file."""
     slots = load_instance(program.instance).slots
     findings, used = [], defaultdict(list)

@@ -4,6 +4,7 @@ one that was set aside or withdrawn holds none."""
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from backend.invariant.checkpoint import Checked
 from backend.program.models import Program
 
 _ORDER = text("""
@@ -24,7 +25,7 @@ _CONTENT = text("""
         FROM interaction WHERE batch_id = batch.id AND program_id = batch.program_id
     ) AS content ON true
     JOIN LATERAL (SELECT count(*) AS slots, sum(delta) AS total FROM batch_account WHERE batch_id = batch.id) AS touched ON true
-    WHERE batch.program_id = :program_id AND state NOT IN ('set_aside', 'withdrawn') AND NOT (
+    WHERE batch.program_id = :program_id AND state NOT IN ('set_aside', 'withdrawn') AND (batch.id > :batch_id OR state <> 'final') AND NOT (
         batch.items = content.items AND batch.total = content.total AND content.first = 0 AND content.last = content.items - 1
         AND batch.accounts_touched = touched.slots AND batch.total = touched.total
     )
@@ -32,19 +33,20 @@ _CONTENT = text("""
 """)
 
 _SLOTS = text("""
-    WITH standing AS (
-        SELECT touched.* FROM batch_account AS touched JOIN batch ON batch.id = batch_id
-        WHERE batch.program_id = :program_id AND state NOT IN ('set_aside', 'withdrawn')
+    SELECT touched.bucket, touched.slot, touched.sequence FROM batch_account AS touched
+    JOIN batch ON batch.id = touched.batch_id
+    LEFT JOIN LATERAL (
+        SELECT earlier.address, earlier.cumulative FROM batch_account AS earlier JOIN batch AS standing ON standing.id = earlier.batch_id
+        WHERE earlier.program_id = touched.program_id AND earlier.bucket = touched.bucket AND earlier.slot = touched.slot
+          AND earlier.sequence < touched.sequence AND standing.state NOT IN ('set_aside', 'withdrawn')
+        ORDER BY earlier.sequence DESC LIMIT 1
+    ) AS previous ON true
+    WHERE batch.program_id = :program_id AND batch.state NOT IN ('set_aside', 'withdrawn')
+      AND (batch.id > :batch_id OR batch.state <> 'final') AND (
+        touched.cumulative <> coalesce(previous.cumulative, 0) + touched.delta OR touched.address <> previous.address OR touched.delta <= 0
     )
-    SELECT bucket, slot, sequence FROM (
-        SELECT bucket, slot, sequence, address, cumulative, delta,
-               lag(cumulative, 1, 0) OVER earlier AS before, lag(address, 1, address) OVER earlier AS previous_address
-        FROM standing WINDOW earlier AS (PARTITION BY bucket, slot ORDER BY sequence)
-    ) AS history
-    WHERE cumulative <> before + delta OR address <> previous_address OR delta <= 0
-    ORDER BY bucket, slot, sequence
+    ORDER BY touched.bucket, touched.slot, touched.sequence
 """)
-
 
 _GONE = text("""
     SELECT DISTINCT batch.id, batch.state FROM batch JOIN interaction ON batch_id = batch.id
@@ -52,9 +54,9 @@ _GONE = text("""
 """)
 
 
-def check(session: Session, program: Program) -> list[str]:
-    """All rules of this file."""
-    key = {"program_id": program.id}
+def check(session: Session, program: Program, checked: Checked) -> list[str]:
+    """All rules of this file; of the batches that were final and checked, their order alone."""
+    key = {"program_id": program.id, "batch_id": checked.batch_id}
     findings = [
         f"batch {row.sequence} of bucket {row.bucket} does not follow the one before" for row in session.execute(_ORDER, key)
     ]

@@ -3,6 +3,7 @@
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from backend.invariant.checkpoint import Checked
 from backend.program.models import Program
 
 _STANDINGS = text("""
@@ -16,7 +17,7 @@ _STANDINGS = text("""
 """)
 
 
-def check(session: Session, program: Program) -> list[str]:
+def check(session: Session, program: Program, checked: Checked) -> list[str]:
     """The rule, and that each of its terms is what it is kept from."""
     findings = []
     for row in session.execute(_STANDINGS, {"program_id": program.id}):

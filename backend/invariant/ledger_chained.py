@@ -6,6 +6,7 @@ The last is what shows that blocks were cut off at the end: attestors signed the
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from backend.invariant.checkpoint import Checked
 from backend.ledger import chain
 from backend.program.models import Program
 
@@ -14,7 +15,7 @@ _PLACES = text("""
     LEFT JOIN ledger_unsealed AS queued ON queued.transaction_id = movement.id AND queued.program_id = movement.program_id
     LEFT JOIN ledger_block_transaction AS sealed ON sealed.transaction_id = movement.id
     LEFT JOIN ledger_block AS block ON block.id = sealed.block_id AND block.program_id = movement.program_id
-    WHERE movement.program_id = :program_id AND num_nonnulls(queued.transaction_id, block.id) <> 1
+    WHERE movement.program_id = :program_id AND movement.id > :transaction_id AND num_nonnulls(queued.transaction_id, block.id) <> 1
     ORDER BY movement.id
 """)
 
@@ -26,16 +27,16 @@ _HEADS = text("""
 """)
 
 
-def check(session: Session, program: Program) -> list[str]:
+def check(session: Session, program: Program, checked: Checked) -> list[str]:
     """All three rules of this file."""
-    key = {"program_id": program.id}
+    key = {"program_id": program.id, "transaction_id": checked.transaction_id}
     findings = [
         f"batch {row.sequence} of bucket {row.bucket} names a ledger head that no block has"
         for row in session.execute(_HEADS, key)
     ]
     findings += [f"transaction {row.id} is not in exactly one of the queue and a block" for row in session.execute(_PLACES, key)]
     try:
-        chain.verify(session, program.id)
+        chain.verify(session, program.id, checked.block_height)
     except AssertionError as error:
         findings.append(str(error))
     return findings

@@ -3,6 +3,7 @@
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from backend.invariant.checkpoint import Checked
 from backend.program.models import Program
 
 # Entries of the budget are written one after another, under its row's lock: their ids are their order.
@@ -17,7 +18,7 @@ _UNCOVERED = text("""
 """)
 
 
-def check(session: Session, program: Program) -> list[str]:
+def check(session: Session, program: Program, checked: Checked) -> list[str]:
     """The rule of this file."""
     return [
         f"transaction {row.id} ({row.reference}) promised {row.balance} more than the budget held"

@@ -53,11 +53,13 @@ def upgrade() -> None:
     op.create_table(
         "invariant_checkpoint",
         sa.Column("program_id", sa.BigInteger(), nullable=False),
-        sa.Column("rule", sa.String(length=32), nullable=False),
-        sa.Column("position", sa.BigInteger(), nullable=False),
+        sa.Column("interaction_id", sa.BigInteger(), nullable=False),
+        sa.Column("transaction_id", sa.BigInteger(), nullable=False),
+        sa.Column("batch_id", sa.BigInteger(), nullable=False),
+        sa.Column("block_height", sa.Integer(), nullable=False),
         sa.Column("full_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(["program_id"], ["program.id"], name=op.f("fk_invariant_checkpoint_program_id_program")),
-        sa.PrimaryKeyConstraint("program_id", "rule", name=op.f("pk_invariant_checkpoint")),
+        sa.PrimaryKeyConstraint("program_id", name=op.f("pk_invariant_checkpoint")),
     )
 
 

@@ -1,0 +1,57 @@
+"""What earlier runs have read and need not be read again, and when everything is."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from backend.invariant.models import InvariantCheckpoint
+from backend.kit.time import utc_now
+from backend.ledger import repository as ledger
+
+SETTLED_SECONDS = 3600
+"""Ids are given out before their transaction commits: what is younger than any transaction can be is read again."""
+
+_OLDER = "coalesce((SELECT id FROM {0} WHERE created_at < :before ORDER BY id DESC LIMIT 1), 0)"
+_MARKS = text(f"SELECT {', '.join(_OLDER.format(table) for table in ('interaction', 'ledger_transaction', 'batch'))}")
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """Everything up to these ids, and up to this block of the ledger, held when it was read."""
+
+    interaction_id: int = 0
+    transaction_id: int = 0
+    batch_id: int = 0
+    block_height: int = 0
+
+
+NOTHING = Checked()
+
+
+def load(session: Session, program_id: int, full_seconds: float) -> Checked:
+    """Where the next run begins: at the beginning if that was not read for `full_seconds`."""
+    row = session.get(InvariantCheckpoint, program_id)
+    if row is None or utc_now() - row.full_at >= timedelta(seconds=full_seconds):
+        return NOTHING
+    return Checked(row.interaction_id, row.transaction_id, row.batch_id, row.block_height)
+
+
+def reached(session: Session, program_id: int) -> Checked:
+    """How far a run comes that reads what this session sees."""
+    marks = session.execute(_MARKS, {"before": utc_now() - timedelta(seconds=SETTLED_SECONDS)}).one()
+    head = ledger.head(session, program_id)
+    return Checked(*marks, head.height if head else 0)
+
+
+def store(session: Session, program_id: int, begun: Checked, now: Checked) -> None:
+    """A run that began at `begun` has found nothing wrong up to `now`."""
+    row = session.get(InvariantCheckpoint, program_id)
+    full_at = utc_now() if row is None or begun == NOTHING else row.full_at
+    session.merge(
+        InvariantCheckpoint(
+            program_id=program_id, interaction_id=now.interaction_id, transaction_id=now.transaction_id, batch_id=now.batch_id,
+            block_height=now.block_height, full_at=full_at,
+        )
+    )  # fmt: skip
