@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import threading
 from pathlib import Path
 
 import uvicorn
@@ -45,6 +46,8 @@ def main() -> int:
     except (ConfigError, SignerError, StoreError) as error:
         print(f"attestor: {error}", file=sys.stderr)
         return 2
+    # A daemon: a replay, which may take minutes, is not what a stop waits for.
+    threading.Thread(target=app.state.attestor.catch_up, name="catch up", daemon=True).start()
     uvicorn.run(app, host=config.host, port=config.port, access_log=False, log_level="warning")
     return 0
 

@@ -48,14 +48,18 @@ class AlreadyLanded(Conflict):
     code = "already_landed"
 
 
+LEAVES_ASKED_MAX = 256
+"""Batches whose leaves are asked for at a time: a lead reads no answer without end."""
+
+
 class MissingLeaves(Conflict):
-    """Landed batches whose leaves this attestor does not hold; `batches` is (bucket, sequence) each."""
+    """Landed batches whose leaves this attestor does not hold; `batches` is (bucket, sequence) each, the first ones if they are many."""
 
     code = "missing_leaves"
 
     def __init__(self, batches: Sequence[tuple[int, int]]) -> None:
         super().__init__(f"the leaves of {len(batches)} landed batches are not held: send them to /v1/leaves, then ask again")
-        self.batches = list(batches)
+        self.batches = list(batches[:LEAVES_ASKED_MAX])
 
     def to_json(self) -> dict[str, object]:
         body = super().to_json()

@@ -88,6 +88,8 @@ class Attestor:
             program.distributor: Program(config.chain_id, program, views[program.distributor], store)
             for program in config.programs
         }
+        self._looking = Lock()
+        self._readiness = self._ready_answer({})
 
     @property
     def address(self) -> str:
@@ -181,31 +183,46 @@ class Attestor:
         if InteractionsTree(hashed).root != landed.interactions_root:
             raise Refused("interactions_root", "these are not the leaves behind the root that landed", field="items")
 
+    def catch_up(self) -> None:
+        """Read and replay every program's log, so that the first question need not wait for it. What goes wrong is for that question to meet."""
+        for program in self._programs.values():
+            try:
+                with program.lock:
+                    program.tracker.sync()
+            except Exception as error:
+                logger.warning("not caught up", program=program.key, error=type(error).__name__)
+
     def readiness(self) -> tuple[bool, dict[str, object]]:
-        """Whether every program can be attested for now, and what stands in the way."""
-        programs: dict[str, object] = {}
-        ready = True
-        for distributor, program in self._programs.items():
-            entry, ok = self._program_readiness(program)
-            programs[distributor] = entry
-            ready = ready and ok
+        """Whether every program can be attested for now, and what stands in the way. Anybody may ask, as often as they like: it replays
+        nothing, waits for no question that is being answered, and asks the node for one caller at a time; the others get its last answer.
+        """
+        if self._looking.acquire(blocking=False):
+            try:
+                programs = {distributor: self._program_readiness(program) for distributor, program in self._programs.items()}
+                self._readiness = self._ready_answer(programs)
+            finally:
+                self._looking.release()
+        return self._readiness
+
+    def _ready_answer(self, programs: dict[str, dict[str, object]]) -> tuple[bool, dict[str, object]]:
+        ready = bool(programs) and all(entry["ready"] for entry in programs.values())
         return ready, {"attestor": self.address, "chain_id": self._config.chain_id, "programs": programs}
 
-    def _program_readiness(self, program: Program) -> tuple[dict[str, object], bool]:
+    def _program_readiness(self, program: Program) -> dict[str, object]:
         try:
             self._pins.partners(program.config.distributor)
-            with program.lock:
-                chain = program.tracker.sync()
-                missing = len(self._store.missing_leaves(program.key))
+            final, attestors = program.tracker.look()
         except GuerdonError as error:
-            return {"ready": False, "code": error.code, "reason": error.message}, False
-        member = self.address in chain.attestors.addresses
+            return {"ready": False, "code": error.code, "reason": error.message}
+        read = self._store.progress(program.key)
+        member = self.address in attestors.addresses
         entry: dict[str, object] = {
-            "ready": member, "final_block": chain.block.number, "attestor_epoch": chain.attestors.epoch, "batches_without_leaves": missing,
+            "ready": member, "final_block": final.number, "read_to_block": read and read[0], "attestor_epoch": attestors.epoch,
+            "batches_without_leaves": len(self._store.missing_leaves(program.key)),
         }  # fmt: skip
         if not member:
             entry |= {"code": "not_an_attestor", "reason": "this address is not in the program's set of attestors"}
-        return entry, member
+        return entry
 
 
 def _envelope(chain: FinalChain, question: Question) -> BatchEnvelope:

@@ -22,7 +22,7 @@ class FinalChain:
 
 
 class Tracker:
-    """Follows one program. Not safe for several threads: the caller holds a lock."""
+    """Follows one program. `look` is for any thread; for `sync` the caller holds a lock."""
 
     def __init__(self, key: str, chain_id: int, config: ProgramConfig, view: ChainView, store: Store) -> None:
         self._key = key
@@ -32,7 +32,15 @@ class Tracker:
         self._store = store
         self._shape_checked = False
         self._state: ProgramState | None = None
+        self._state_at: tuple[int, bytes] | None = None
+        """The block that `_state` is the state after, as the store's progress has it."""
         self._attestors: tuple[bytes, AttestorSet] | None = None
+        self._broken: str | None = None
+
+    def look(self) -> tuple[Block, AttestorSet]:
+        """The newest final block and the attestors at it: a few questions to the node, however long the log is. Raises as `sync`."""
+        _, final, attestors = self._look()
+        return final, attestors
 
     def sync(self) -> FinalChain:
         """Read on to the newest final block. The state that is returned changes with the next call.
@@ -41,28 +49,30 @@ class Tracker:
             Unavailable: the node does not answer, is behind what was read before, or its head changed meanwhile.
             Halted: a block that was final has changed, the log does not give the roots, or the program is not the pinned one.
         """
-        try:
-            return self._sync()
-        except BaseException:
-            # What memory holds may be half way between two blocks: the store decides again.
-            self._state = None
-            raise
+        # All that the node must say comes first: one that is down costs no replay, and does no harm to the state.
+        progress, final, attestors = self._look()
+        fresh = self._read(progress, final)
+        if self._state is None or self._state_at != progress:
+            self._state, self._state_at = self._replay_stored(), progress
+        if progress is None or final.number > progress[0]:
+            self._book(fresh, final)
+        return FinalChain(final, self._state, attestors)
 
-    def _sync(self) -> FinalChain:
+    def _look(self) -> tuple[tuple[int, bytes] | None, Block, AttestorSet]:
+        if self._broken is not None:
+            raise Halted(self._broken)
         if not self._shape_checked:
             self._check_shape()
-        if self._state is None:
-            self._state = self._replay_stored()
-        final = self._view.final()
         progress = self._store.progress(self._key)
+        final = self._view.final()
         if progress is not None:
             self._check_final(progress, final)
-        if progress is None or final.number > progress[0]:
-            self._read(self._config.first_block if progress is None else progress[0] + 1, final)
-        if self._attestors is None or self._attestors[0] != final.hash:
-            self._attestors = (final.hash, self._view.attestors(final.number))
+        known = self._attestors
+        if known is None or known[0] != final.hash:
+            known = (final.hash, self._view.attestors(final.number))
             self._check_unchanged(final)
-        return FinalChain(final, self._state, self._attestors[1])
+            self._attestors = known
+        return progress, final, known[1]
 
     def _check_shape(self) -> None:
         shape, instance = self._view.shape(), self._config.sizes
@@ -89,12 +99,21 @@ class Tracker:
         if self._view.block(final.number).hash != final.hash:
             raise Unavailable(f"block {final.number} changed while it was read")
 
-    def _read(self, first_block: int, final: Block) -> None:
-        batches = self._view.batches(first_block, final.number) if first_block <= final.number else []
+    def _read(self, progress: tuple[int, bytes] | None, final: Block) -> list[Landed]:
+        first_block = self._config.first_block if progress is None else progress[0] + 1
+        if first_block > final.number:
+            return []
+        batches = self._view.batches(first_block, final.number)
         self._check_unchanged(final)
+        return batches
+
+    def _book(self, batches: list[Landed], final: Block) -> None:
+        # Taken out until it is booked: what stops half way leaves a state after no block at all.
+        state, self._state = self._state, None
         for batch in batches:
-            self._apply(self._state, batch)
+            self._apply(state, batch)
         self._store.advance(self._key, batches, final.number, final.hash)
+        self._state, self._state_at = state, (final.number, final.hash)
 
     def _replay_stored(self) -> ProgramState:
         state = ProgramState(self._config.sizes, self._config.families)
@@ -102,12 +121,16 @@ class Tracker:
             self._apply(state, batch)
         return state
 
-    @staticmethod
-    def _apply(state: ProgramState, batch: Landed) -> None:
+    def _apply(self, state: ProgramState, batch: Landed) -> None:
         where = f"bucket {batch.bucket}, sequence {batch.sequence}"
         try:
             state.apply(batch.bucket, batch.sequence, batch.deltas)
         except (StateError, DeltasError) as error:
-            raise Halted(f"the log does not replay at {where}: {error}") from error
+            raise self._halt(f"the log does not replay at {where}: {error}") from error
         if state.bucket(batch.bucket).root != batch.new_root:
-            raise Halted(f"the log does not give the root of {where}")
+            raise self._halt(f"the log does not give the root of {where}")
+
+    def _halt(self, message: str) -> Halted:
+        # Kept until the process ends: to find it again would be to replay everything at each question.
+        self._broken = message
+        return Halted(message)

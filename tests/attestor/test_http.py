@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from backend.attestor.app import create_app
 from backend.attestor.config import AttestorConfig
+from backend.attestor.errors import LEAVES_ASKED_MAX, MissingLeaves
 from tests.attestor.world import DISTRIBUTOR, account, report
 
 
@@ -174,6 +175,13 @@ def test_missing_leaves_over_http(client, world, batch):
     assert (foreign.status_code, foreign.json()["error"]["reason"]) == (422, "interactions_root")
     assert client.post("/v1/leaves", json=batch.leaves_payload).status_code == 204
     assert client.post("/v1/attestations", json=nxt.payload).status_code == 200
+
+
+def test_missing_leaves_are_asked_for_in_parts():
+    """However many are missing, the answer stays one that a lead will read."""
+    error = MissingLeaves([(0, sequence) for sequence in range(1, 10_001)]).to_json()["error"]
+    assert error["batches"] == [{"bucket": 0, "sequence": sequence} for sequence in range(1, LEAVES_ASKED_MAX + 1)]
+    assert "10000" in error["message"]
 
 
 def test_not_found_and_unexpected(client, world, batch, monkeypatch):
