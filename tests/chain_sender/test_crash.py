@@ -18,17 +18,25 @@ PLACES = ["tx.stored", "worker.enqueued", "tx.broadcast", "worker.broadcast", "t
 PURPOSES = ["post:1", "post:2", "post:3"]
 
 
+def _start(stack: Bench, folder: Path, places: list[str], purposes: list[str], **environment: str) -> int:
+    """Start the worker once; its exit code."""
+    key = folder / "key.json"
+    if not key.exists():
+        keystore.create(key, PASSWORD, scrypt_n=keystore.SCRYPT_N_LOCAL, private_key=bytes(stack.chain.key(0).key))
+    command = [sys.executable, "-W", "ignore", "-m", "tests.chain_sender.worker", stack.url, stack.chain.url, str(key), *purposes]
+    environment |= {"GUERDON_FAILPOINT": ",".join(places), "GUERDON_FAILPOINT_DIR": str(folder)}
+    done = subprocess.run(
+        command, cwd=ROOT, env=os.environ | environment, timeout=60, capture_output=True, text=True, check=False
+    )
+    assert done.returncode in (0, -signal.SIGKILL), done.stderr
+    return done.returncode
+
+
 def _run(stack: Bench, folder: Path, places: list[str], purposes: list[str]) -> list[int]:
     """Start the worker until it ends by itself; the exit codes, in order."""
-    key = folder / "key.json"
-    keystore.create(key, PASSWORD, scrypt_n=keystore.SCRYPT_N_LOCAL, private_key=bytes(stack.chain.key(0).key))
-    command = [sys.executable, "-W", "ignore", "-m", "tests.chain_sender.worker", stack.url, stack.chain.url, str(key), *purposes]
-    environment = {**os.environ, "GUERDON_FAILPOINT": ",".join(places), "GUERDON_FAILPOINT_DIR": str(folder)}
     codes: list[int] = []
     while 0 not in codes and len(codes) <= len(places):
-        done = subprocess.run(command, cwd=ROOT, env=environment, timeout=60, capture_output=True, text=True, check=False)
-        assert done.returncode in (0, -signal.SIGKILL), done.stderr
-        codes.append(done.returncode)
+        codes.append(_start(stack, folder, places, purposes))
     return codes
 
 
@@ -51,3 +59,21 @@ def test_killed_around_the_broadcast_with_blocks_far_apart(place: str, tmp_path:
     with bench(block_time=1) as stack:
         assert _run(stack, tmp_path, [place], PURPOSES[:2]) == [-signal.SIGKILL, 0]
         _assert_exactly_once(stack, PURPOSES[:2])
+
+
+@pytest.mark.parametrize(("place", "kept", "state"), [("tx.bumped", 1, State.SENT), ("tx.bumped:2", 2, State.STORED)])
+def test_killed_while_raising_the_fees(waiting: Bench, tmp_path: Path, place: str, kept: int, state: State) -> None:
+    """Dead with a replacement signed and not committed: it has not left, and the node still has the one before it, whose broadcast may not be
+    written down. The next worker replaces it anew, under the same nonce, and one attempt of the purpose is mined."""
+    impatient = {"BUMP_AFTER_SECONDS": "0"}
+    assert _start(waiting, tmp_path, [place], PURPOSES[:2], **impatient) == -signal.SIGKILL
+    [row] = waiting.rows()
+    attempts = waiting.attempts(row.id)
+    assert (row.state, row.nonce, len(attempts)) == (state, 0, kept)
+    assert waiting.pool() == {0: "0x" + attempts[-1].tx_hash.hex()}
+    waiting.chain.rpc("evm_setIntervalMining", 1)
+    assert _start(waiting, tmp_path, [place], PURPOSES[:2], **impatient) == 0
+    _assert_exactly_once(waiting, PURPOSES[:2])
+    mined = waiting.rows()[0].mined_hash
+    assert mined in {attempt.tx_hash for attempt in waiting.attempts(row.id)}
+    assert {attempt.tx_hash for attempt in attempts} <= {attempt.tx_hash for attempt in waiting.attempts(row.id)}
