@@ -33,6 +33,7 @@ class Batch(Base):
     __tablename__ = "batch"
     __table_args__ = (
         Index("uq_batch_standing", "program_id", "bucket", "sequence", unique=True, postgresql_where=text(STANDS)),
+        Index("ix_batch_listed", "program_id", "id"),
         CheckConstraint("sequence > 0", name="sequence"),
         CheckConstraint("total > 0", name="total"),
         Index(

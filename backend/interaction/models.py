@@ -56,7 +56,7 @@ class Interaction(Base):
         Index("ix_interaction_open", "program_id", "id", postgresql_where=text("state = 'accepted' AND batch_id IS NULL")),
         Index("ix_interaction_held", "program_id", "id", postgresql_where=text("state = 'held'")),
         Index("ix_interaction_held_amount", "program_id", "held_reason", "amount", postgresql_where=text("state = 'held'")),
-        Index("ix_interaction_account", "program_id", "account"),
+        Index("ix_interaction_account_open", "program_id", "account", postgresql_where=text("batch_id IS NULL")),
     )
 
     id: Mapped[Id]

@@ -13,6 +13,7 @@ from backend.program.models import Program
 from prover.state import family
 from tests.batch.test_close import age, closed_pairs, items_of, members, pairs, replay
 from tests.support.engine import Engine, address, report
+from tests.support.reads import rows_read
 
 
 def opened(engine: Engine, buckets: int, items_max: int, **changes: int) -> tuple[Program, list[list[str]]]:
@@ -177,9 +178,9 @@ def test_history_costs_one_look_a_slot(own_engine: Engine) -> None:
         session.execute(text("ANALYZE batch, batch_account"))
     for sequence in (1, 700, 1001, 5000):
         with own_engine.database.transaction() as session:
-            before = session.scalar(text(_ROWS_READ))
+            before = rows_read(session, "batch_account")
             found = repository.pairs_after(session, program.id, 0, sequence)
-            read = session.scalar(text(_ROWS_READ)) - before
+            read = rows_read(session, "batch_account") - before
         reached = min(sequence, 1001) - 1
         assert found == [(address(f"w{i}"), 1 + i + reached) for i in range(8)]
         assert 8 <= read <= 3 * 8, sequence
@@ -195,8 +196,4 @@ _MORE_ACCOUNTS = """
     INSERT INTO batch_account (batch_id, slot, program_id, bucket, sequence, address, delta, cumulative)
     SELECT batch.id, slot, batch.program_id, batch.bucket, batch.sequence, address, 1, cumulative + batch.sequence - 1
     FROM batch, batch_account WHERE batch.program_id = :program AND batch.sequence > 1 AND batch_account.sequence = 1
-"""
-_ROWS_READ = """
-    SELECT seq_tup_read + idx_tup_fetch + (SELECT sum(pg_stat_get_xact_tuples_returned(indexrelid)) FROM pg_index WHERE indrelid = relid)
-    FROM pg_stat_xact_user_tables WHERE relname = 'batch_account'
 """
