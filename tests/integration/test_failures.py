@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 
 import pytest
 from eth_account import Account
-from eth_utils import keccak
 
 from backend.attestation import service as attestation
 from backend.batch import pipeline
@@ -219,8 +218,7 @@ def test_guardian_pauses_posting(world: World) -> None:
     as_owner(world, "pausePosting", 3600)
     nonce = len(poster_receipts(world))
     world.report((0, 1))
-    paused = keccak(text="PostingPaused(uint64)")[:4].hex()
-    world.wait("a refused batch", lambda: paused in (world.newest().note or ""))
+    world.wait("a refused batch", lambda: "PostingPaused(" in (world.newest().note or ""))
     assert world.newest().state == BatchState.PROVEN
     assert len(poster_receipts(world)) == nonce
     as_owner(world, "unpausePosting")
