@@ -12,7 +12,7 @@ app = typer.Typer(
     help="A validity rollup for rewards: proven, attested and paid without trusting the operator.", no_args_is_help=True,
     add_completion=False, pretty_exceptions_show_locals=False,
 )  # fmt: skip
-program = typer.Typer(help="Programs: deploy, fund.", no_args_is_help=True)
+program = typer.Typer(help="Programs: deploy, fund, resume after a halt, find the attestors.", no_args_is_help=True)
 partner = typer.Typer(help="Partners who report interactions.", no_args_is_help=True)
 batch = typer.Typer(help="Batches.", no_args_is_help=True)
 
@@ -31,8 +31,11 @@ app.add_typer(program, name="program")
 program.command("deploy")(operate.program_deploy)
 program.command("fund")(operate.program_fund)
 program.command("resume")(operate.program_resume)
+program.command("attestors")(operate.program_attestors)
 app.add_typer(partner, name="partner")
 partner.command("add")(operate.partner_add)
+partner.command("rotate")(operate.partner_rotate)
+partner.command("revoke")(operate.partner_revoke)
 app.add_typer(keys.app, name="keys")
 app.add_typer(keystore.app, name="keystore")
 app.command("import")(operate.import_list)

@@ -21,12 +21,12 @@ from backend.chain.deploy import Deployer, deploy_program
 from backend.chain.distributor import Distributor
 from backend.chain.local import require_local
 from backend.chain.token import mint_calldata, transfer_calldata
-from backend.cli.partner_client import PartnerClient, Reported, ReportError
-from backend.cli.reward_list import ListError, read_reward_list
+from backend.cli.failures import failures
+from backend.cli.partner_client import PartnerClient, Reported
+from backend.cli.reward_list import read_reward_list
 from backend.cli.show import errors, output, push_json, steps, tokens
 from backend.config import settings
 from backend.context import Context
-from backend.errors import GuerdonError
 from backend.kit.files import write_private
 from backend.ledger import service as ledger
 from backend.migrations import upgrade
@@ -39,11 +39,8 @@ from backend.program.models import Program
 from backend.settlement.resume import resume
 from backend.settlement.watch import watch as book_chain
 from backend.signer import keystore
-from backend.signer.base import SignerError
-from prover.circuit import CircuitError, load_instance
-from prover.groth16 import Groth16Error
+from prover.circuit import load_instance
 from prover.key_store import key_for
-from prover.keys import SetupError
 
 ProgramName = Annotated[str, typer.Argument(help="Name of the program, or its Distributor's address.")]
 
@@ -51,14 +48,12 @@ ProgramName = Annotated[str, typer.Argument(help="Name of the program, or its Di
 @contextmanager
 def _context() -> Iterator[Context]:
     """The context of the environment's settings; expected failures become one clear line and exit code 1."""
-    context = Context(settings())
-    try:
-        yield context
-    except (GuerdonError, SignerError, ListError, ReportError, CircuitError, Groth16Error, SetupError) as error:
-        errors.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from None
-    finally:
-        context.close()
+    with failures():
+        context = Context(settings())
+        try:
+            yield context
+        finally:
+            context.close()
 
 
 def _here(context: Context, name: str) -> Program:
@@ -157,6 +152,17 @@ def program_resume(
     output.print_json(json.dumps(facts))
 
 
+def program_attestors(
+    program: ProgramName,
+    attestor_url: Annotated[list[str], typer.Option(help="Base URL of an attestor; several times, for all of them.")],
+) -> None:
+    """Change where the program's attestors are. Who they are is changed on chain, by the Distributor's owner."""
+    with _context() as context, context.database.transaction() as session:
+        row = programs.get(session, program)
+        program_service.set_attestors(row, attestor_url)
+    output.print_json(json.dumps({"program": program, "attestors": row.attestors}))
+
+
 def _signer(context: Context) -> keystore.KeystoreSigner:
     path = context.settings.owner_keystore or context.settings.keystore
     return keystore.load(path, context.settings.keystore_password.get_secret_value())
@@ -181,9 +187,39 @@ def partner_add(
     output.print_json(json.dumps({"program": program, "partner": name, "secret": secret}))
 
 
+def partner_rotate(
+    program: ProgramName,
+    name: Annotated[str, typer.Argument(help="The partner.")],
+    overlap: Annotated[int, typer.Option(min=0, help="For how many seconds the present secret stays good.")] = 86_400,
+    secret_env: Annotated[
+        str | None, typer.Option(help="Variable that holds the new secret (whsec_...); a fresh one if not given.")
+    ] = None,
+    pins: Annotated[list[Path] | None, typer.Option(help="An attestor's partners.json to pin it in; several times.")] = None,
+) -> None:
+    """Give a partner a new secret, and print it: it is shown this once. Each attestor must pin it before the partner signs with it."""
+    with _context() as context:
+        secret = os.environ.get(secret_env, "") if secret_env else generate_secret()
+        with context.database.transaction() as session:
+            row = programs.get(session, program)
+            partners.rotate(session, partners.get(session, row.id, name), secret, overlap)
+            for path in pins or []:
+                _pin(path, row.distributor, name, secret)
+    output.print_json(json.dumps({"program": program, "partner": name, "secret": secret, "overlap_seconds": overlap}))
+
+
+def partner_revoke(program: ProgramName, name: Annotated[str, typer.Argument(help="The partner.")]) -> None:
+    """End all of a partner's secrets now: it can report nothing until `partner rotate` gives it another."""
+    with _context() as context, context.database.transaction() as session:
+        row = programs.get(session, program)
+        revoked = partners.revoke(session, partners.get(session, row.id, name))
+    output.print_json(json.dumps({"program": program, "partner": name, "revoked": revoked}))
+
+
 def _pin(path: Path, distributor: str, name: str, secret: str) -> None:
     content = json.loads(path.read_text()) if path.exists() else {}
-    content.setdefault(distributor, {})[name] = {"scheme": "standard-webhooks", "secrets": [secret]}
+    # What was signed with an older secret may still wait for its batch.
+    older = content.setdefault(distributor, {}).get(name, {}).get("secrets", [])
+    content[distributor][name] = {"scheme": "standard-webhooks", "secrets": [secret, *older]}
     write_private(path, json.dumps(content, indent=2))
 
 
@@ -282,7 +318,10 @@ def _advance(program: str, until: BatchState, wait: Callable[[], bool]) -> None:
                 time.sleep(0.3)
     for batch in rows:
         errors.print(
-            f"bucket {batch.bucket} sequence {batch.sequence}: {batch.state} {batch.note or ''}", highlight=False, soft_wrap=True
+            f"bucket {batch.bucket} sequence {batch.sequence}: {batch.state} {batch.note or ''}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
         )
 
 
@@ -296,7 +335,10 @@ def watch(program: ProgramName, follow: Annotated[bool, typer.Option(help="Go on
                 row = programs.get(session, program)
             if booked or not follow:
                 errors.print(
-                    f"{booked} events; booked up to block {row.booked_block}. {row.halted or ''}", highlight=False, soft_wrap=True
+                    f"{booked} events; booked up to block {row.booked_block}. {row.halted or ''}",
+                    markup=False,
+                    highlight=False,
+                    soft_wrap=True,
                 )
             if not follow:
                 return

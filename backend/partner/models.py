@@ -28,6 +28,7 @@ class PartnerSecret(Base):
     secret: Mapped[str] = mapped_column(String(128))
     created_at: Mapped[CreatedAt]
     revoked_at: Mapped[Time | None]
+    """It signs nothing from then on; may lie ahead, while its successor is being handed over."""
 
     def __repr__(self) -> str:
         return f"PartnerSecret(id={self.id}, partner_id={self.partner_id})"

@@ -1,8 +1,9 @@
 """Finding and making partners."""
 
 import re
+from datetime import timedelta
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from backend.errors import Conflict, Invalid, NotFound
@@ -24,22 +25,19 @@ def get(session: Session, program_id: int, name: str) -> Partner:
 
 def secrets(session: Session, partner_id: int) -> list[str]:
     """The secrets in force, newest first."""
-    query = (
-        select(PartnerSecret.secret)
-        .where(PartnerSecret.partner_id == partner_id, PartnerSecret.revoked_at.is_(None))
-        .order_by(PartnerSecret.id.desc())
-    )
-    return list(session.scalars(query))
+    query = select(PartnerSecret.secret).where(PartnerSecret.partner_id == partner_id, _in_force())
+    return list(session.scalars(query.order_by(PartnerSecret.id.desc())))
+
+
+def _in_force() -> ColumnElement[bool]:
+    return or_(PartnerSecret.revoked_at.is_(None), PartnerSecret.revoked_at > func.now())
 
 
 def add(session: Session, program_id: int, name: str, secret: str) -> Partner:
     """A new partner with its first secret. Raises Invalid, Conflict."""
     if not NAME.fullmatch(name):
         raise Invalid("expected 1 to 64 of a-z, 0-9, dot, dash and underscore, starting with a letter or digit", "partner")
-    try:
-        require_secret(secret)
-    except ValueError as error:
-        raise Invalid(str(error), "secret") from error
+    _require_secret(secret)
     if session.scalar(select(Partner.id).where(Partner.program_id == program_id, Partner.name == name)):
         raise Conflict(f"partner {name!r} exists already", "partner")
     partner = Partner(program_id=program_id, name=name)
@@ -47,3 +45,33 @@ def add(session: Session, program_id: int, name: str, secret: str) -> Partner:
     session.flush()
     session.add(PartnerSecret(partner_id=partner.id, secret=secret))
     return partner
+
+
+def rotate(session: Session, partner: Partner, secret: str, overlap_seconds: int) -> None:
+    """Give the partner a new secret; those in force stay so for `overlap_seconds`, or less if they end before. Raises Invalid, Conflict."""
+    _require_secret(secret)
+    # One after another: two that rotate at once would each leave the other's secret in force.
+    session.scalars(select(Partner.id).where(Partner.id == partner.id).with_for_update(key_share=True)).one()
+    if session.scalar(select(PartnerSecret.id).where(PartnerSecret.partner_id == partner.id, PartnerSecret.secret == secret)):
+        raise Conflict(f"partner {partner.name!r} has or had this secret already", "secret")
+    _revoke(session, partner, overlap_seconds)
+    session.add(PartnerSecret(partner_id=partner.id, secret=secret))
+    session.flush()
+
+
+def revoke(session: Session, partner: Partner) -> int:
+    """End all of the partner's secrets now: it can report nothing until it gets another. Returns how many were in force."""
+    return _revoke(session, partner, 0)
+
+
+def _revoke(session: Session, partner: Partner, after_seconds: int) -> int:
+    end = func.least(PartnerSecret.revoked_at, func.now() + timedelta(seconds=after_seconds))
+    mine = update(PartnerSecret).where(PartnerSecret.partner_id == partner.id, _in_force())
+    return session.execute(mine.values(revoked_at=end).execution_options(synchronize_session=False)).rowcount
+
+
+def _require_secret(secret: str) -> None:
+    try:
+        require_secret(secret)
+    except ValueError as error:
+        raise Invalid(str(error), "secret") from error

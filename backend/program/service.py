@@ -1,4 +1,6 @@
-"""Taking a deployed program into the operator's database."""
+"""Taking a deployed program into the operator's database, and changing what the operator may change of it."""
+
+from urllib.parse import urlsplit
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -55,3 +57,16 @@ def _book_opening(session: Session, distributor: Distributor, program: Program) 
     # A token of a test may be younger than the block.
     if code(distributor.w3, program.token, before) and (opening := distributor.reserve(before)):
         ledger.book_funding(session, program.id, f"before {before + 1}", opening)
+
+
+def set_attestors(program: Program, urls: list[str]) -> None:
+    """Where the program's attestors are from now on. Who they are, and how many must sign, is the chain's to say. Raises Invalid."""
+    if not urls:
+        raise Invalid("attestor_url: expected at least one", "attestor_url")
+    plain = [url.rstrip("/") for url in urls]
+    for url, shown in zip(map(urlsplit, plain), urls, strict=True):
+        if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment:
+            raise Invalid(f"attestor_url: expected http(s)://host[:port][/path], got {shown!r}", "attestor_url")
+    if len(set(plain)) < len(plain):
+        raise Invalid("attestor_url: expected each attestor once", "attestor_url")
+    program.attestors = plain

@@ -1,5 +1,8 @@
 """Making and finding partners."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from sqlalchemy import select
 
@@ -7,6 +10,7 @@ from backend.errors import Conflict, Invalid, NotFound
 from backend.partner import repository as partners
 from backend.partner.models import PartnerSecret
 from backend.partner.scheme import generate_secret
+from backend.program.models import Program
 from tests.support.engine import Engine
 
 
@@ -49,3 +53,51 @@ def test_secret_is_not_in_its_row_s_text(engine: Engine) -> None:
     with engine.database.transaction() as session:
         row = session.scalars(select(PartnerSecret).where(PartnerSecret.secret == engine.secrets[program.id, "adnet"])).one()
     assert engine.secrets[program.id, "adnet"] not in repr(row) + str(row)
+
+
+def secrets_of(engine: Engine, program: Program) -> list[str]:
+    with engine.database.transaction() as session:
+        return partners.secrets(session, partners.get(session, program.id, "adnet").id)
+
+
+def rotate(engine: Engine, program: Program, secret: str, overlap_seconds: int) -> None:
+    with engine.database.transaction() as session:
+        partners.rotate(session, partners.get(session, program.id, "adnet"), secret, overlap_seconds)
+
+
+def test_an_earlier_end_stays(engine: Engine) -> None:
+    """A secret that ends soon does not live on because another rotation overlaps for longer; of another program's nothing ends."""
+    program, other = engine.program(), engine.program()
+    first, second, third = engine.secrets[program.id, "adnet"], generate_secret(), generate_secret()
+    rotate(engine, program, second, 1)
+    rotate(engine, program, third, 3600)
+    assert secrets_of(engine, program) == [third, second, first]
+    time.sleep(1.1)
+    assert secrets_of(engine, program) == [third, second]
+    assert secrets_of(engine, other) == [engine.secrets[other.id, "adnet"]]
+
+
+def test_two_rotations_at_once(engine: Engine) -> None:
+    """Of two that rotate at the same time without an overlap one secret is left, the later one's."""
+    program = engine.program()
+    made = [generate_secret() for _ in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda secret: rotate(engine, program, secret, 0), made))
+    [left] = secrets_of(engine, program)
+    assert left in made
+
+
+def test_refused_rotations_change_nothing(engine: Engine) -> None:
+    """A malformed secret, or one that the partner has had, is refused by its field."""
+    program = engine.program()
+    old, new = engine.secrets[program.id, "adnet"], generate_secret()
+    for secret, error in (("whsec_short", Invalid), (old, Conflict)):
+        with pytest.raises(error) as caught:
+            rotate(engine, program, secret, 0)
+        assert caught.value.field == "secret"
+        assert secret not in caught.value.message
+    assert secrets_of(engine, program) == [old]
+    rotate(engine, program, new, 0)
+    with pytest.raises(Conflict):
+        rotate(engine, program, old, 0)
+    assert secrets_of(engine, program) == [new]
