@@ -1,6 +1,11 @@
 """Ending a halt: only once ledger and chain agree, with nothing booked twice, and never by taking back what is booked."""
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +19,6 @@ from backend.invariant import check_with_chain
 from backend.ledger import service as ledger
 from backend.payout.push import push_claims
 from backend.program.models import Program
-from backend.settlement import resume as resuming
 from backend.settlement.resume import CORRECTION, RESUMING, BookedAndGone, resume
 from backend.settlement.watch import watch
 from tests.support.anvil import Anvil, anvil
@@ -239,23 +243,24 @@ def test_a_shorter_chain(program: OnChain) -> None:
     assert_whole(program)
 
 
-def test_dead_in_between(program: OnChain, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever resumes and dies leaves the program halted; nobody books meanwhile, and the next one ends it."""
+def test_killed_in_between(program: OnChain, tmp_path: Path) -> None:
+    """SIGKILL of `guerdon program resume` with everything booked: the program stays halted, nobody books meanwhile, and the next run ends it."""
     halt(program)
     program.program.fund(5)
-
-    def die(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(resuming, "check_with_chain", die)
-    with pytest.raises(KeyboardInterrupt):
-        resume(program.context, program.id)
-    assert program.row.halted == RESUMING
-    program.program.fund(6)
-    assert watch(program.context, program.id) == 0
-    monkeypatch.undo()
-    assert resume(program.context, program.id).events == 1
-    assert money(program)["reserve"] == 1011
+    environment = {
+        "GUERDON_DATABASE_URL": program.engine.url, "GUERDON_RPC_URL": program.chain.url, "GUERDON_FAILPOINT": "resume.booked",
+        "GUERDON_FAILPOINT_DIR": str(tmp_path),
+    }  # fmt: skip
+    command = [Path(sys.executable).parent / "guerdon", "program", "resume", program.row.name]
+    codes = []
+    for meant in (RESUMING, None):
+        done = subprocess.run(command, env=os.environ | environment, capture_output=True, check=False, timeout=120)
+        codes.append(done.returncode)
+        assert program.row.halted == meant, done.stderr.decode()
+        program.program.fund(6)
+        assert watch(program.context, program.id) == (0 if meant else 1)
+    assert codes == [-signal.SIGKILL, 0]
+    assert money(program)["reserve"] == 1017
     assert_whole(program)
 
 
