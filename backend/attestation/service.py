@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 from eth_utils import keccak
@@ -144,6 +145,8 @@ def _ask_all(
     """Ask every attestor at once and store each signature as it comes; outcomes of those that were waited for."""
     # Not asyncio.run: it would wait for threads that nobody waits for any more, such as one that resolves a name.
     loop = asyncio.new_event_loop()
+    # Enough for all of them: what one attestor's name or contract holds up must not keep another's signature from being stored.
+    loop.set_default_executor(ThreadPoolExecutor(2 * len(program.attestors) + 1, "attestation"))
     try:
         return loop.run_until_complete(_ask_until_enough(context, program, batch, question, threshold, set(signed)))
     finally:

@@ -1,5 +1,6 @@
 """Collecting signatures from attestors that lie, hang, die and ask for nonsense: m honest ones are enough, and nothing else is stored."""
 
+import socket
 import threading
 import time
 
@@ -151,11 +152,29 @@ def test_no_thread_is_left(lead: Lead) -> None:
     deadline = time.monotonic() + 5
 
     def ours() -> set[str]:
-        return {thread.name for thread in threading.enumerate() if thread.name.startswith("asyncio")} - before
+        return {thread.name for thread in threading.enumerate() if thread.name.startswith("attestation")} - before
 
     while ours() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert ours() == set()
+
+
+def test_names_that_do_not_resolve(lead: Lead, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many attestors whose names nobody answers for hold up neither the others, nor the storing of their signatures, nor the end."""
+    honest = socket.getaddrinfo
+
+    def resolve(host: object, *arguments: object, **options: object) -> object:
+        if str(host).endswith(".test"):
+            time.sleep(TIMEOUT_SECONDS * 2)
+        return honest(host, *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    lead.attestors(lead.signing(lead.keys[0]), lead.signing(lead.keys[1]))
+    lead.program.attestors = [f"http://a{i}.test" for i in range(40)] + lead.program.attestors
+    started = time.monotonic()
+    lead.collect()
+    assert time.monotonic() - started < TIMEOUT_SECONDS
+    assert lead.row().state == BatchState.ATTESTED
 
 
 def low_to_high(signature: str) -> str:
