@@ -10,9 +10,11 @@ from sqlalchemy import text
 
 from backend.chain.events import Event
 from backend.invariant import check_with_chain
+from backend.ledger import chain, repository
 from backend.ledger import service as ledger
 from backend.settlement import watch as watching
 from backend.settlement.watch import watch
+from backend.tasks import look_at_program
 from tests.support.engine import address, report
 from tests.support.onchain import OnChain
 
@@ -153,3 +155,13 @@ def test_release_once_a_part(program: OnChain, monkeypatch: pytest.MonkeyPatch) 
     assert watch(program.context, program.id) == 31
     assert calls == [1]
     assert program.engine.owed(program.row, address("ann")) == 1050
+
+
+def test_the_tail_is_sealed_without_batches(program: OnChain, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program to which strangers send and send, and which closes no batch, has no more than a block's worth of unsealed transactions."""
+    monkeypatch.setattr(chain, "BLOCK_TRANSACTIONS_MAX", 4)
+    in_one_block(program, [1] * 30)
+    assert look_at_program(program.context, program.id) == 0
+    with program.engine.database.snapshot() as session:
+        assert (len(repository.unsealed(session, program.id)), chain.verify(session, program.id)) == (3, 7)
+    assert check_with_chain(program.context, program.id) == []
