@@ -148,12 +148,13 @@ def drafts(session: Session, terms: Terms) -> dict[int, Draft]:
     """The drafts of the buckets that are looked at: those that are due, the longest waiting first, then the others."""
     program = terms.program
     homes = _Homes(program.families, terms.instance.slots, repository.opened(session, program.id))
-    newcomers = _newcomers(terms, homes, repository.waiting_without_home(session, program.id))
     waiting = {
         row.bucket: _Queue(row.items, row.first, row.since, row.suspects)
         for row in repository.queues(session, program.id)
         if not terms.blocked(row.bucket)
     }
+    homeless = waiting.pop(None, None)
+    newcomers = _newcomers(terms, homes, repository.waiting_without_home(session, program.id)) if homeless else {}
     for bucket, rows in newcomers.items():
         queue = waiting.setdefault(bucket, _Queue(0, rows[0].id, rows[0].created_at, False))
         # Those beyond the free slots count for no bucket: the next one of their family is opened once this one is full.
@@ -167,10 +168,10 @@ def drafts(session: Session, terms: Terms) -> dict[int, Draft]:
         return not terms.due(bucket, queue.items, queue.suspects, queue.since), queue.first
 
     looked_at = sorted(waiting, key=turn)[:BATCHES_PER_CLOSING]
-    rows = [
-        *repository.waiting_at_home(session, program.id, looked_at, terms.items_max),
-        *(row for bucket in looked_at for row in newcomers.get(bucket, ())),
-    ]
+    rows: list[Row] = []
+    for bucket in looked_at:
+        rows += repository.waiting_at_home(session, program.id, bucket, terms.items_max)
+        rows += newcomers.get(bucket, ())
     sizes = interactions.delivery_sizes(session, {row.delivery_id for row in rows})
     return _fill(homes, sorted(rows, key=lambda row: row.id), sizes, terms.items_max)
 

@@ -1,8 +1,8 @@
 """All SQL of batches and of the accounts' homes."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
-from sqlalchemy import BigInteger, Row, and_, bindparam, func, select, text
+from sqlalchemy import BigInteger, Row, any_, bindparam, func, literal, select, text, true
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
@@ -15,7 +15,15 @@ AHEAD_MAX = 8
 """Batches of a bucket behind its head that are proven ahead; more could expire before their turn."""
 
 _OPEN = (Interaction.state == InteractionState.ACCEPTED, Interaction.batch_id.is_(None))
-_LIVES = and_(Account.program_id == Interaction.program_id, Account.address == Interaction.account)
+# Looked up row by row, which LIMIT makes sure of: while the statistics are behind, as when the first accounts of a program come all at once,
+# a join would compare every open interaction with every account.
+_HOME = (
+    select(Account.bucket)
+    .where(Account.program_id == Interaction.program_id, Account.address == Interaction.account)
+    .limit(1)
+    .correlate(Interaction)
+    .lateral("home")
+)
 _WAITING = (
     Interaction.id, Interaction.partner_id, Interaction.delivery_id, Interaction.event_id, Interaction.account, Interaction.amount,
     Interaction.occurred_at, Interaction.isolation, Interaction.created_at,
@@ -39,37 +47,37 @@ def opened(session: Session, program_id: int) -> dict[int, int]:
 
 def queues(session: Session, program_id: int) -> Sequence[Row]:
     """What waits in each bucket for its next batch, of the accounts that live there: (bucket, items, first, since, suspects). `first` is the
-    lowest id, `since` the earliest time, `suspects` whether there are any."""
+    lowest id, `since` the earliest time, `suspects` whether there are any. One row with None as bucket is for accounts that have no home."""
     query = (
         select(
-            Account.bucket, func.count().label("items"), func.min(Interaction.id).label("first"),
+            _HOME.c.bucket, func.count().label("items"), func.min(Interaction.id).label("first"),
             func.min(Interaction.created_at).label("since"), func.bool_or(Interaction.isolation.is_not(None)).label("suspects"),
         )
-        .join(Account, _LIVES)
+        .outerjoin_from(Interaction, _HOME, true())
         .where(Interaction.program_id == program_id, *_OPEN)
-        .group_by(Account.bucket)
+        .group_by(_HOME.c.bucket)
     )  # fmt: skip
     return session.execute(query).all()
 
 
-def waiting_at_home(session: Session, program_id: int, buckets: Collection[int], limit: int) -> Sequence[Row]:
-    """The oldest open interactions of the accounts that live in `buckets`, at most `limit` a bucket; with the bucket, in no order."""
-    place = func.row_number().over(partition_by=Account.bucket, order_by=Interaction.id).label("place")
-    found = (
-        select(*_WAITING, Account.bucket, place)
-        .join(Account, _LIVES)
-        .where(Interaction.program_id == program_id, *_OPEN, Account.bucket.in_(buckets))
-        .subquery()
+def waiting_at_home(session: Session, program_id: int, bucket: int, limit: int) -> Sequence[Row]:
+    """The oldest open interactions of the accounts that live in a bucket, at most `limit`; with the bucket."""
+    addresses = select(Account.address).where(Account.program_id == program_id, Account.bucket == bucket).scalar_subquery()
+    query = (
+        select(*_WAITING, literal(bucket).label("bucket"))
+        .where(Interaction.program_id == program_id, *_OPEN, Interaction.account == any_(func.array(addresses)))
+        .order_by(Interaction.id)
+        .limit(limit)
     )
-    return session.execute(select(found).where(found.c.place <= limit)).all()
+    return session.execute(query).all()
 
 
 def waiting_without_home(session: Session, program_id: int) -> Iterator[Row]:
     """The open interactions of accounts that have no home, in ledger order; with None as bucket. Only what is taken is read."""
     query = (
-        select(*_WAITING, Account.bucket)
-        .outerjoin(Account, _LIVES)
-        .where(Interaction.program_id == program_id, *_OPEN, Account.id.is_(None))
+        select(*_WAITING, _HOME.c.bucket)
+        .outerjoin_from(Interaction, _HOME, true())
+        .where(Interaction.program_id == program_id, *_OPEN, _HOME.c.bucket.is_(None))
         .order_by(Interaction.id)
     )
     with session.execute(query, execution_options={"yield_per": 1000}) as rows:

@@ -3,8 +3,10 @@
 from sqlalchemy import text
 
 from backend.batch import repository
+from backend.batch.close import close_batches
 from backend.batch.models import Batch
 from backend.payout import service as payout
+from backend.program import repository as programs
 from tests.support.engine import Engine, address, report
 from tests.support.reads import rows_read
 
@@ -22,6 +24,12 @@ _INTERACTIONS = """
         account, amount, occurred_at, state, batch_id, item_index + 10 * more
     FROM interaction, generate_series(1, 5000) AS more
     WHERE program_id = :program AND (batch_id IS NOT NULL OR event_id = 'waits')
+"""
+_OPEN = """
+    INSERT INTO interaction (id, program_id, partner_id, delivery_id, position, event_id, account, amount, occurred_at, state)
+    SELECT nextval(pg_get_serial_sequence('interaction', 'id')), program_id, partner_id, delivery_id, position, event_id || ' ' || more,
+        account, amount, occurred_at, state
+    FROM interaction, generate_series(1, 2000) AS more WHERE program_id = :program AND batch_id IS NULL
 """
 
 
@@ -59,3 +67,18 @@ def test_standing_reads_what_is_open(own_engine: Engine) -> None:
         assert rows_read(session, "interaction") - start <= 12
     assert (standing.earned, standing.claimable) == (1007, 1000)
     assert (standing.pending, standing.held) == ({"accepted": 7}, {"budget_exhausted": 4000})
+
+
+def test_a_closing_looks_each_interaction_up_once(own_engine: Engine) -> None:
+    """While the statistics know nothing of a new program's accounts, the closing still does not compare all that is open with all accounts."""
+    program = own_engine.program()
+    own_engine.take_in(program, [report(i, f"w{i}") for i in range(320)])
+    own_engine.settle(program)
+    own_engine.take_in(program, [report("waits", "w7", 1), report("new", "newcomer", 1)])
+    with own_engine.database.transaction() as session:
+        session.execute(text(_OPEN), {"program": program.id})
+    with own_engine.database.transaction() as session:
+        start = rows_read(session, "account")
+        batches = close_batches(session, programs.lock(session, program.id))
+        assert rows_read(session, "account") - start < 5 * 4002
+    assert [(batch.bucket, batch.items) for batch in batches] == [(0, 32), (10, 32)]

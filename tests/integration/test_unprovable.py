@@ -67,10 +67,7 @@ def advance_all(world: World) -> list[Batch]:
 
 def unbatched(world: World) -> bool:
     with world.local.context.database.transaction() as session:
-        program_id = world.local.program_id
-        return bool(repository.queues(session, program_id)) or any(
-            True for _ in repository.waiting_without_home(session, program_id)
-        )
+        return bool(repository.queues(session, world.local.program_id))
 
 
 def test_poisonous_interaction(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
