@@ -218,7 +218,7 @@ def test_guardian_pauses_posting(world: World) -> None:
     as_owner(world, "pausePosting", 3600)
     nonce = len(poster_receipts(world))
     world.report((0, 1))
-    world.wait("a refused batch", lambda: "PostingPaused(" in (world.newest().note or ""))
+    world.wait("a refused batch", lambda: any("PostingPaused(" in (batch.note or "") for batch in world.batches()))
     assert world.newest().state == BatchState.PROVEN
     assert len(poster_receipts(world)) == nonce
     as_owner(world, "unpausePosting")
