@@ -105,12 +105,14 @@ def prepare(
         "GUERDON_TICK_SECONDS": str(tick_seconds),
     }
     context = Context(Settings(**{name.removeprefix("GUERDON_").lower(): value for name, value in environment.items()}))
+    chain_id = require_local(context.w3)
     upgrade(context.database)
+    with context.database.transaction() as session:
+        programs.require_free(session, program)
 
     progress("proving key")
     key = key_for(load_instance(instance), context.settings.key)
     progress("contracts")
-    chain_id = require_local(context.w3)
     for signer in keys.values():
         give_ether(context.w3, signer.address, 1000 * ETHER)
     attestors = [_attestor_key(folder / f"attestor-{i}", attestor_token) for i in range(len(attestor_urls))]

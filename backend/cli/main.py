@@ -5,14 +5,13 @@ import logging
 import typer
 
 from backend.audit.cli import audit
-from backend.cli import keys, keystore, operate, run
+from backend.cli import keys, keystore, operate, programs, run
 from backend.kit.log import configure
 
 app = typer.Typer(
     help="A validity rollup for rewards: proven, attested and paid without trusting the operator.", no_args_is_help=True,
     add_completion=False, pretty_exceptions_show_locals=False,
 )  # fmt: skip
-program = typer.Typer(help="Programs: deploy, fund, resume after a halt, find the attestors.", no_args_is_help=True)
 partner = typer.Typer(help="Partners who report interactions.", no_args_is_help=True)
 batch = typer.Typer(help="Batches.", no_args_is_help=True)
 
@@ -27,11 +26,7 @@ app.command()(run.demo)
 app.command()(run.up)
 app.command()(run.prepare_local)
 app.command()(operate.migrate)
-app.add_typer(program, name="program")
-program.command("deploy")(operate.program_deploy)
-program.command("fund")(operate.program_fund)
-program.command("resume")(operate.program_resume)
-program.command("attestors")(operate.program_attestors)
+app.add_typer(programs.app, name="program")
 app.add_typer(partner, name="partner")
 partner.command("add")(operate.partner_add)
 partner.command("rotate")(operate.partner_rotate)

@@ -113,7 +113,9 @@ def demo(
             report.touch()  # A place that cannot be written to is said now, not after the whole run.
         _say_list(input_file, rewards)
         start = time.monotonic()
-        with steps() as show, _stack("demo", "adnet", instance, api_port, show) as local:
+        # A database that outlives the run may hold the programs of earlier ones.
+        name = f"demo-{int(time.time())}" if "DATABASE_URL" in os.environ else "demo"
+        with steps() as show, _stack(name, "adnet", instance, api_port, show) as local:
             run = Demo(local, rewards, show)
             facts = run.report(run.run())
             show.line("")

@@ -7,13 +7,13 @@ from sqlalchemy.orm import Session
 
 from backend.chain.client import block
 from backend.chain.deploy import check_deployment
-from backend.chain.distributor import Distributor
+from backend.chain.distributor import Distributor, ProgramInfo
 from backend.chain.reads import code
 from backend.errors import Conflict, Invalid
 from backend.ledger import service as ledger
 from backend.partner.repository import NAME
 from backend.program.models import Program
-from prover.circuit import instances
+from prover.circuit import Instance, instances
 from prover.keys import VerifyingKey
 
 
@@ -28,16 +28,13 @@ def register(
         Invalid: the name, or contracts of sizes that no instance has.
         Conflict: name or Distributor are registered already, or the deployment is not what it should be.
     """
-    if not NAME.fullmatch(name):
-        raise Invalid("expected 1 to 64 of a-z, 0-9, dot, dash and underscore, starting with a letter or digit", "name")
+    require_free(session, name)
     check_deployment(distributor.w3, distributor.address, verifying_key)
     info = distributor.info()
-    instance = next((i for i in instances().values() if (i.levels, i.slots) == (info.levels, info.slots)), None)
-    if instance is None:
-        raise Invalid(f"no instance has trees of {info.levels} levels", "distributor")
-    same = (Program.name == name) | ((Program.chain_id == info.chain_id) & (Program.distributor == distributor.address))
-    if session.scalar(select(Program.id).where(same)):
-        raise Conflict(f"a program called {name!r}, or one with this Distributor, is registered already", "name")
+    instance = instance_of(info)
+    same = (Program.chain_id == info.chain_id) & (Program.distributor == distributor.address)
+    if known := session.scalar(select(Program.name).where(same)):
+        raise Conflict(f"this Distributor is registered already, as {known!r}", "distributor")
     before = block(distributor.w3, max(0, first_block - 1))
     program = Program(
         name=name, chain_id=info.chain_id, distributor=distributor.address, token=info.token, verifier=info.verifier,
@@ -51,6 +48,22 @@ def register(
     return program
 
 
+def require_free(session: Session, name: str) -> None:
+    """Raises Invalid for what is no name, Conflict for one that a program has."""
+    if not NAME.fullmatch(name):
+        raise Invalid("name: expected 1 to 64 of a-z, 0-9, dot, dash and underscore, starting with a letter or digit", "name")
+    if session.scalar(select(Program.id).where(Program.name == name)):
+        raise Conflict(f"a program called {name!r} is registered already", "name")
+
+
+def instance_of(info: ProgramInfo) -> Instance:
+    """The instance whose trees a Distributor has. Raises Invalid if there is none."""
+    instance = next((i for i in instances().values() if (i.levels, i.slots) == (info.levels, info.slots)), None)
+    if instance is None:
+        raise Invalid(f"distributor: no instance has trees of {info.levels} levels", "distributor")
+    return instance
+
+
 def _book_opening(session: Session, distributor: Distributor, program: Program) -> None:
     """What the Distributor's address, which is known before it is deployed, was sent before the blocks that are booked: it funds as well."""
     before = program.booked_block
@@ -61,12 +74,17 @@ def _book_opening(session: Session, distributor: Distributor, program: Program) 
 
 def set_attestors(program: Program, urls: list[str]) -> None:
     """Where the program's attestors are from now on. Who they are, and how many must sign, is the chain's to say. Raises Invalid."""
-    if not urls:
-        raise Invalid("attestor_url: expected at least one", "attestor_url")
+    program.attestors = checked_urls(urls)
+
+
+def checked_urls(urls: list[str], at_least: int = 1) -> list[str]:
+    """Attestors' base URLs without a slash at the end. Raises Invalid for fewer than `at_least`, one given twice, or what is no such URL."""
+    if len(urls) < at_least:
+        raise Invalid(f"attestor_url: expected at least {at_least}, as many as must sign, got {len(urls)}", "attestor_url")
     plain = [url.rstrip("/") for url in urls]
     for url, shown in zip(map(urlsplit, plain), urls, strict=True):
         if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment:
             raise Invalid(f"attestor_url: expected http(s)://host[:port][/path], got {shown!r}", "attestor_url")
     if len(set(plain)) < len(plain):
         raise Invalid("attestor_url: expected each attestor once", "attestor_url")
-    program.attestors = plain
+    return plain

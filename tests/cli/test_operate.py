@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from backend.cli import operate
+from backend.cli import opened
 from backend.cli.main import app
 from backend.kit.log import configure
 from backend.program import repository as programs
 from tests.support.anvil import anvil
-from tests.support.engine import Engine, address, engine  # noqa: F401 - fixture
+from tests.support.engine import Engine, address, engine, report  # noqa: F401 - fixture
 from tests.support.onchain import OnChain, on_chain
 
 Command = Callable[..., Result]
@@ -28,7 +28,7 @@ def program(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 @pytest.fixture
 def command(program: OnChain, monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
     """Runs `guerdon ...` with the program's settings."""
-    monkeypatch.setattr(operate, "settings", lambda: program.context.settings)
+    monkeypatch.setattr(opened, "settings", lambda: program.context.settings)
     yield lambda *words: CliRunner().invoke(app, [str(word) for word in words])
     configure()
 
@@ -37,6 +37,15 @@ def printed(result: Result, code: int = 0) -> Any:
     """What a command that ended with `code` has printed for programs."""
     assert result.exit_code == code, result.output
     return json.loads(result.stdout)
+
+
+def test_claims_of_somebody_unknown_are_told(program: OnChain, command: Command) -> None:
+    """A mistyped address is refused by name; one that is owed nothing is said to be."""
+    result = command("claim", program.row.name, "0x12")
+    assert (result.exit_code, "address: expected an address, got '0x12'" in result.stderr) == (1, True)
+    result = command("claim", program.row.name, address("nobody"))
+    assert printed(result) == []
+    assert f"{address('nobody')}: nothing is owed" in result.stderr.replace("\n", "")
 
 
 def test_claim_tells_each_account(program: OnChain, command: Command) -> None:
@@ -71,3 +80,17 @@ def test_resume(program: OnChain, command: Command) -> None:
     assert done == {"program": program.row.name, "went_back_to_block": head - 1, "events": 1, "booked_block": head}
     assert program.row.halted is None
     assert "from_block" in command("program", "resume", program.row.name, "--from-block", head + 2).stderr
+
+
+def test_post_fails_while_batches_are_left(program: OnChain, command: Command) -> None:
+    """What is not final when the time is over is shown, with what it waits for; a halt is said at once."""
+    program.engine.take_in(program.row, [report("left over", "cyd", 10)])
+    printed(command("batch", "close", program.row.name))
+    result = command("post", program.row.name, "--wait-seconds", 0)
+    assert (result.exit_code, result.stderr.count("sequence")) == (1, 1), result.output
+    with program.engine.database.transaction() as session:
+        programs.lock(session, program.id).halted = "looked at"
+    result = command("post", program.row.name)
+    assert (result.exit_code, "the program is halted: looked at" in result.stderr) == (1, True)
+    with program.engine.database.transaction() as session:
+        programs.lock(session, program.id).halted = None

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from backend.attestor.pins import PinFile
-from backend.cli import operate
+from backend.cli import opened
 from backend.cli.main import app
 from backend.kit.log import configure
 from backend.partner.scheme import generate_secret
@@ -23,7 +23,7 @@ Command = Callable[..., Result]
 @pytest.fixture
 def command(api: Api, monkeypatch: pytest.MonkeyPatch) -> Command:  # noqa: F811 - the fixture
     """Runs `guerdon ...` on the API's database."""
-    monkeypatch.setattr(operate, "settings", lambda: settings(api.engine.url))
+    monkeypatch.setattr(opened, "settings", lambda: settings(api.engine.url))
 
     def run(*words: object) -> Result:
         result = CliRunner().invoke(app, [str(word) for word in words])
