@@ -6,6 +6,7 @@ Start with `celery -A backend.tasks worker -B`; to prove elsewhere, with `-Q gue
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from hashlib import sha256
 
 import structlog
 from celery.signals import worker_process_init, worker_ready
@@ -43,6 +44,8 @@ def _check_keys(**_: object) -> None:
     try:
         for name, reason in context.keys.unfit(_ours(context)).items():
             log.error("unfit_key", program=name, error=reason)
+    except Unavailable as error:
+        log.warning("keys_not_checked", error=error.message)
     finally:
         context.close()
 
@@ -53,22 +56,18 @@ def _context() -> Context:
     return Context(settings())
 
 
-def _chain_id(context: Context) -> int | None:
-    try:
-        return context.chain_id
-    except Unavailable:
-        return None
-
-
 def _ours(context: Context) -> list[Program]:
-    """The programs on the node's chain. While no node answers it is all of them: whatever is tried on one says what is missing."""
-    with context.database.transaction() as session:
-        rows = programs.all_programs(session)
-    here = _chain_id(context)
+    """The programs on the node's chain. Raises Unavailable while no node answers."""
+    rows = _all_programs(context)
     for program in rows:
-        if here not in (None, program.chain_id):
-            _say_left_alone(program.name, program.chain_id, here)
-    return [program for program in rows if here in (None, program.chain_id)]
+        if program.chain_id != context.chain_id:
+            _say_left_alone(program.name, program.chain_id, context.chain_id)
+    return [program for program in rows if program.chain_id == context.chain_id]
+
+
+def _all_programs(context: Context) -> list[Program]:
+    with context.database.transaction() as session:
+        return programs.all_programs(session)
 
 
 @cache
@@ -81,27 +80,37 @@ def _say_left_alone(name: str, chain_id: int, node_chain_id: int) -> None:
 def tick() -> None:
     """Look for work in every program of the node's chain: events to book, rewards to release, batches to close, batches to move."""
     context = _context()
-    # One for each chain: workers of one must not hold up those of another.
-    with context.lock(f"tick {_chain_id(context)}") as mine:
+    # One for each node, known without asking it: the workers of one chain must not wait for those of another, nor for a node that is away.
+    with context.lock(f"tick {sha256(context.settings.rpc_url.encode()).hexdigest()}") as mine:
         if not mine:
             return
-        rows = _ours(context)
-        for program in rows:
-            try:
-                look_at_program(context, program.id)
-            except GuerdonError as error:
-                log.warning("tick_failed", program=program.name, error=error.message)
-            except Exception:  # One program's fault must not hold up the others; the next tick tries again.
-                log.exception("tick_failed", program=program.name)
         try:
-            post.follow_strays(context)
-        except GuerdonError as error:
-            log.warning("follow_failed", error=error.message)
+            rows = _ours(context)
+        except Unavailable as error:
+            # Batches are tried all the same: each then says what it waits for.
+            log.warning("tick_failed", error=error.message)
+            rows = _all_programs(context)
+        else:
+            _look_around(context, rows)
         with context.database.transaction() as session:
             ours = {program.id for program in rows}
             ids = [batch.id for batch in repository.movable(session) if batch.program_id in ours]
     for batch_id in ids:
         advance.apply_async((batch_id,), expires=settings().tick_seconds)
+
+
+def _look_around(context: Context, rows: list[Program]) -> None:
+    for program in rows:
+        try:
+            look_at_program(context, program.id)
+        except GuerdonError as error:
+            log.warning("tick_failed", program=program.name, error=error.message)
+        except Exception:  # One program's fault must not hold up the others; the next tick tries again.
+            log.exception("tick_failed", program=program.name)
+    try:
+        post.follow_strays(context)
+    except GuerdonError as error:
+        log.warning("follow_failed", error=error.message)
 
 
 def look_at_program(context: Context, program_id: int) -> int:
@@ -110,7 +119,8 @@ def look_at_program(context: Context, program_id: int) -> int:
     Raises Conflict if the program is on another chain than the node, Unavailable if the node does not answer.
     """
     with context.database.transaction() as session:
-        context.require_chain(session.get_one(Program, program_id))
+        program = session.get_one(Program, program_id)
+    context.require_chain(program)
     watch(context, program_id)
     with context.database.transaction() as session:
         # Apart from closing: whoever releases holds the budget, which every request needs.
@@ -143,12 +153,18 @@ def check_invariants() -> None:
     context = _context()
     with context.lock("invariants") as mine:
         # A run may take longer than it is to the next: they must not pile up.
-        if mine:
-            _check_invariants(context)
+        if not mine:
+            return
+        try:
+            rows = _ours(context)
+        except Unavailable as error:
+            log.warning("invariants_not_checked", error=error.message)
+        else:
+            _check_invariants(context, [program.id for program in rows if program.halted is None])
 
 
-def _check_invariants(context: Context) -> None:
-    for program_id in [program.id for program in _ours(context) if program.halted is None]:
+def _check_invariants(context: Context, program_ids: list[int]) -> None:
+    for program_id in program_ids:
         try:
             findings = check_on_schedule(context, program_id)
         except GuerdonError as error:

@@ -1,5 +1,6 @@
 """A database with programs of two chains, and workers and commands whose node is on one of them: they leave the other's programs alone."""
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,7 @@ from backend.batch import pipeline
 from backend.chain.models import OutgoingTransaction, State
 from backend.cli import operate
 from backend.cli.main import app
+from backend.context import Context
 from backend.errors import Conflict
 from backend.kit.log import configure
 from backend.payout import service
@@ -140,3 +142,35 @@ def test_its_own_worker_goes_on(there: OnChain, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(tasks.advance, "apply_async", lambda arguments, **_: sent.append(arguments))
     tasks.tick()
     assert sent == [(there.batches()[-1].id,)]
+
+
+def test_node_away_from_the_start(there: OnChain, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that has not reached its node yet hands batches on, which then say what they wait for; a tick beside it asks no node and is done
+    at once, so that somebody is free to take them. Another chain's ticks are not held up."""
+    away = Context(there.context.settings.model_copy(update={"rpc_url": "http://127.0.0.1:9"}))
+    sent = []
+    monkeypatch.setattr(tasks, "_context", lambda: away)
+    monkeypatch.setattr(tasks.advance, "apply_async", lambda arguments, **_: sent.append(arguments))
+    tasks.tick()
+    tasks.check_invariants()
+    assert (there.batches()[-1].id,) in sent
+    tasks.advance(there.batches()[-1].id)
+    assert "no Ethereum node answers" in there.batches()[-1].note
+    assert there.row.halted is None
+    sent.clear()
+    names: list[str] = []
+    lock = away.lock
+    monkeypatch.setattr(away, "lock", lambda name: names.append(name) or lock(name))
+    tasks.tick()
+    with lock(names[0]):
+        begun = time.monotonic()
+        tasks.tick()
+        assert time.monotonic() - begun < 1
+    assert "http" not in names[0]
+    with lock(names[0]):
+        monkeypatch.setattr(tasks, "_context", lambda: there.context)
+        booked = there.row.booked_block
+        there.chain.rpc("evm_mine")
+        tasks.tick()
+        assert there.row.booked_block > booked
+    away.close()
