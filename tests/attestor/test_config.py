@@ -150,3 +150,11 @@ def test_pins_are_read_again(tmp_path):
         assert found["adnet"].secrets == tuple(secrets)
         assert SECRET not in repr(found)
     assert pins.partners("0x" + "11" * 20) == {}
+
+
+def test_the_sample_in_the_docs_is_one(tmp_path):
+    """docs/OPERATIONS.md shows a configuration that loads as it stands, its paths relative to it."""
+    text = (Path(__file__).parents[2] / "docs" / "OPERATIONS.md").read_text()
+    (tmp_path / "attestor.toml").write_text(text.split("```toml\n")[1].split("```")[0])
+    config = load_config(tmp_path / "attestor.toml")
+    assert (config.port, config.programs[0].instance, config.keystore) == (8700, "standard", tmp_path / "key.json")
