@@ -92,7 +92,8 @@ def test_prover_knows_nothing_of_the_backend() -> None:
 
 def test_only_proof_proves() -> None:
     """Only proof/ imports the half of prover that proves. keys may be used where a verifying key is compared, pairing by the auditor."""
-    proving = tuple(f"prover.{name}" for name in "statement groth16 groth16_client groth16_process engine witness ceremony zkey".split())
+    files = ("statement", "groth16", "groth16_client", "groth16_process", "engine", "witness", "ceremony", "zkey")
+    proving = tuple(f"prover.{name}" for name in files)
     assert offenders(("backend",), proving, ("backend/proof", "backend/cli")) == []  # the command line makes and imports keys
     deploys = ("backend/chain/deploy.py", "backend/chain/local.py", "backend/program/service.py", "backend/cli")
     assert offenders(("backend",), ("prover.keys",), ("backend/proof", "backend/audit", *deploys)) == []

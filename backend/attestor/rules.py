@@ -11,7 +11,6 @@ from backend.interaction.report import BodyError, Report, ReportError, parse_bod
 from backend.partner.scheme import SignatureError, require_signature
 from prover.circuit import Instance
 from prover.eip712 import Interaction, event_hash, partner_hash
-from prover.field import P
 from prover.merkle import InteractionsTree, Leaf
 from prover.state import ProgramState, StateError, family
 from prover.tree import Tree
@@ -213,9 +212,3 @@ def require_equal(field: str, expected: object, given: object) -> None:
     """A value that the request states is the one that follows."""
     if expected != given:
         raise Refused(field, "not what follows from the evidence and the final chain", field=field)
-
-
-def require_element(field: str, value: int) -> None:
-    """A root is a field element."""
-    if not 0 <= value < P:
-        raise Refused(field, "expected a field element, below p", field=field)

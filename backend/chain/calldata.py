@@ -81,6 +81,11 @@ def post_batch(batch: Batch, deltas: bytes, proof_words: Sequence[int], attestat
     return POST_BATCH + encode(_POST_BATCH, (fields, deltas, list(proof_words), signatures))
 
 
+def invalid_attestation(attestor: str) -> bytes:
+    """The revert data by which the Distributor refuses an attestor's signature."""
+    return keccak(text="InvalidAttestation(address)")[:4] + encode(["address"], [attestor])
+
+
 def claim(bucket: int, slot: int, sequence: int, account: str, cumulative: int, siblings: Sequence[int]) -> bytes:
     """Calldata of `claim`; the siblings are `prover.tree`'s of the root at `sequence`."""
     return CLAIM + encode(_CLAIM, (bucket, slot, sequence, account, cumulative, list(siblings)))

@@ -7,8 +7,6 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from backend.kit.db import Base, CreatedAt, Id
 
-INITIAL_BLOCK_HASH = b"\0" * 32
-
 
 class Program(Base):
     """Everything the operator's side knows of a deployment, and how far its chain has been booked."""

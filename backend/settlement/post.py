@@ -1,5 +1,7 @@
 """Posting a proven batch: its transaction is stored, signed, before it leaves, and followed until it is settled."""
 
+from collections.abc import Sequence
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -8,16 +10,22 @@ from backend.batch import repository as batches
 from backend.batch.models import Batch, BatchState
 from backend.chain import calldata
 from backend.chain.models import OPEN, OutgoingTransaction, State
+from backend.chain.sender import SimulationReverted
 from backend.context import Context
 from backend.kit.failpoint import failpoint
 from backend.program.models import Program
 from prover.wire import Proof
 
 
-def post_calldata(session: Session, batch: Batch, threshold: int) -> bytes:
-    """The postBatch call of a proven batch, with as many attestations as are needed, in ascending order of attestor."""
+def attested(session: Session, batch: Batch) -> list[calldata.Attestation]:
+    """The attestations of a batch's digest, in ascending order of attestor."""
     query = select(Attestation).where(Attestation.batch_id == batch.id, Attestation.digest == batch.digest)
-    signed = sorted(session.scalars(query), key=lambda row: int(row.attestor, 16))[:threshold]
+    rows = sorted(session.scalars(query), key=lambda row: int(row.attestor, 16))
+    return [calldata.Attestation(row.attestor, row.signature) for row in rows]
+
+
+def post_calldata(batch: Batch, attestations: Sequence[calldata.Attestation]) -> bytes:
+    """The postBatch call of a proven batch."""
     header = calldata.Batch(
         batch.bucket,
         batch.sequence,
@@ -27,12 +35,13 @@ def post_calldata(session: Session, batch: Batch, threshold: int) -> bytes:
         batch.ledger_head,
         batch.valid_until,
     )
-    attestations = [calldata.Attestation(row.attestor, row.signature) for row in signed]
     return calldata.post_batch(header, batch.deltas, Proof.from_bytes(batch.proof).to_words(), attestations)
 
 
 def enqueue(context: Context, program: Program, batch_id: int, threshold: int) -> None:
     """Store the signed transaction that posts a proven batch, and mark the batch posted. Broadcasts nothing.
+
+    A signature that the contract takes no more (a contract that attests has changed its word) is left out, as long as enough others stand.
 
     Raises: as `Sender.enqueue`: nothing is reserved then.
     """
@@ -42,7 +51,17 @@ def enqueue(context: Context, program: Program, batch_id: int, threshold: int) -
             return
         # The digest names the envelope: a batch signed anew is another transaction.
         purpose = f"post {program.chain_id} {program.distributor} {batch.bucket} {batch.sequence} {batch.digest.hex()}"
-        row = context.poster.enqueue(session, purpose, program.distributor, post_calldata(session, batch, threshold))
+        standing = attested(session, batch)
+        while True:
+            data = post_calldata(batch, standing[:threshold])
+            try:
+                row = context.poster.enqueue(session, purpose, program.distributor, data)
+                break
+            except SimulationReverted as error:
+                others = [one for one in standing if calldata.invalid_attestation(one.attestor) != error.data]
+                if len(others) == len(standing) or len(others) < threshold:
+                    raise
+                standing = others
         batch.transaction_id = row.id
         batch.state = BatchState.POSTED
         failpoint("post.before_commit")
