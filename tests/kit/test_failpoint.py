@@ -42,7 +42,7 @@ def test_several_places_kill_once_each(tmp_path: Path) -> None:
 
 def test_the_whole_group_dies(tmp_path: Path) -> None:
     """A process that would live on, in the group of one that meets the place, is gone with it."""
-    script = f"{sys.executable} -c \"{SCRIPT}\" & sleep 60; echo survived"
+    script = f'{sys.executable} -c "{SCRIPT}" & sleep 60; echo survived'
     environment = os.environ | {"GUERDON_FAILPOINT": "b", "GUERDON_FAILPOINT_DIR": str(tmp_path), "GUERDON_FAILPOINT_WHOLE": "1"}
     done = subprocess.run(["sh", "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True, start_new_session=True)
     assert (done.returncode, done.stdout) == (-signal.SIGKILL, "a")
