@@ -69,7 +69,8 @@ def advance(
                 if hand_over is not None:
                     hand_over(batch_id)
                     return state
-                moved = _take(context, program, batch, _make_proof)
+                # Read again: the step may have made the envelope that the proof is over.
+                moved = _take(context, program, _load(context, batch_id)[1], _make_proof)
             if not moved:
                 return state
 
