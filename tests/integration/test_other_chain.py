@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from backend import tasks
 from backend.batch import pipeline
 from backend.chain.models import OutgoingTransaction, State
-from backend.cli import operate
+from backend.cli import opened
 from backend.cli.main import app
 from backend.context import Context
 from backend.errors import Conflict
@@ -56,7 +56,7 @@ def _worker(here: OnChain, monkeypatch: pytest.MonkeyPatch) -> None:
     """The worker's tasks run in this process, with the settings of `here`."""
     tasks._say_left_alone.cache_clear()
     monkeypatch.setattr(tasks, "_context", lambda: here.context)
-    monkeypatch.setattr(operate, "settings", lambda: here.context.settings)
+    monkeypatch.setattr(opened, "settings", lambda: here.context.settings)
 
 
 def enqueue_claim(program: OnChain) -> int:
