@@ -67,12 +67,14 @@ def advance(
                 moved = _take(context, program, batch, _STEPS[state])
             except _ProofDue:
                 if hand_over is not None:
-                    hand_over(batch_id)
-                    return state
+                    break
                 # Read again: the step may have made the envelope that the proof is over.
                 moved = _take(context, program, _load(context, batch_id)[1], _make_proof)
             if not moved:
                 return state
+    # Only now: who takes it up at once must find the lock free, or it waits for the next look.
+    hand_over(batch_id)
+    return state
 
 
 def prove(context: Context, batch_id: int) -> bool:

@@ -39,7 +39,13 @@ def test_handed_over_once_for_each_look(world: World) -> None:
     world.wait("a batch", lambda: look_at_program(context, program_id) == 1)
     batch = world.newest()
     handed: list[int] = []
-    assert pipeline.advance(context, batch.id, hand_over=handed.append) is BatchState.ATTESTED
+
+    def hand_over(batch_id: int) -> None:
+        with context.lock(f"batch {batch_id}") as free:
+            assert free, "whoever proves it would find it taken"
+        handed.append(batch_id)
+
+    assert pipeline.advance(context, batch.id, hand_over=hand_over) is BatchState.ATTESTED
     assert (handed, world.newest().proof) == ([batch.id], None)
     world.start("worker")
     world.settle()
