@@ -26,7 +26,7 @@ test: setup ## every test, in two lanes; one lane alone: make test-stack, test-r
 
 # Two lanes share the screen: whole lines at a time, and each line of dots says whose it is.
 AS_LANE = | sed -u -E 's/^[.FEsx]+ *\[/$@ &/'
-STACK_TESTS := tests/integration tests/demo tests/attestor tests/chain_sender
+STACK_TESTS := tests/integration tests/devstack tests/attestor tests/chain/sender
 test-stack: setup # whole stacks, killed and restarted: mostly waiting
 	$(PYTEST) $(STACK_TESTS) $(ARGS) $(AS_LANE)
 

@@ -11,7 +11,8 @@ from hashlib import sha256
 import structlog
 from celery.signals import worker_process_init, worker_ready
 
-from backend.batch import pipeline, repository
+from backend import pipeline
+from backend.batch import repository
 from backend.batch.close import close_batches
 from backend.batch.models import BatchState
 from backend.config import settings
@@ -24,9 +25,9 @@ from backend.kit.log import configure
 from backend.ledger import chain as ledger_chain
 from backend.program import repository as programs
 from backend.program.models import Program
+from backend.queue import INVARIANTS, PROVE, TICK, celery
 from backend.settlement import post
 from backend.settlement.watch import watch
-from backend.wake import INVARIANTS, PROVE, TICK, celery
 
 log = structlog.get_logger()
 app = celery

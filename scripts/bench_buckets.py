@@ -14,8 +14,8 @@ from sqlalchemy import select
 
 from backend.audit.auditor import audit
 from backend.batch.models import Batch, BatchState
-from backend.cli.local import Local, start_local
-from backend.cli.partner_client import PartnerClient, Reported
+from backend.client.partner_client import PartnerClient, Reported
+from backend.devstack.local import Local, start_local
 from backend.ledger.service import reserve
 from prover.circuit import Instance, load_instance
 

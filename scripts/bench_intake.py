@@ -10,13 +10,13 @@ from pathlib import Path
 
 from sqlalchemy import text
 
-from backend.cli.partner_client import PartnerClient, Reported
-from backend.cli.stack import Stack
+from backend.client.partner_client import PartnerClient, Reported
+from backend.devstack.stack import Stack
 from backend.kit.db import Database
 from backend.ledger import service as ledger
 from backend.migrations import upgrade
 from backend.partner import repository as partners
-from backend.partner.scheme import generate_secret
+from backend.partner.schemes.standard_webhooks import generate_secret
 from backend.program.models import Program
 
 ACCOUNTS = 5_000

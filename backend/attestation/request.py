@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from backend.interaction.evidence import Delivery
+from backend.partner.evidence import Delivery
 from prover.eip712 import BatchEnvelope, Domain, Interaction
 
 

@@ -22,9 +22,9 @@ from backend.chain.client import final_block
 from backend.context import Context
 from backend.errors import Conflict, NotYet
 from backend.interaction import repository as interactions
-from backend.interaction.evidence import Delivery
 from backend.interaction.models import DeliveryRow, DeliverySalt
 from backend.kit.failpoint import failpoint
+from backend.partner.evidence import Delivery
 from backend.partner.models import Partner
 from backend.program.models import Program
 from prover.eip712 import BatchEnvelope, Domain

@@ -13,7 +13,7 @@ from typing import Any
 from eth_utils import is_address, to_checksum_address
 
 from backend.errors import Unavailable
-from backend.partner.scheme import require_secret
+from backend.partner.schemes.standard_webhooks import require_secret
 
 SCHEMES = ("standard-webhooks",)
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from backend.attestor.errors import AlreadyLanded, Refused, StateBehind
 from backend.attestor.pins import Pin
-from backend.interaction.evidence import Delivery
 from backend.interaction.report import BodyError, Report, ReportError, parse_body
-from backend.partner.scheme import SignatureError, require_signature
+from backend.partner.evidence import Delivery
+from backend.partner.schemes.standard_webhooks import SignatureError, require_signature
 from prover.circuit import Instance
 from prover.eip712 import Interaction, event_hash, partner_hash
 from prover.merkle import InteractionsTree, Leaf

@@ -11,8 +11,8 @@ from backend.attestor.rules import ItemClaim, SaltedDelivery
 from backend.attestor.service import Question
 from backend.attestor.store import Leaf
 from backend.errors import BadRequest, Invalid
-from backend.interaction.evidence import Delivery
 from backend.interaction.report import ADDRESS, OCCURRED_AT_MAX, to_checksum
+from backend.partner.evidence import Delivery
 from prover.field import P
 from prover.wire import UINT96_MAX
 

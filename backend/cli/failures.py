@@ -10,11 +10,11 @@ from redis import RedisError
 from requests.exceptions import RequestException
 from sqlalchemy.exc import DBAPIError
 
-from backend.cli.demo import DemoError
-from backend.cli.partner_client import ReportError
-from backend.cli.reward_list import ListError
-from backend.cli.show import errors
-from backend.cli.stack import StackError
+from backend.cli.output import errors
+from backend.client.partner_client import ReportError
+from backend.client.reward_list import ListError
+from backend.devstack.demo import DemoError
+from backend.devstack.stack import StackError
 from backend.errors import GuerdonError
 from backend.signer.base import SignerError
 from prover.circuit import CircuitError

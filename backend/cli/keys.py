@@ -14,7 +14,7 @@ from backend.chain.client import connect
 from backend.chain.deploy import deployed_key
 from backend.chain.distributor import Distributor
 from backend.cli.failures import failures
-from backend.cli.show import errors, key_table, output
+from backend.cli.output import errors, key_table, output
 from backend.config import settings
 from backend.errors import Invalid
 from prover import ceremony, key_store

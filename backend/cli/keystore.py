@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from backend.cli.failures import failures
-from backend.cli.show import output
+from backend.cli.output import output
 from backend.config import settings
 from backend.signer import keystore
 

@@ -12,21 +12,22 @@ import typer
 from eth_utils import is_address, to_checksum_address
 from sqlalchemy import select
 
+from backend import pipeline
 from backend.account.models import Account
-from backend.batch import pipeline, repository
+from backend.batch import repository
 from backend.batch.close import close_batches
 from backend.batch.models import BatchState
 from backend.batch.set_aside import release_unprovable
-from backend.cli.opened import ProgramName, here, opened
-from backend.cli.partner_client import PartnerClient, Reported
-from backend.cli.reward_list import read_reward_list
-from backend.cli.show import errors, output, push_json, steps
+from backend.cli.context import ProgramName, here, opened
+from backend.cli.output import errors, output, push_json, steps
+from backend.client.partner_client import PartnerClient, Reported
+from backend.client.reward_list import read_reward_list
 from backend.config import settings
 from backend.errors import Conflict, Invalid
 from backend.kit.files import write_private
 from backend.migrations import upgrade
 from backend.partner import repository as partners
-from backend.partner.scheme import generate_secret
+from backend.partner.schemes.standard_webhooks import generate_secret
 from backend.payout.push import Result, push_claims
 from backend.program import repository as programs
 from backend.settlement.watch import watch as book_chain

@@ -11,8 +11,8 @@ from backend.chain.deploy import NO_ADDRESS, Deployer, deploy_program, deployed_
 from backend.chain.distributor import Distributor
 from backend.chain.local import require_local
 from backend.chain.token import mint_calldata, transfer_calldata
-from backend.cli.opened import ProgramName, here, opened
-from backend.cli.show import errors, output, tokens
+from backend.cli.context import ProgramName, here, opened
+from backend.cli.output import errors, output, tokens
 from backend.context import Context
 from backend.ledger import service as ledger
 from backend.program import repository as programs

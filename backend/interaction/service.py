@@ -9,11 +9,11 @@ from enum import StrEnum
 from sqlalchemy.orm import Session
 
 from backend.interaction import repository
-from backend.interaction.evidence import Delivery
 from backend.interaction.models import DeliveryRow, DeliverySalt, InteractionState
 from backend.interaction.report import Report, ReportError
 from backend.ledger import service as ledger
 from backend.ledger.service import Reward
+from backend.partner.evidence import Delivery
 
 BUDGET_EXHAUSTED = "budget_exhausted"
 """Held because the funded budget does not cover it; released in order when more arrives."""

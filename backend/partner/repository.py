@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from backend.errors import Conflict, Invalid, NotFound
 from backend.partner.models import Partner, PartnerSecret
-from backend.partner.scheme import require_secret
+from backend.partner.schemes.standard_webhooks import require_secret
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 

@@ -13,7 +13,7 @@ from backend.batch.models import Batch
 from backend.chain import calldata
 from backend.errors import Conflict, NotFound
 from backend.interaction.models import Interaction, InteractionState
-from backend.kit.kept import Kept
+from backend.kit.cache import Kept
 from backend.ledger import service as ledger
 from backend.program.models import Program
 from prover.circuit import load_instance

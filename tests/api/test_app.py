@@ -5,7 +5,7 @@ import re
 import pytest
 from starlette.testclient import TestClient
 
-from backend.app import create_app
+from backend.api.app import create_app
 from tests.support.engine import OPERATOR_KEY, Api, item, report, settings
 
 

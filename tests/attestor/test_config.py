@@ -9,7 +9,7 @@ import pytest
 
 from backend.attestor.config import ConfigError, load_config
 from backend.attestor.pins import PinFile, PinsError, parse_pins
-from backend.partner.scheme import generate_secret
+from backend.partner.schemes.standard_webhooks import generate_secret
 from backend.signer import keystore
 
 ADDRESS = "0x" + "ab" * 20

@@ -8,8 +8,8 @@ import pytest
 from backend.attestor import rules
 from backend.attestor.errors import MissingLeaves, Refused, StateBehind
 from backend.attestor.rules import ItemClaim
-from backend.interaction.evidence import Delivery
-from backend.partner import scheme
+from backend.partner.evidence import Delivery
+from backend.partner.schemes import standard_webhooks
 from prover.state import family
 from prover.wire import Deltas
 from tests.attestor.world import CHAIN_ID, DEV, DISTRIBUTOR, NOW, PARTNER, account, make_world, refusal, report, write_pins
@@ -36,7 +36,7 @@ class TestEvidence:
 
     def test_wrong_secret(self, world):
         """A delivery signed with a key that is not pinned is refused."""
-        sent = world.lead.deliver([report("a", account(1))], secret=scheme.generate_secret())
+        sent = world.lead.deliver([report("a", account(1))], secret=standard_webhooks.generate_secret())
         error = refusal(world, world.lead.batch(0, [sent]).question)
         assert (error.reason, error.field) == ("signature", "deliveries.0.webhook-signature")
 
@@ -69,7 +69,8 @@ class TestEvidence:
     def test_unreadable_body(self, world, batch):
         """A signed body that the pinned parser cannot read is refused."""
         sent = replace(
-            batch.deliveries[0], delivery=scheme.sign(world.lead.secrets[PARTNER], "m", _ago(), b'{"interactions": []}')
+            batch.deliveries[0],
+            delivery=standard_webhooks.sign(world.lead.secrets[PARTNER], "m", _ago(), b'{"interactions": []}'),
         )
         error = refusal(world, replace(batch.question, deliveries=(sent, batch.deliveries[1])))
         assert (error.reason, error.item) == ("body", 0)
@@ -102,10 +103,10 @@ class TestEvidence:
 
     def test_rotated_secret(self, world, batch):
         """While rotating, any pinned secret will do; the file is read again when it changes."""
-        world.write_pins({PARTNER: [scheme.generate_secret()], "games": [world.lead.secrets["games"]]})
+        world.write_pins({PARTNER: [standard_webhooks.generate_secret()], "games": [world.lead.secrets["games"]]})
         assert refusal(world, batch.question).reason == "signature"
         world.write_pins(
-            {PARTNER: [scheme.generate_secret(), world.lead.secrets[PARTNER]], "games": [world.lead.secrets["games"]]}
+            {PARTNER: [standard_webhooks.generate_secret(), world.lead.secrets[PARTNER]], "games": [world.lead.secrets["games"]]}
         )
         assert world.attestor.attest(batch.question).digest == batch.digest
 

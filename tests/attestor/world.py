@@ -25,7 +25,7 @@ from backend.attestor.store import Landed, Leaf, Store
 from backend.chain.client import Block
 from backend.errors import Unavailable
 from backend.interaction.report import Report, parse_body
-from backend.partner import scheme
+from backend.partner.schemes import standard_webhooks
 from backend.signer import keystore
 from prover.circuit import load_instance
 from prover.eip712 import BatchEnvelope, Domain, Interaction, event_hash, partner_hash
@@ -166,7 +166,7 @@ class Lead:
     domain: Domain = field(default_factory=lambda: Domain(CHAIN_ID, DISTRIBUTOR))
     families: int = 1
     secrets: dict[str, str] = field(
-        default_factory=lambda: {PARTNER: scheme.generate_secret(), "games": scheme.generate_secret()}
+        default_factory=lambda: {PARTNER: standard_webhooks.generate_secret(), "games": standard_webhooks.generate_secret()}
     )
     epoch: int = 1
     valid_until: int = NOW + 3600
@@ -178,7 +178,7 @@ class Lead:
         """A partner's signed request; months old, as freshness is not the attestor's question."""
         body = json.dumps({"interactions": list(reports)}).encode()
         at = datetime.fromtimestamp(NOW - 90 * 86400, UTC)
-        delivery = scheme.sign(secret or self.secrets[partner], f"msg_{secrets.token_hex(8)}", at, body)
+        delivery = standard_webhooks.sign(secret or self.secrets[partner], f"msg_{secrets.token_hex(8)}", at, body)
         return SaltedDelivery(partner, delivery, secrets.token_bytes(32))
 
     def batch(self, bucket: int, deliveries: Sequence[SaltedDelivery], places: Sequence[tuple[int, int]] | None = None) -> Batch:

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from backend.chain.deploy import Deployer, deploy_program
-from backend.cli.main import app
+from backend.main import app
 from backend.signer.keystore import KeystoreSigner
 from prover import ceremony
 from prover.cache import cache_root

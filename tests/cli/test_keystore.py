@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from backend.cli.main import app
 from backend.config import settings
+from backend.main import app
 from backend.signer import keystore
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from backend.cli import opened
-from backend.cli.main import app
+from backend.cli import context as cli_context
 from backend.kit.log import configure
+from backend.main import app
 from backend.program import repository as programs
 from tests.support.anvil import anvil
 from tests.support.engine import Engine, address, engine, report  # noqa: F401 - fixture
@@ -28,7 +28,7 @@ def program(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 @pytest.fixture
 def command(program: OnChain, monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
     """Runs `guerdon ...` with the program's settings."""
-    monkeypatch.setattr(opened, "settings", lambda: program.context.settings)
+    monkeypatch.setattr(cli_context, "settings", lambda: program.context.settings)
     yield lambda *words: CliRunner().invoke(app, [str(word) for word in words])
     configure()
 

@@ -10,10 +10,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from backend.attestor.pins import PinFile
-from backend.cli import opened
-from backend.cli.main import app
+from backend.cli import context as cli_context
 from backend.kit.log import configure
-from backend.partner.scheme import generate_secret
+from backend.main import app
+from backend.partner.schemes.standard_webhooks import generate_secret
 from backend.program.models import Program
 from tests.support.engine import Api, api, engine, item, settings  # noqa: F401 - fixtures
 
@@ -23,7 +23,7 @@ Command = Callable[..., Result]
 @pytest.fixture
 def command(api: Api, monkeypatch: pytest.MonkeyPatch) -> Command:  # noqa: F811 - the fixture
     """Runs `guerdon ...` on the API's database."""
-    monkeypatch.setattr(opened, "settings", lambda: settings(api.engine.url))
+    monkeypatch.setattr(cli_context, "settings", lambda: settings(api.engine.url))
 
     def run(*words: object) -> Result:
         result = CliRunner().invoke(app, [str(word) for word in words])

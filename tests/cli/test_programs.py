@@ -11,9 +11,9 @@ from typer.testing import CliRunner, Result
 from backend.chain.deploy import deploy_program
 from backend.chain.distributor import Distributor
 from backend.chain.local import give_ether
-from backend.cli import opened
-from backend.cli.main import app
+from backend.cli import context as cli_context
 from backend.kit.log import configure
+from backend.main import app
 from backend.program import repository as programs
 from backend.signer import keystore
 from prover.groth16 import dev_key
@@ -51,7 +51,7 @@ def command(
 ) -> Iterator[Command]:
     """Runs `guerdon program ...` with the owner's key."""
     config = settings(engine.url, rpc_url=chain.url, keystore=tmp_path / "owner.json", keystore_password=PASSWORD)
-    monkeypatch.setattr(opened, "settings", lambda: config)
+    monkeypatch.setattr(cli_context, "settings", lambda: config)
     yield lambda *words: CliRunner().invoke(app, ["program", *map(str, words)])
     configure()
 

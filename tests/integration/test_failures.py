@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 import pytest
 from eth_account import Account
 
+from backend import pipeline
 from backend.attestation import service as attestation
-from backend.batch import pipeline
 from backend.batch.models import Batch, BatchState
 from backend.chain.artifacts import artifact
 from backend.chain.deploy import Deployer

@@ -7,14 +7,13 @@ import pytest
 from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
-from backend import tasks
-from backend.batch import pipeline
+from backend import pipeline, tasks
 from backend.chain.models import OutgoingTransaction, State
-from backend.cli import opened
-from backend.cli.main import app
+from backend.cli import context as cli_context
 from backend.context import Context
 from backend.errors import Conflict
 from backend.kit.log import configure
+from backend.main import app
 from backend.payout import service
 from backend.payout.push import push_claims
 from backend.settlement import post
@@ -56,7 +55,7 @@ def _worker(here: OnChain, monkeypatch: pytest.MonkeyPatch) -> None:
     """The worker's tasks run in this process, with the settings of `here`."""
     tasks._say_left_alone.cache_clear()
     monkeypatch.setattr(tasks, "_context", lambda: here.context)
-    monkeypatch.setattr(opened, "settings", lambda: here.context.settings)
+    monkeypatch.setattr(cli_context, "settings", lambda: here.context.settings)
 
 
 def enqueue_claim(program: OnChain) -> int:

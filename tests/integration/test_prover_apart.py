@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from backend.batch import pipeline
+from backend import pipeline
 from backend.batch.models import BatchState
 from backend.context import Context
+from backend.queue import WORK
 from backend.tasks import look_at_program
-from backend.wake import WORK
 from tests.integration.exact import assert_exact
 from tests.integration.world import World, command_lines
 

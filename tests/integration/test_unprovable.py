@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from backend.batch import pipeline, repository
+from backend import pipeline
+from backend.batch import repository
 from backend.batch.close import close_batches
 from backend.batch.models import Batch, BatchState
 from backend.batch.set_aside import release_unprovable, set_aside

@@ -19,9 +19,9 @@ from sqlalchemy import select
 
 from backend.batch.models import GONE, Batch, BatchState
 from backend.chain.models import OPEN, OutgoingTransaction
-from backend.cli.local import Local, start_local
-from backend.cli.partner_client import PartnerClient, Reported
-from backend.cli.stack import Service
+from backend.client.partner_client import PartnerClient, Reported
+from backend.devstack.local import Local, start_local
+from backend.devstack.stack import Service
 from backend.interaction.models import Interaction
 from backend.ledger.service import reserve
 from backend.program.models import Program

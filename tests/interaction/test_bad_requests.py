@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from backend.partner.scheme import generate_secret
+from backend.partner.schemes.standard_webhooks import generate_secret
 from tests.support.engine import Api, address, item, now, signature
 
 

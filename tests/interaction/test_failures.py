@@ -9,11 +9,11 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.testclient import TestClient
 
-from backend import app as application
-from backend.app import create_app
-from backend.interaction import endpoints
+from backend.api import app as application
+from backend.api.app import create_app
+from backend.api.routers import interactions
 from backend.ledger import service as ledger
-from backend.partner.scheme import generate_secret
+from backend.partner.schemes.standard_webhooks import generate_secret
 from tests.support.engine import OPERATOR_KEY, Api, address, item, now, serve, settings, signature
 
 
@@ -69,7 +69,7 @@ def test_full_connection_pool_is_retryable(api: Api, monkeypatch: pytest.MonkeyP
     def full(*_: object) -> None:
         raise PoolTimeout("QueuePool limit of size 20 overflow 10 reached")
 
-    monkeypatch.setattr(endpoints, "take_in", full)
+    monkeypatch.setattr(interactions, "take_in", full)
     answer = api.post(api.engine.program(), [item("e")])
     assert (answer.status_code, answer.json()["error"]["retryable"]) == (503, True)
 
@@ -98,7 +98,7 @@ def test_api_connections_have_limits(api: Api) -> None:
 @pytest.mark.parametrize("failure", [psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure])
 def test_deadlock_is_tried_again(api: Api, monkeypatch: pytest.MonkeyPatch, failure: type[Exception]) -> None:
     """A deadlock that PostgreSQL ends is tried again behind the request: the partner sees one acceptance."""
-    program, take_in, left = api.engine.program(), endpoints.take_in, [2]
+    program, take_in, left = api.engine.program(), interactions.take_in, [2]
 
     def sometimes(*arguments: object) -> object:
         answers = take_in(*arguments)
@@ -107,7 +107,7 @@ def test_deadlock_is_tried_again(api: Api, monkeypatch: pytest.MonkeyPatch, fail
             raise OperationalError("INSERT", {}, failure("deadlock detected"))
         return answers
 
-    monkeypatch.setattr(endpoints, "take_in", sometimes)
+    monkeypatch.setattr(interactions, "take_in", sometimes)
     answer = api.post(program, [item("e1", amount=5)])
     assert (answer.status_code, answer.json()["results"][0]["status"], left) == (200, "accepted", [0])
     assert api.engine.owed(program, address("alice")) == 5
@@ -115,13 +115,13 @@ def test_deadlock_is_tried_again(api: Api, monkeypatch: pytest.MonkeyPatch, fail
 
 def test_endless_deadlock_is_a_503(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """A deadlock that comes back at every try ends in a 503 that can be retried; nothing was booked."""
-    program, take_in = api.engine.program(), endpoints.take_in
+    program, take_in = api.engine.program(), interactions.take_in
 
     def never(*arguments: object) -> object:
         take_in(*arguments)
         raise OperationalError("INSERT", {}, psycopg.errors.DeadlockDetected("deadlock detected"))
 
-    monkeypatch.setattr(endpoints, "take_in", never)
+    monkeypatch.setattr(interactions, "take_in", never)
     answer = api.post(program, [item("e1", amount=5)])
     assert (answer.status_code, answer.json()["error"]["retryable"]) == (503, True)
     assert api.engine.owed(program, address("alice")) == 0
@@ -132,7 +132,7 @@ def test_no_secret_in_logs_or_answers(
 ) -> None:
     """Whatever fails (a retry, the database, our own code, a signature), no log line and no error answer holds evidence or a secret."""
     caplog.set_level(logging.DEBUG)
-    program, take_in, stamp = served.engine.program(), endpoints.take_in, str(now())
+    program, take_in, stamp = served.engine.program(), interactions.take_in, str(now())
     body = b'{"interactions": [' + str(item("private-event")).replace("'", '"').encode() + b"]}"
     texts = []
 
@@ -146,7 +146,7 @@ def test_no_secret_in_logs_or_answers(
                 raise error
             return answers
 
-        monkeypatch.setattr(endpoints, "take_in", run)
+        monkeypatch.setattr(interactions, "take_in", run)
         texts.append(served.send(program, body, timestamp=stamp).text)
 
     def database_error() -> Exception:

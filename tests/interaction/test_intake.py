@@ -13,13 +13,13 @@ from sqlalchemy.orm import Session
 
 from backend.interaction import repository
 from backend.interaction import service as intake
-from backend.interaction.evidence import Delivery
 from backend.interaction.models import DeliveryRow, DeliverySalt, Interaction
 from backend.invariant import check_all
 from backend.ledger import service as ledger
 from backend.partner import repository as partners
+from backend.partner.evidence import Delivery
 from backend.partner.models import PartnerSecret
-from backend.partner.scheme import generate_secret
+from backend.partner.schemes.standard_webhooks import generate_secret
 from backend.program.models import Program
 from tests.support.engine import RICH, Api, Engine, address, item, now, report, signature
 

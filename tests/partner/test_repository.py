@@ -9,7 +9,7 @@ from sqlalchemy import select
 from backend.errors import Conflict, Invalid, NotFound
 from backend.partner import repository as partners
 from backend.partner.models import PartnerSecret
-from backend.partner.scheme import generate_secret
+from backend.partner.schemes.standard_webhooks import generate_secret
 from backend.program.models import Program
 from tests.support.engine import Engine
 

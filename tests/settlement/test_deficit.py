@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import update
 
-from backend.batch import pipeline
+from backend import pipeline
 from backend.batch.models import Batch, BatchState
 from backend.invariant import check_with_chain
 from backend.settlement.watch import watch

@@ -28,18 +28,18 @@ from sqlalchemy import select
 from starlette.testclient import TestClient
 
 from backend.account.models import Account
-from backend.app import create_app
+from backend.api.app import create_app
 from backend.batch.close import close_batches
 from backend.batch.models import Batch
 from backend.chain.events import BatchPosted, Claimed
 from backend.config import Settings
-from backend.interaction.evidence import Delivery
 from backend.interaction.report import Report
 from backend.interaction.service import Answer, release_held, take_in
 from backend.kit.db import Database
 from backend.ledger import service as ledger
 from backend.migrations import upgrade
 from backend.partner import repository as partners
+from backend.partner.evidence import Delivery
 from backend.program import repository as programs
 from backend.program.models import Program
 from backend.settlement import watch

@@ -1,0 +1,1 @@
+"""All HTTP of the operator's service: the app, its routers, dependencies and schemas."""

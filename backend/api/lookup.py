@@ -1,0 +1,69 @@
+"""Public reads about batches and the interactions in them."""
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from backend.api.schemas.batch import BatchAccountOut, BatchDetailOut, BatchOut
+from backend.api.schemas.interaction import BatchRef, InteractionFields, InteractionOut, Membership
+from backend.attestation.models import Attestation
+from backend.batch import repository
+from backend.batch.close import items_of
+from backend.batch.content import interactions_tree, leaf
+from backend.batch.models import Batch, BatchState
+from backend.errors import NotFound
+from backend.interaction import repository as interactions
+from backend.interaction.models import Interaction
+from backend.kit.cache import Kept
+from backend.program.models import Program
+from prover.eip712 import Domain
+from prover.merkle import LEAF_TYPES, InteractionsTree, Leaf
+
+_trees: Kept[bytes, InteractionsTree] = Kept(64)
+"""Trees of final batches by their root: what is kept is never stale, whichever database it came from. Some 400 kB each at most."""
+
+
+def interaction_out(session: Session, program: Program, partner: str, row: Interaction) -> InteractionOut:
+    """An interaction's public facts; the membership proof once its batch is final."""
+    domain = Domain(program.chain_id, program.distributor)
+    (item,) = items_of(session, [row])
+    hashed = item.interaction(domain)
+    batch = session.get(Batch, row.batch_id) if row.batch_id is not None else None
+    final = batch is not None and batch.state == BatchState.FINAL
+    return InteractionOut(
+        partner=partner, event_id=row.event_id, account=row.account, amount=row.amount, occurred_at=row.occurred_at,
+        state="posted" if final else "batched" if batch else row.state, held_reason=row.held_reason,
+        batch=batch and BatchRef(
+            bucket=batch.bucket, sequence=batch.sequence, item_index=row.item_index, state=batch.state, tx_hash=batch.tx_hash
+        ),
+        interaction=InteractionFields(
+            program=hashed.program, partner=hashed.partner, event_id=hashed.event_id, account=row.account, amount=row.amount,
+            occurred_at=row.occurred_at, evidence=hashed.evidence, hash=hashed.hash,
+        ),
+        membership=_membership(session, domain, batch, leaf(domain, row.item_index, item)) if final else None,
+    )  # fmt: skip
+
+
+def _membership(session: Session, domain: Domain, batch: Batch, own: Leaf) -> Membership:
+    def make() -> InteractionsTree:
+        tree = interactions_tree(domain, items_of(session, interactions.of_batch(session, batch.id)))
+        if tree.root != batch.interactions_root:
+            raise AssertionError(f"batch {batch.id}: its interactions do not give its interactions_root")
+        return tree
+
+    proof = _trees.get(batch.interactions_root, make).proof(own.item_index)
+    values = [str(own.item_index), "0x" + own.interaction_hash.hex(), own.account, str(own.item_amount)]
+    return Membership(leaf_types=list(LEAF_TYPES), leaf=values, proof=proof, interactions_root=batch.interactions_root)
+
+
+def batch_detail(session: Session, program: Program, bucket: int, sequence: int) -> BatchDetailOut:
+    """One batch with its touched slots and attestations. Raises NotFound."""
+    batch = repository.get(session, program.id, bucket, sequence)
+    if batch is None:
+        raise NotFound(f"bucket {bucket} has no batch {sequence}", "sequence", "unknown_batch")
+    signed = select(Attestation).where(Attestation.batch_id == batch.id, Attestation.digest == batch.digest)
+    return BatchDetailOut(
+        **BatchOut.model_validate(batch).model_dump(),
+        attestor_epoch=batch.attestor_epoch, valid_until=batch.valid_until, digest=batch.digest, proof=batch.proof,
+        attestors=[row.attestor for row in session.scalars(signed.order_by(Attestation.attestor))],
+        accounts=[BatchAccountOut.model_validate(row) for row in repository.touched(session, batch.id)],
+    )  # fmt: skip

@@ -1,0 +1,76 @@
+"""What a partner's server does: report interactions in signed bulk requests."""
+
+import json
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from backend.interaction.report import ITEMS_MAX
+from backend.kit.time import utc_now
+from backend.partner.evidence import PARTNER_HEADER, Delivery
+from backend.partner.schemes.standard_webhooks import sign
+
+
+@dataclass(frozen=True)
+class Reported:
+    """One interaction to report, in the fields of the API."""
+
+    event_id: str
+    account: str
+    amount: int
+    occurred_at: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {"event_id": self.event_id, "account": self.account, "amount": str(self.amount), "occurred_at": self.occurred_at}
+
+
+class ReportError(Exception):
+    """The API did not take a request in; the message is its answer."""
+
+
+class PartnerClient:
+    """Reports to one program as one partner."""
+
+    def __init__(self, api_url: str, program: str, partner: str, secret: str) -> None:
+        self._url = f"{api_url}/v1/programs/{program}/interactions"
+        self._partner, self._secret = partner, secret
+        self._http = httpx.Client(timeout=60)
+
+    def report(self, interactions: Sequence[Reported]) -> Counter[str]:
+        """Send everything, 1,000 a request; returns how many were accepted, duplicate, held, rejected. Raises ReportError."""
+        outcomes: Counter[str] = Counter()
+        for part in chunks(interactions, ITEMS_MAX):
+            response = self.send(part)
+            if response.status_code not in (200, 207, 422) or "results" not in response.json():
+                raise ReportError(f"{response.status_code}: {response.text[:300]}")
+            outcomes.update(result["status"] for result in response.json()["results"])
+        return outcomes
+
+    def send(self, interactions: Sequence[Reported], secret: str | None = None) -> httpx.Response:
+        """One request, signed with another secret if one is given."""
+        body = json.dumps({"interactions": [interaction.to_json() for interaction in interactions]}).encode()
+        delivery = sign(secret or self._secret, f"msg_{uuid.uuid4().hex}", utc_now(), body)
+        return self._http.post(self._url, content=body, headers=headers(self._partner, delivery))
+
+    def close(self) -> None:
+        self._http.close()
+
+
+def headers(partner: str, delivery: Delivery) -> dict[str, str]:
+    """The request's headers."""
+    return {
+        "content-type": "application/json",
+        PARTNER_HEADER: partner,
+        "webhook-id": delivery.message_id,
+        "webhook-timestamp": delivery.timestamp,
+        "webhook-signature": delivery.signature,
+    }
+
+
+def chunks(items: Sequence[Reported], size: int) -> Iterable[Sequence[Reported]]:
+    """`items` in parts of at most `size`."""
+    return (items[start : start + size] for start in range(0, len(items), size))

@@ -1,0 +1,189 @@
+"""`guerdon demo` and `guerdon up`: commands that run a whole stack."""
+
+import json
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import typer
+
+from backend.cli.failures import failures
+from backend.cli.output import Steps, batch_table, claim_table, errors, output, steps, summary_table, tokens
+from backend.client.reward_list import RewardList, read_reward_list
+from backend.config import settings
+from backend.devstack.demo import Demo
+from backend.devstack.local import Local, Urls, prepare, start_local
+from backend.devstack.stack import ROOT
+from backend.kit.files import write_private
+from prover.circuit import instances
+
+DEFAULT_LIST = ROOT / "examples" / "op-superstacks-head.csv"
+DATA = ROOT / ".guerdon"
+
+
+@contextmanager
+def _stop_on_signals() -> Iterator[None]:
+    """SIGTERM ends the block like Ctrl-C does, so that everything is stopped in order."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+@contextmanager
+def _stack(program: str, partner: str | None, instance: str, api_port: int | None, show: Steps) -> Iterator[Local]:
+    if instance not in instances():
+        raise typer.BadParameter(f"expected one of {', '.join(instances())}", param_hint="--instance")
+    DATA.mkdir(exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"{program}-", dir=DATA))
+    parts = 10
+
+    def progress(what: str) -> None:
+        progress.done += 1
+        show("Starting the stack", min(progress.done, parts), parts)
+        if what == "proving key" and instance != "dev":
+            show.line("The first run of this instance compiles the circuit and makes its key: some minutes.")
+
+    progress.done = 0
+    local = start_local(folder, program=program, partner=partner, instance=instance, api_port=api_port, progress=progress)
+    try:
+        show("Starting the stack", parts, parts)
+        yield local
+    finally:
+        # A second Ctrl-C must not leave processes behind.
+        ignored = [(number, signal.signal(number, signal.SIG_IGN)) for number in (signal.SIGINT, signal.SIGTERM)]
+        local.close()
+        for number, previous in ignored:
+            signal.signal(number, previous)
+    if "GUERDON_KEEP_FILES" not in os.environ:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _wait_for_signal(local: Local) -> None:
+    """Until Ctrl-C or SIGTERM; a service that ends by itself ends it too."""
+    try:
+        while True:
+            local.stack.check()
+            time.sleep(0.5)
+    except KeyboardInterrupt:
+        errors.print("\nStopping.")
+
+
+def _print_urls(local: Local) -> None:
+    output.print(f"API           {local.api_url}  (docs at {local.api_url}/docs)", highlight=False, soft_wrap=True)
+    output.print(f"node          {local.rpc_url}", highlight=False, soft_wrap=True)
+    output.print(f"program       {local.program}", highlight=False, soft_wrap=True)
+    output.print(f"Distributor   {local.deployment.distributor}", highlight=False, soft_wrap=True)
+    output.print(f"token         {local.deployment.token}", highlight=False, soft_wrap=True)
+
+
+def demo(
+    input_file: Annotated[
+        Path,
+        typer.Option(
+            "--input", help="CSV with an address column and an amount column.", show_default="examples/op-superstacks-head.csv"
+        ),
+    ] = DEFAULT_LIST,
+    address_column: Annotated[str | None, typer.Option(help="Name of the address column, if it is not found by content.")] = None,
+    amount_column: Annotated[str | None, typer.Option(help="Name of the amount column, if it is not found by content.")] = None,
+    decimals: Annotated[
+        int | None, typer.Option(min=0, max=36, help="Amounts are whole tokens with up to so many decimals.")
+    ] = None,
+    instance: Annotated[str, typer.Option(help="Size of the circuit: dev or standard.")] = "dev",
+    report: Annotated[Path | None, typer.Option(help="Write everything to this JSON file.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the stack running afterwards, until Ctrl-C.")] = False,
+    api_port: Annotated[int | None, typer.Option(help="Port of the API; a free one if not given.")] = None,
+) -> None:
+    """Run the main job: a reward list goes in, proven roots and paid claims come out, audited from the chain alone."""
+    with failures(), _stop_on_signals():
+        rewards = read_reward_list(input_file, address_column, amount_column, decimals)
+        if report is not None:
+            report.touch()  # A place that cannot be written to is said now, not after the whole run.
+        _say_list(input_file, rewards)
+        start = time.monotonic()
+        # A database that outlives the run may hold the programs of earlier ones.
+        name = f"demo-{int(time.time())}" if "DATABASE_URL" in os.environ else "demo"
+        with steps() as show, _stack(name, "adnet", instance, api_port, show) as local:
+            run = Demo(local, rewards, show)
+            facts = run.report(run.run())
+            show.line("")
+            for table in (
+                batch_table(facts["batches"]),
+                claim_table(facts["claims"]),
+                summary_table(facts, time.monotonic() - start),
+            ):
+                output.print(table)
+            if report is not None:
+                report.write_text(json.dumps(facts, indent=2) + "\n")
+            if keep:
+                _print_urls(local)
+                output.print("Running until Ctrl-C.", highlight=False, soft_wrap=True)
+                _wait_for_signal(local)
+
+
+def _say_list(path: Path, rewards: RewardList) -> None:
+    for address, lines in rewards.repeated.items():
+        errors.print(f"{address} stands on lines {', '.join(map(str, lines))}: summed.", highlight=False, soft_wrap=True)
+    errors.print(
+        f"{path.name}: {len(rewards.amounts):,} accounts, {tokens(rewards.total)} tokens in all.", highlight=False, soft_wrap=True
+    )
+
+
+def up(
+    program: Annotated[str, typer.Option(help="Name of the empty program.")] = "main",
+    instance: Annotated[str, typer.Option(help="Size of the circuit: dev or standard.")] = "dev",
+    api_port: Annotated[int | None, typer.Option(help="Port of the API; a free one if not given.")] = None,
+) -> None:
+    """Start the same stack with an empty program, ready for use by hand, until Ctrl-C."""
+    with failures(), _stop_on_signals(), steps() as show, _stack(program, None, instance, api_port, show) as local:
+        show.line("")
+        _print_urls(local)
+        pins = " ".join(f"--pins {path}" for path in sorted(local.folder.glob("attestor-*/partners.json")))
+        for line in (
+            "In another shell:",
+            f"  . {local.folder / 'environment'}",
+            f"  guerdon partner add {program} NAME {pins}",
+            f"  guerdon program fund {program} AMOUNT",
+        ):
+            output.print(line, highlight=False, soft_wrap=True)
+        output.print("Running until Ctrl-C.", highlight=False, soft_wrap=True)
+        _wait_for_signal(local)
+
+
+def prepare_local(
+    folder: Annotated[Path, typer.Argument(help="Where keys and configurations go.")],
+    attestor_url: Annotated[list[str], typer.Option(help="Base URL at which an attestor will be reached; several times.")],
+    program: Annotated[str, typer.Option(help="Name of the program.")] = "main",
+    partner: Annotated[str | None, typer.Option(help="A first partner; its secret is written to FOLDER/partner-secret.")] = None,
+    instance: Annotated[str, typer.Option(help="Size of the circuit: dev or standard.")] = "dev",
+) -> None:
+    """On a local chain, deploy a program and write what its services start from; somebody else (docker compose) starts them.
+
+    Servers are those of DATABASE_URL, REDIS_URL and RPC_URL. Does nothing if FOLDER holds a program already.
+    """
+    if (folder / "environment").exists():
+        errors.print(f"{folder} holds a program already.", highlight=False, soft_wrap=True)
+        return
+    hosts = [("0.0.0.0", urlsplit(url).port or 80) for url in attestor_url]
+    with failures():
+        config = settings()
+        prepared = prepare(
+            folder, Urls(config.database_url, config.redis_url, config.rpc_url), program=program, partner=partner, instance=instance,
+            attestor_urls=attestor_url, attestor_hosts=hosts, batch_age_max_seconds=5, tick_seconds=1.0,
+        )  # fmt: skip
+    if prepared.partner_secret is not None:
+        write_private(folder / "partner-secret", prepared.partner_secret)
+    prepared.context.close()
+    output.print_json(json.dumps({"program": program, "distributor": prepared.deployment.distributor}))

@@ -1,0 +1,62 @@
+"""The partner's side: bulk reports against the real API, and what it tells when they are not taken."""
+
+import httpx
+import pytest
+
+from backend.cli.output import tokens
+from backend.client.partner_client import PartnerClient, Reported, ReportError, chunks
+from tests.support.engine import Api, address, engine, now, served  # noqa: F401 - fixtures
+
+
+def reported(event: object, who: str = "alice", amount: int = 1) -> Reported:
+    return Reported(str(event), address(who), amount, now())
+
+
+def client(api: Api, program: str, secret: str) -> PartnerClient:
+    return PartnerClient(str(api.http.base_url).rstrip("/"), program, "adnet", secret)
+
+
+def test_reports_in_bulk(served: Api) -> None:  # noqa: F811 - the fixture
+    """2,500 interactions go in three requests; sent again they are all duplicates; a forged signature changes nothing."""
+    program = served.engine.program()
+    secret = served.engine.secrets[program.id, "adnet"]
+    partner = client(served, program.name, secret)
+    made = [reported(i, f"w{i % 9}") for i in range(2500)]
+    assert partner.report(made) == {"accepted": 2500}
+    assert partner.report(made) == {"duplicate": 2500}
+    assert partner.send(made[:3], secret="whsec_" + "A" * 44).status_code == 401
+    assert partner.report([]) == {}
+    assert served.engine.budget(program) == 2**120 - 2500
+    partner.close()
+
+
+def test_refused_request_is_an_error(served: Api) -> None:  # noqa: F811
+    """A request that is refused as a whole raises with the API's answer; rejected items are counted."""
+    program = served.engine.program()
+    secret = served.engine.secrets[program.id, "adnet"]
+    with pytest.raises(ReportError, match="401"):
+        client(served, program.name, "whsec_" + "A" * 44).report([reported("e")])
+    with pytest.raises(ReportError, match="404"):
+        client(served, "nowhere", secret).report([reported("e")])
+    assert client(served, program.name, secret).report([reported("e"), reported("f", amount=0)]) == {"accepted": 1, "rejected": 1}
+    with pytest.raises(httpx.TransportError):
+        PartnerClient("http://127.0.0.1:1", program.name, "adnet", secret).report([reported("e")])
+
+
+def test_chunks() -> None:
+    """Parts follow each other, none larger than allowed, nothing lost."""
+    items = list(range(7))
+    assert [list(part) for part in chunks(items, 3)] == [[0, 1, 2], [3, 4, 5], [6]]
+    assert list(chunks([], 3)) == []
+
+
+@pytest.mark.parametrize(
+    ("units", "shown"),
+    [(0, "0"), (1, "0.000000000000000001"), (10**18, "1"), (1234567 * 10**18 + 5 * 10**17, "1,234,567.5"), (2**127, None)],
+)
+def test_tokens_are_shown_exactly(units: int, shown: str | None) -> None:
+    """Base units as whole tokens, to the last digit."""
+    text = tokens(units)
+    whole, _, fraction = text.replace(",", "").partition(".")
+    assert int(whole) * 10**18 + int(fraction.ljust(18, "0") or 0) == units
+    assert shown is None or text == shown
