@@ -1,4 +1,5 @@
-"""All settings, from the environment. Secrets are SecretStr, so that no log or traceback shows them."""
+"""All settings, from the environment. Secrets are SecretStr, so that no log or traceback shows
+them."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -8,32 +9,44 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class Settings(BaseSettings):
-    """Settings of the API, the worker and the CLI. Each is GUERDON_<NAME>; the three URLs also go by their usual names."""
+    """Settings of the API, the worker and the CLI. Each is GUERDON_<NAME>; the three URLs also go
+    by their usual names."""
 
-    model_config = SettingsConfigDict(env_prefix="GUERDON_", extra="ignore", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        env_prefix="GUERDON_", extra="ignore", hide_input_in_errors=True
+    )
 
     database_url: str = Field(
-        "postgresql://postgres@localhost/guerdon", validation_alias=AliasChoices("GUERDON_DATABASE_URL", "DATABASE_URL")
+        "postgresql://postgres@localhost/guerdon",
+        validation_alias=AliasChoices("GUERDON_DATABASE_URL", "DATABASE_URL"),
     )
-    redis_url: str = Field("redis://localhost:6379/0", validation_alias=AliasChoices("GUERDON_REDIS_URL", "REDIS_URL"))
-    rpc_url: str = Field("http://127.0.0.1:8545", validation_alias=AliasChoices("GUERDON_RPC_URL", "RPC_URL"))
+    redis_url: str = Field(
+        "redis://localhost:6379/0", validation_alias=AliasChoices("GUERDON_REDIS_URL", "REDIS_URL")
+    )
+    rpc_url: str = Field(
+        "http://127.0.0.1:8545", validation_alias=AliasChoices("GUERDON_RPC_URL", "RPC_URL")
+    )
 
     operator_api_key: SecretStr | None = None
-    """What the operator's calls must present as `Authorization: Bearer`. Without it they are all refused."""
+    """What the operator's calls must present as `Authorization: Bearer`. Without it they are all
+    refused."""
 
     keystore: Path = Path("poster.json")
     """Keystore of the key that posts batches. It pays gas and can do nothing else."""
     payer_keystore: Path | None = None
     """Keystore of the key that pushes claims; the posting key if not set."""
     owner_keystore: Path | None = None
-    """Keystore of the key that deploys and funds from the command line; the posting key if not set. Servers do not need it."""
+    """Keystore of the key that deploys and funds from the command line; the posting key if not set.
+    Servers do not need it."""
     keystore_password: SecretStr = SecretStr("")
 
     key: Path | None = None
-    """Folder of the proving key (proving_key.bin, verifying_key.json, manifest.json). If not set, a new program gets the newest ceremony's
-    key of its instance on this machine, else the development key; and proofs are made with the key of the program's deployed verifier."""
+    """Folder of the proving key (proving_key.bin, verifying_key.json, manifest.json). If not set, a
+    new program gets the newest ceremony's key of its instance on this machine, else the development
+    key; and proofs are made with the key of the program's deployed verifier."""
     allow_single_party_key_that_can_forge_everything: bool = False
-    """Let a development key guard money on a chain that is not local. Whoever made the key can prove anything."""
+    """Let a development key guard money on a chain that is not local. Whoever made the key can
+    prove anything."""
 
     attestor_token: SecretStr = SecretStr("")
     """What attestors ask of whoever sends them batches, as `Authorization: Bearer`."""
@@ -43,11 +56,13 @@ class Settings(BaseSettings):
     batch_valid_seconds: int = 3600
     """How long an attested batch may wait for its transaction: the `validUntil` of its envelope."""
     rapidsnark: Path | None = None
-    """An executable with rapidsnark's command line that makes the proofs instead of the library; it takes `zkey`."""
+    """An executable with rapidsnark's command line that makes the proofs instead of the library; it
+    takes `zkey`."""
     zkey: Path | None = None
     """The ceremony's key file for it: of the key whose verifier is deployed."""
     prove_attempts_max: int = 3
-    """How often a proof may be begun for one batch: if it crashes each time, and other proofs do not, the batch is set aside."""
+    """How often a proof may be begun for one batch: if it crashes each time, and other proofs do
+    not, the batch is set aside."""
     tick_seconds: float = 1.0
     """How often the worker looks for work that nobody announced."""
 

@@ -1,4 +1,5 @@
-"""What tasks and commands work with: the database, the chain, the keys and the provers, each opened on first use."""
+"""What tasks and commands work with: the database, the chain, the keys and the provers, each opened
+on first use."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,9 +44,13 @@ class Context:
         return reading("chain id", lambda: self.w3.eth.chain_id)
 
     def require_chain(self, program: Program) -> None:
-        """Raises Conflict, naming both chains, if the program is on another one than the node: a database may hold programs of several."""
+        """Raises Conflict, naming both chains, if the program is on another one than the node: a
+        database may hold programs of several."""
         if program.chain_id != self.chain_id:
-            message = f"program {program.name} is on chain {program.chain_id}, the node of RPC_URL is on chain {self.chain_id}"
+            message = (
+                f"program {program.name} is on chain {program.chain_id}, the node of RPC_URL is "
+                f"on chain {self.chain_id}"
+            )
             raise Conflict(message, "program", WRONG_CHAIN)
 
     def distributor(self, program: Program) -> Distributor:
@@ -61,23 +66,38 @@ class Context:
     @cached_property
     def payer(self) -> Sender:
         """Pushes claims."""
-        return self._sender(self.settings.payer_keystore) if self.settings.payer_keystore else self.poster
+        return (
+            self._sender(self.settings.payer_keystore)
+            if self.settings.payer_keystore
+            else self.poster
+        )
 
     def _sender(self, path: object) -> Sender:
         signer = keystore.load(path, self.settings.keystore_password.get_secret_value())
-        return Sender(self.w3, signer, FeePolicy(self.settings.max_fee_per_gas_wei), self.w3.eth.chain_id)
+        return Sender(
+            self.w3, signer, FeePolicy(self.settings.max_fee_per_gas_wei), self.w3.eth.chain_id
+        )
 
     @contextmanager
     def lock(self, name: str) -> Iterator[bool]:
-        """Whether this process got the lock `name` for the block. Held across transactions; gone with the process."""
-        with self.database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        """Whether this process got the lock `name` for the block. Held across transactions; gone
+        with the process."""
+        with self.database.engine.connect().execution_options(
+            isolation_level="AUTOCOMMIT"
+        ) as connection:
             key = {"name": name}
-            got = bool(connection.scalar(text("SELECT pg_try_advisory_lock(hashtextextended(:name, 0))"), key))
+            got = bool(
+                connection.scalar(
+                    text("SELECT pg_try_advisory_lock(hashtextextended(:name, 0))"), key
+                )
+            )
             try:
                 yield got
             finally:
                 if got:
-                    connection.execute(text("SELECT pg_advisory_unlock(hashtextextended(:name, 0))"), key)
+                    connection.execute(
+                        text("SELECT pg_advisory_unlock(hashtextextended(:name, 0))"), key
+                    )
 
     def close(self) -> None:
         self.provers.close()

@@ -1,4 +1,5 @@
-"""Errors that a caller is told about. Each has an HTTP status, a stable code, and the field at fault where there is one.
+"""Errors that a caller is told about. Each has an HTTP status, a stable code, and the field at
+fault where there is one.
 
 GuerdonError (500 internal)
 ├── BadRequest (400 bad_request)          the request cannot be read
@@ -27,7 +28,14 @@ class GuerdonError(Exception):
 
     def to_json(self) -> dict[str, object]:
         """The body of the answer."""
-        return {"error": {"code": self.code, "message": self.message, "field": self.field, "retryable": self.retryable}}
+        return {
+            "error": {
+                "code": self.code,
+                "message": self.message,
+                "field": self.field,
+                "retryable": self.retryable,
+            }
+        }
 
 
 class BadRequest(GuerdonError):

@@ -10,9 +10,11 @@ from backend.devstack import run
 from backend.kit.log import configure
 
 app = typer.Typer(
-    help="A validity rollup for rewards: proven, attested and paid without trusting the operator.", no_args_is_help=True,
-    add_completion=False, pretty_exceptions_show_locals=False,
-)  # fmt: skip
+    help="A validity rollup for rewards: proven, attested and paid without trusting the operator.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+)
 partner = typer.Typer(help="Partners who report interactions.", no_args_is_help=True)
 batch = typer.Typer(help="Batches.", no_args_is_help=True)
 

@@ -19,7 +19,25 @@ from backend.payout.models import Claim
 from backend.program.models import Program
 
 TABLES = (
-    Account, Attestation, Batch, BatchAccount, Claim, DeliveryRow, DeliverySalt, Interaction, InvariantCheckpoint, LedgerAccount,
-    LedgerBlock, LedgerBlockTransaction, LedgerEntry, LedgerTransaction, LedgerUnsealed, OutgoingTransaction, Partner, PartnerSecret,
-    Program, SenderAccount, TransactionAttempt,
-)  # fmt: skip
+    Account,
+    Attestation,
+    Batch,
+    BatchAccount,
+    Claim,
+    DeliveryRow,
+    DeliverySalt,
+    Interaction,
+    InvariantCheckpoint,
+    LedgerAccount,
+    LedgerBlock,
+    LedgerBlockTransaction,
+    LedgerEntry,
+    LedgerTransaction,
+    LedgerUnsealed,
+    OutgoingTransaction,
+    Partner,
+    PartnerSecret,
+    Program,
+    SenderAccount,
+    TransactionAttempt,
+)

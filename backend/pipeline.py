@@ -1,9 +1,11 @@
 """Moving a batch on: closed → attested → proven → posted → final.
 
-A batch that cannot be signed yet, because it is not its bucket's next or an attestor is behind, is proven meanwhile: its roots are known.
+A batch that cannot be signed yet, because it is not its bucket's next or an attestor is behind, is
+proven meanwhile: its roots are known.
 
-`advance` takes one batch as far as it goes now. A PostgreSQL advisory lock keeps two workers off one batch and goes away with a worker that
-dies; every step commits what it has done before the next begins, and each can be done again.
+`advance` takes one batch as far as it goes now. A PostgreSQL advisory lock keeps two workers off
+one batch and goes away with a worker that dies; every step commits what it has done before the next
+begins, and each can be done again.
 """
 
 from collections.abc import Callable
@@ -50,10 +52,12 @@ def advance(
     until: BatchState = BatchState.FINAL,
     hand_over: Callable[[int], None] | None = None,
 ) -> BatchState | None:
-    """Take a batch as far as it goes now, at most to `until`; returns its state, None if another worker has it.
+    """Take a batch as far as it goes now, at most to `until`; returns its state, None if another
+    worker has it.
 
-    With `hand_over`, which is called with the batch's id, somebody else makes its proof (`prove`). Expected failures (a service that is down, a
-    chain that is behind) are written to the batch, with the time of the next try.
+    With `hand_over`, which is called with the batch's id, somebody else makes its proof (`prove`).
+    Expected failures (a service that is down, a chain that is behind) are written to the batch,
+    with the time of the next try.
     """
     with context.lock(f"batch {batch_id}") as mine:
         if not mine:
@@ -61,7 +65,9 @@ def advance(
         while True:
             program, batch = _load(context, batch_id)
             state = BatchState(batch.state)
-            if program.halted is not None or list(BatchState).index(state) >= list(BatchState).index(until):
+            if program.halted is not None or list(BatchState).index(state) >= list(
+                BatchState
+            ).index(until):
                 return state
             try:
                 moved = _take(context, program, batch, _STEPS[state])
@@ -78,17 +84,23 @@ def advance(
 
 
 def prove(context: Context, batch_id: int) -> bool:
-    """Make the proof of a batch that still wants it, and nothing else; returns whether that has moved it. It needs no key that signs."""
+    """Make the proof of a batch that still wants it, and nothing else; returns whether that has
+    moved it. It needs no key that signs."""
     with context.lock(f"batch {batch_id}") as mine:
         if not mine:
             return False
         program, batch = _load(context, batch_id)
-        wanted = batch.state in (BatchState.CLOSED, BatchState.ATTESTED) and batch.digest is not None and batch.proof is None
+        wanted = (
+            batch.state in (BatchState.CLOSED, BatchState.ATTESTED)
+            and batch.digest is not None
+            and batch.proof is None
+        )
         return wanted and program.halted is None and _take(context, program, batch, _prove_fresh)
 
 
 def _take(context: Context, program: Program, batch: Batch, step: Step) -> bool:
-    """Whether `step` has moved the batch; if it failed, the batch says why. Raises Conflict for a program on another chain than the node."""
+    """Whether `step` has moved the batch; if it failed, the batch says why. Raises Conflict for a
+    program on another chain than the node."""
     try:
         context.require_chain(program)
         return step(context, program, batch)
@@ -98,7 +110,9 @@ def _take(context: Context, program: Program, batch: Batch, step: Step) -> bool:
         if error.code == WRONG_CHAIN:
             raise  # Its own chain's workers go on with it: nothing may hold them up.
         if isinstance(error, proof.ProverFailed):
-            log.error("prover_failed", batch=batch.id, attempts=batch.prove_attempts, error=error.message)
+            log.error(
+                "prover_failed", batch=batch.id, attempts=batch.prove_attempts, error=error.message
+            )
         _note(context, batch.id, error.message, failed=not error.retryable)
         return False
     except Exception as error:
@@ -134,7 +148,8 @@ def _attest(context: Context, program: Program, batch: Batch) -> bool:
         if not head:
             raise NotYet("the bucket's batch before it is not final")
         if batch.isolation is not None and batch.proof is None:
-            # What attestors sign holds up its place until it expires: suspects must be proven first.
+            # What attestors sign holds up its place until it expires: suspects must be proven
+            # first.
             raise NotYet("it is proven before it is signed")
         attestation.collect(context, program, batch.id)
         return True
@@ -151,14 +166,16 @@ def _prove(context: Context, program: Program, batch: Batch) -> bool:
 
 
 def _prove_fresh(context: Context, program: Program, batch: Batch) -> bool:
-    """A job may have waited long: a proof over an envelope that has expired would be for nothing."""
+    """A job may have waited long: a proof over an envelope that has expired would be for
+    nothing."""
     if attestation.envelope_is_stale(context, program, batch):
         return _start_over(context, batch)
     return _make_proof(context, program, batch)
 
 
 def _make_proof(context: Context, program: Program, batch: Batch) -> bool:
-    """Prove a batch that is closed or attested. One that fails for good, or that the prover has died of too often, is set aside."""
+    """Prove a batch that is closed or attested. One that fails for good, or that the prover has
+    died of too often, is set aside."""
     # Whatever goes wrong in here is not the batch's fault.
     key = context.keys.get(program)
     context.provers.get(key)
@@ -166,11 +183,17 @@ def _make_proof(context: Context, program: Program, batch: Batch) -> bool:
     if attempts is None:
         return True
     if attempts > context.settings.prove_attempts_max:
-        return _set_aside(context, program, batch, f"{attempts - 1} attempts to prove it ended with the prover")
+        return _set_aside(
+            context, program, batch, f"{attempts - 1} attempts to prove it ended with the prover"
+        )
     failpoint("prove.counted")
     with context.database.transaction() as session:
-        old = as_pairs(repository.pairs_after(session, program.id, batch.bucket, batch.sequence - 1))
-        items = as_pairs([(row.account, row.amount) for row in interactions.of_batch(session, batch.id)])
+        old = as_pairs(
+            repository.pairs_after(session, program.id, batch.bucket, batch.sequence - 1)
+        )
+        items = as_pairs(
+            [(row.account, row.amount) for row in interactions.of_batch(session, batch.id)]
+        )
     roots = (batch.old_root, batch.new_root, batch.items_root)
     try:
         proven = proof.prove(context.provers, key, old, items, roots, challenge(batch.digest))
@@ -180,7 +203,8 @@ def _make_proof(context: Context, program: Program, batch: Batch) -> bool:
     with context.database.transaction() as session:
         if row := repository.locked(session, batch.id, batch.state):
             row.prove_attempts, row.note, row.retry_at = 0, None, None
-            # A worker whose connection broke has lost its lock: the batch may have another envelope by now, which wants another proof.
+            # A worker whose connection broke has lost its lock: the batch may have another envelope
+            # by now, which wants another proof.
             if row.digest == batch.digest:
                 row.proof, row.prove_ms = proven.proof.to_bytes(), proven.milliseconds
                 if row.state == BatchState.ATTESTED:
@@ -190,14 +214,17 @@ def _make_proof(context: Context, program: Program, batch: Batch) -> bool:
 
 
 def _count_attempt(context: Context, batch: Batch) -> int | None:
-    """Count an attempt before it begins, so that one that takes the worker with it counts too; None if the batch has moved on."""
+    """Count an attempt before it begins, so that one that takes the worker with it counts too; None
+    if the batch has moved on."""
     with context.database.transaction() as session:
         row = repository.locked(session, batch.id, batch.state)
         if row is None:
             return None
         row.prove_attempts = min(row.prove_attempts, context.settings.prove_attempts_max) + 1
         # If this worker dies of it, the next one waits.
-        row.retry_at = utc_now() + timedelta(seconds=min(2**row.prove_attempts, BACKOFF_SECONDS_MAX))
+        row.retry_at = utc_now() + timedelta(
+            seconds=min(2**row.prove_attempts, BACKOFF_SECONDS_MAX)
+        )
         return row.prove_attempts
 
 

@@ -1,4 +1,5 @@
-"""Waking the workers. Celery over Redis carries only "look now": the rows own the truth, so a lost or doubled message does no harm."""
+"""Waking the workers. Celery over Redis carries only "look now": the rows own the truth, so a lost
+or doubled message does no harm."""
 
 import contextlib
 
@@ -16,7 +17,8 @@ TICK = "guerdon.tick"
 INVARIANTS = "guerdon.invariants"
 PROVE = "guerdon.prove"
 WORK, PROOFS = "guerdon", "guerdon-proofs"
-"""The queues. A proof takes a core for as long as it lasts; in a queue of its own it holds up nothing else where the workers are."""
+"""The queues. A proof takes a core for as long as it lasts; in a queue of its own it holds up
+nothing else where the workers are."""
 
 celery = Celery("guerdon", broker=settings().redis_url, set_as_current=True)
 celery.conf.update(
@@ -30,8 +32,16 @@ celery.conf.update(
     broker_transport_options={"socket_timeout": 5, "socket_connect_timeout": 5},
     worker_hijack_root_logger=False,
     beat_schedule={
-        "tick": {"task": TICK, "schedule": settings().tick_seconds, "options": {"expires": 2 * settings().tick_seconds}},
-        "invariants": {"task": INVARIANTS, "schedule": settings().invariants_seconds, "options": {"expires": 60}},
+        "tick": {
+            "task": TICK,
+            "schedule": settings().tick_seconds,
+            "options": {"expires": 2 * settings().tick_seconds},
+        },
+        "invariants": {
+            "task": INVARIANTS,
+            "schedule": settings().invariants_seconds,
+            "options": {"expires": 60},
+        },
     },
 )
 

@@ -1,6 +1,8 @@
-"""The workers' composition root: all Celery tasks. Thin: they look at the rows and call the domains.
+"""The workers' composition root: all Celery tasks. Thin: they look at the rows and call the
+domains.
 
-Start with `celery -A backend.tasks worker -B`; to prove elsewhere, with `-Q guerdon` here and `-Q guerdon-proofs` there.
+Start with `celery -A backend.tasks worker -B`; to prove elsewhere, with `-Q guerdon` here and `-Q
+guerdon-proofs` there.
 """
 
 from collections.abc import Iterator
@@ -40,8 +42,11 @@ def _start(**_: object) -> None:
 
 @worker_ready.connect
 def _check_keys(**_: object) -> None:
-    """An operator learns at the start, not from the first batch, that a program's verifier and this machine's keys do not fit."""
-    context = Context(settings())  # Not the cached one: processes that are forked later must not share its connections.
+    """An operator learns at the start, not from the first batch, that a program's verifier and this
+    machine's keys do not fit."""
+    context = Context(
+        settings()
+    )  # Not the cached one: processes that are forked later must not share its connections.
     try:
         for name, reason in context.keys.unfit(_ours(context)).items():
             log.error("unfit_key", program=name, error=reason)
@@ -74,14 +79,18 @@ def _all_programs(context: Context) -> list[Program]:
 @cache
 def _say_left_alone(name: str, chain_id: int, node_chain_id: int) -> None:
     """Once a process."""
-    log.warning("program_on_another_chain", program=name, chain_id=chain_id, node_chain_id=node_chain_id)
+    log.warning(
+        "program_on_another_chain", program=name, chain_id=chain_id, node_chain_id=node_chain_id
+    )
 
 
 @celery.task(name=TICK)
 def tick() -> None:
-    """Look for work in every program of the node's chain: events to book, rewards to release, batches to close, batches to move."""
+    """Look for work in every program of the node's chain: events to book, rewards to release,
+    batches to close, batches to move."""
     context = _context()
-    # One for each node, known without asking it: the workers of one chain must not wait for those of another, nor for a node that is away.
+    # One for each node, known without asking it: the workers of one chain must not wait for those
+    # of another, nor for a node that is away.
     with context.lock(f"tick {sha256(context.settings.rpc_url.encode()).hexdigest()}") as mine:
         if not mine:
             return
@@ -106,7 +115,9 @@ def _look_around(context: Context, rows: list[Program]) -> None:
             look_at_program(context, program.id)
         except GuerdonError as error:
             log.warning("tick_failed", program=program.name, error=error.message)
-        except Exception:  # One program's fault must not hold up the others; the next tick tries again.
+        except (
+            Exception
+        ):  # One program's fault must not hold up the others; the next tick tries again.
             log.exception("tick_failed", program=program.name)
     try:
         post.follow_strays(context)
@@ -115,9 +126,11 @@ def _look_around(context: Context, rows: list[Program]) -> None:
 
 
 def look_at_program(context: Context, program_id: int) -> int:
-    """Book what is final, release what is funded now, close what is due. Returns how many batches were closed.
+    """Book what is final, release what is funded now, close what is due. Returns how many batches
+    were closed.
 
-    Raises Conflict if the program is on another chain than the node, Unavailable if the node does not answer.
+    Raises Conflict if the program is on another chain than the node, Unavailable if the node does
+    not answer.
     """
     with context.database.transaction() as session:
         program = session.get_one(Program, program_id)
@@ -140,7 +153,8 @@ def look_at_program(context: Context, program_id: int) -> int:
 
 
 def _seal_full_blocks(context: Context, program_id: int) -> None:
-    """What stranger after stranger sends to a program that closes no batch is sealed all the same, a transaction a block."""
+    """What stranger after stranger sends to a program that closes no batch is sealed all the same,
+    a transaction a block."""
     sealed = True
     while sealed:
         with context.database.transaction() as session:
@@ -150,7 +164,8 @@ def _seal_full_blocks(context: Context, program_id: int) -> None:
 
 @celery.task(name=INVARIANTS)
 def check_invariants() -> None:
-    """Check that money is conserved, in the database and against the chain; a program for which it is not is halted until a person looks."""
+    """Check that money is conserved, in the database and against the chain; a program for which it
+    is not is halted until a person looks."""
     context = _context()
     with context.lock("invariants") as mine:
         # A run may take longer than it is to the next: they must not pile up.
@@ -181,7 +196,10 @@ def _check_invariants(context: Context, program_ids: list[int]) -> None:
 def advance(batch_id: int) -> None:
     """Take one batch as far as it goes now, then look for what that made possible."""
     with _logged(batch_id):
-        if pipeline.advance(_context(), batch_id, hand_over=_hand_over) in (BatchState.FINAL, BatchState.SET_ASIDE):
+        if pipeline.advance(_context(), batch_id, hand_over=_hand_over) in (
+            BatchState.FINAL,
+            BatchState.SET_ASIDE,
+        ):
             celery.send_task(TICK, expires=10)
 
 
@@ -195,7 +213,8 @@ def prove(batch_id: int) -> None:
 
 @contextmanager
 def _logged(batch_id: int) -> Iterator[None]:
-    """A batch of another chain's program, from a queue that workers of two chains share, is left to the others."""
+    """A batch of another chain's program, from a queue that workers of two chains share, is left to
+    the others."""
     try:
         yield
     except GuerdonError as error:

@@ -1,1 +1,2 @@
-"""Guerdon's proving half: hash, trees, formats, circuit and Groth16. No database, no network, no import of backend."""
+"""Guerdon's proving half: hash, trees, formats, circuit and Groth16. No database, no network, no
+import of backend."""

@@ -1,4 +1,5 @@
-"""The user's cache folder: compiled circuits and development keys, addressed by content, shared by every checkout."""
+"""The user's cache folder: compiled circuits and development keys, addressed by content, shared by
+every checkout."""
 
 import fcntl
 import os
@@ -27,7 +28,8 @@ def _locked(path: Path) -> Iterator[None]:
 def cached_folder(path: Path, build: Callable[[Path], None]) -> Path:
     """`path`, after `build(folder)` has filled it once.
 
-    Safe against other processes and against dying half way: the folder appears under its name only when it is complete.
+    Safe against other processes and against dying half way: the folder appears under its name only
+    when it is complete.
     """
     if path.exists():
         return path

@@ -1,9 +1,11 @@
 """Phase 2 of a Groth16 setup by several people, with snarkjs (GPL) run as a program of its own.
 
-    init ──▶ 0000.zkey ──▶ contribute (one person after the other) ──▶ beacon ──▶ verify ──▶ `key_store.import_zkey`
+    init ──▶ 0000.zkey ──▶ contribute (one person after the other) ──▶ beacon ──▶ verify ──▶
+    `key_store.import_zkey`
 
-The file that goes from hand to hand is snarkjs' own, so that everyone may use tools of their own choice. The key is sound if one
-contributor threw their secret away. Source: eprint 2017/1050; eprint 2021/219 for why the beacon is a convenience.
+The file that goes from hand to hand is snarkjs' own, so that everyone may use tools of their own
+choice. The key is sound if one contributor threw their secret away. Source: eprint 2017/1050;
+eprint 2021/219 for why the beacon is a convenience.
 """
 
 import hashlib
@@ -31,11 +33,15 @@ ITERATIONS_LOG2 = range(10, 33)
 """Everyone who checks the transcript hashes that often: the last takes a few hours."""
 
 PERPETUAL_POWERS_OF_TAU = {
-    15: "982372c867d229c236091f767e703253249a9b432c1710b4f326306bfa2428a17b06240359606cfe4d580b10a5a1f63fbed499527069c18ae17060472969ae6e",
-    19: "bca9d8b04242f175189872c42ceaa21e2951e0f0f272a0cc54fc37193ff6648600eaf1c555c70cdedfaf9fb74927de7aa1d33dc1e2a7f1a50619484989da0887",
-    20: "89a66eb5590a1c94e3f1ee0e72acf49b1669e050bb5f93c73b066b564dca4e0c7556a52b323178269d64af325d8fdddb33da3a27c34409b821de82aa2bf1a27b",
+    15: "982372c867d229c236091f767e703253249a9b432c1710b4f326306bfa2428a1"
+    "7b06240359606cfe4d580b10a5a1f63fbed499527069c18ae17060472969ae6e",
+    19: "bca9d8b04242f175189872c42ceaa21e2951e0f0f272a0cc54fc37193ff66486"
+    "00eaf1c555c70cdedfaf9fb74927de7aa1d33dc1e2a7f1a50619484989da0887",
+    20: "89a66eb5590a1c94e3f1ee0e72acf49b1669e050bb5f93c73b066b564dca4e0c"
+    "7556a52b323178269d64af325d8fdddb33da3a27c34409b821de82aa2bf1a27b",
 }
-"""Power -> blake2b-512 of powersOfTau28_hez_final_<power>.ptau, as published by the tool's authors."""
+"""Power -> blake2b-512 of powersOfTau28_hez_final_<power>.ptau, as published by the tool's
+authors."""
 
 Report = Callable[[str], None]
 """Takes a line of progress; what snarkjs says begins with "snarkjs: "."""
@@ -51,30 +57,40 @@ def required_power(instance: Instance) -> int:
 
 
 def check_ptau(instance: Instance, ptau: Path) -> str:
-    """blake2b-512 (hex) of a powers-of-tau file that is large enough for the instance. Raises SetupError."""
+    """blake2b-512 (hex) of a powers-of-tau file that is large enough for the instance. Raises
+    SetupError."""
     power, needed = read_ptau_power(ptau), required_power(instance)
     if power < needed:
-        raise CeremonyError(f"{ptau}: 2^{power} powers of tau, but instance {instance.name} takes 2^{needed}")
+        raise CeremonyError(
+            f"{ptau}: 2^{power} powers of tau, but instance {instance.name} takes 2^{needed}"
+        )
     with ptau.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b()).hexdigest()
 
 
 def require_trusted_ptau(ptau: Path, blake2b: str, expected: str | None = None) -> None:
-    """Raises CeremonyError unless a powers-of-tau file is a published one, or the one that the operator has named by its hash. Whoever knows
-    the tau of such a file can forge proofs under every key that came from it, however many people contributed to that."""
+    """Raises CeremonyError unless a powers-of-tau file is a published one, or the one that the
+    operator has named by its hash. Whoever knows the tau of such a file can forge proofs under
+    every key that came from it, however many people contributed to that."""
     if expected is not None and expected.removeprefix("0x").lower() != blake2b:
         raise CeremonyError(f"{ptau}: its blake2b-512 is {blake2b}, not the one expected")
     if expected is None and blake2b not in PERPETUAL_POWERS_OF_TAU.values():
         raise CeremonyError(
-            f"{ptau}: not one of the published Perpetual Powers of Tau (blake2b-512 {blake2b}); if you have checked by other means "
+            f"{ptau}: not one of the published Perpetual Powers of Tau (blake2b-512 "
+            f"{blake2b}); if you have checked by other means "
             "that nobody knows its tau, name this hash with --ptau-blake2b"
         )
 
 
 def initial_key(instance: Instance, ptau: Path, report: Report = lambda _: None) -> Path:
-    """The key that nobody has contributed to, made on this machine once for a circuit and powers of tau: these alone determine it. It is what
-    every ceremony starts from and is checked against (dev minutes, standard hours). Raises CeremonyError, SetupError, CircuitError."""
-    folder = cache_root() / "ceremony" / f"{instance.name}-{instance.digest[:16]}-{check_ptau(instance, ptau)[:16]}"
+    """The key that nobody has contributed to, made on this machine once for a circuit and powers of
+    tau: these alone determine it. It is what every ceremony starts from and is checked against (dev
+    minutes, standard hours). Raises CeremonyError, SetupError, CircuitError."""
+    folder = (
+        cache_root()
+        / "ceremony"
+        / f"{instance.name}-{instance.digest[:16]}-{check_ptau(instance, ptau)[:16]}"
+    )
 
     def build(unfinished: Path) -> None:
         out = unfinished / "0000.zkey"
@@ -86,15 +102,19 @@ def initial_key(instance: Instance, ptau: Path, report: Report = lambda _: None)
 
 
 def init(instance: Instance, ptau: Path, out: Path, report: Report = lambda _: None) -> Zkey:
-    """Start a ceremony with a copy of the initial key. Raises CeremonyError, SetupError, CircuitError."""
+    """Start a ceremony with a copy of the initial key. Raises CeremonyError, SetupError,
+    CircuitError."""
     with _new_file(out) as unfinished:
         shutil.copyfile(initial_key(instance, ptau, report), unfinished)
         return _written(unfinished, out, ())
 
 
-def contribute(before: Path, out: Path, name: str, own_entropy: str = "", report: Report = lambda _: None) -> Zkey:
-    """Add one person's secret to `before`. The secret is 64 bytes of this machine's randomness, hashed with `own_entropy`, mixed once more
-    by snarkjs with its own; it goes there over a pipe, is written nowhere, and is gone when the process ends.
+def contribute(
+    before: Path, out: Path, name: str, own_entropy: str = "", report: Report = lambda _: None
+) -> Zkey:
+    """Add one person's secret to `before`. The secret is 64 bytes of this machine's randomness,
+    hashed with `own_entropy`, mixed once more by snarkjs with its own; it goes there over a pipe,
+    is written nowhere, and is gone when the process ends.
 
     Raises CeremonyError, SetupError.
     """
@@ -103,15 +123,27 @@ def contribute(before: Path, out: Path, name: str, own_entropy: str = "", report
     earlier = read_zkey(before).contributions
     secret = hashlib.blake2b(secrets.token_bytes(64) + own_entropy.encode()).hexdigest()
     with _new_file(out) as unfinished:
-        _run("zkey contribute", before, unfinished, f"--name={name}", report=report, makes=unfinished, entropy=secret)
+        _run(
+            "zkey contribute",
+            before,
+            unfinished,
+            f"--name={name}",
+            report=report,
+            makes=unfinished,
+            entropy=secret,
+        )
         return _written(unfinished, out, earlier, name)
 
 
-def beacon(before: Path, out: Path, beacon_hash: str, iterations_log2: int, report: Report = lambda _: None) -> Zkey:
-    """Add a contribution that everyone can recompute, from randomness that nobody could foresee when the last person contributed.
+def beacon(
+    before: Path, out: Path, beacon_hash: str, iterations_log2: int, report: Report = lambda _: None
+) -> Zkey:
+    """Add a contribution that everyone can recompute, from randomness that nobody could foresee
+    when the last person contributed.
 
     Args:
-        beacon_hash: 32 bytes or more, hex, such as a block hash or a drand round announced beforehand.
+        beacon_hash: 32 bytes or more, hex, such as a block hash or a drand round announced
+        beforehand.
         iterations_log2: it is hashed 2^this times; 10 .. 32.
 
     Raises CeremonyError, SetupError.
@@ -119,23 +151,37 @@ def beacon(before: Path, out: Path, beacon_hash: str, iterations_log2: int, repo
     beacon_hash = beacon_hash.removeprefix("0x").lower()
     if not _BEACON.fullmatch(beacon_hash):
         raise CeremonyError(
-            "hash: expected at least 64 hex digits, an even number: a block hash or a round of a randomness beacon"
+            "hash: expected at least 64 hex digits, an even number: a block hash or a round "
+            "of a randomness beacon"
         )
     if iterations_log2 not in ITERATIONS_LOG2:
-        raise CeremonyError(f"iterations: expected {ITERATIONS_LOG2.start} to {ITERATIONS_LOG2.stop - 1} (it is a power of two)")
+        raise CeremonyError(
+            f"iterations: expected {ITERATIONS_LOG2.start} to {ITERATIONS_LOG2.stop - 1} (it "
+            "is a power of two)"
+        )
     earlier = read_zkey(before).contributions
     if not earlier:
-        raise CeremonyError(f"{before}: a beacon is public: somebody has to contribute a secret first")
+        raise CeremonyError(
+            f"{before}: a beacon is public: somebody has to contribute a secret first"
+        )
     with _new_file(out) as unfinished:
         _run(
-            "zkey beacon", before, unfinished, beacon_hash, str(iterations_log2), "--name=beacon", report=report, makes=unfinished
-        )  # fmt: skip
+            "zkey beacon",
+            before,
+            unfinished,
+            beacon_hash,
+            str(iterations_log2),
+            "--name=beacon",
+            report=report,
+            makes=unfinished,
+        )
         return _written(unfinished, out, earlier, "beacon")
 
 
 def verify(instance: Instance, zkey: Path, ptau: Path, report: Report = lambda _: None) -> Zkey:
-    """Check every link from the powers of tau and this checkout's circuit to the key: that it is this circuit's, that each contribution
-    builds on the one before, and that nothing but delta was changed. It is compared with this machine's own `initial_key`.
+    """Check every link from the powers of tau and this checkout's circuit to the key: that it is
+    this circuit's, that each contribution builds on the one before, and that nothing but delta was
+    changed. It is compared with this machine's own `initial_key`.
 
     Raises CeremonyError with snarkjs' reason, SetupError, CircuitError.
     """
@@ -143,12 +189,15 @@ def verify(instance: Instance, zkey: Path, ptau: Path, report: Report = lambda _
     for link in key.contributions:
         if link.beacon and link.beacon_iterations_log2 not in ITERATIONS_LOG2:
             raise CeremonyError(
-                f"{zkey}: beacon {link.name!r} is hashed 2^{link.beacon_iterations_log2} times, expected 2^{ITERATIONS_LOG2.start} "
+                f"{zkey}: beacon {link.name!r} is hashed 2^{link.beacon_iterations_log2} "
+                f"times, expected 2^{ITERATIONS_LOG2.start} "
                 f"to 2^{ITERATIONS_LOG2.stop - 1}"
             )
     lines = _run("zkvi", initial_key(instance, ptau, report), ptau, zkey, report=report)
     if not any("ZKey Ok!" in line for line in lines):
-        raise CeremonyError(f"{zkey}: not a key of this circuit and these powers of tau: {_last(lines)}")
+        raise CeremonyError(
+            f"{zkey}: not a key of this circuit and these powers of tau: {_last(lines)}"
+        )
     return key
 
 
@@ -160,7 +209,8 @@ def require_finished(key: Zkey) -> None:
 
 @contextmanager
 def _new_file(out: Path) -> Iterator[Path]:
-    """A path beside `out` that becomes `out` at the end of the block, so that half a file never bears the name."""
+    """A path beside `out` that becomes `out` at the end of the block, so that half a file never
+    bears the name."""
     if out.exists():
         raise CeremonyError(f"{out}: exists already; files of a ceremony are never overwritten")
     if not out.parent.is_dir():
@@ -172,23 +222,34 @@ def _new_file(out: Path) -> Iterator[Path]:
         os.link(unfinished, out)
 
 
-def _written(unfinished: Path, out: Path, earlier: tuple[Contribution, ...], name: str | None = None) -> Zkey:
+def _written(
+    unfinished: Path, out: Path, earlier: tuple[Contribution, ...], name: str | None = None
+) -> Zkey:
     key = read_zkey(unfinished)
     names = [] if name is None else [name]
-    if key.contributions[: len(earlier)] != earlier or [link.name for link in key.contributions[len(earlier) :]] != names:
+    if (
+        key.contributions[: len(earlier)] != earlier
+        or [link.name for link in key.contributions[len(earlier) :]] != names
+    ):
         raise CeremonyError(f"{out}: snarkjs did not write what was asked for; check its version")
     return Zkey(**{**vars(key), "path": out})
 
 
-def _run(step: str, *arguments: object, report: Report, makes: Path | None = None, entropy: str = "") -> list[str]:
-    """snarkjs' lines, each reported as it comes. Raises CeremonyError if it fails, or leaves no file where it was to make one."""
+def _run(
+    step: str, *arguments: object, report: Report, makes: Path | None = None, entropy: str = ""
+) -> list[str]:
+    """snarkjs' lines, each reported as it comes. Raises CeremonyError if it fails, or leaves no
+    file where it was to make one."""
     if not SNARKJS.exists():
         raise CeremonyError("snarkjs is not installed: run `make setup` (it runs `npm install`)")
     command = [str(SNARKJS), *step.split(), *(str(argument) for argument in arguments), "-v"]
     lines: list[str] = []
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
         try:
-            # Its question is answered before it is asked, and never through its arguments, which every user of the machine can see.
+            # Its question is answered before it is asked, and never through its arguments, which
+            # every user of the machine can see.
             if entropy:
                 process.stdin.write(entropy + "\n")
             process.stdin.close()

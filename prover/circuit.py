@@ -1,7 +1,7 @@
 """Instances of the statement, and their compilation by circom into an R1CS and a witness program.
 
-circom (GPL) runs as a program of its own: the npm package `circom2`, the compiler in WebAssembly. It sees only the folder that it is
-started in, so a build copies the sources to one.
+circom (GPL) runs as a program of its own: the npm package `circom2`, the compiler in WebAssembly.
+It sees only the folder that it is started in, so a build copies the sources to one.
 """
 
 import hashlib
@@ -29,7 +29,8 @@ class CircuitError(Exception):
 
 @dataclass(frozen=True)
 class Instance:
-    """One size of the statement: L levels of the bucket tree, K levels of the items tree, at most M items."""
+    """One size of the statement: L levels of the bucket tree, K levels of the items tree, at most M
+    items."""
 
     name: str
     levels: int
@@ -46,12 +47,14 @@ class Instance:
         """The circom text that instantiates the statement."""
         return (
             'pragma circom 2.2.0;\ninclude "batch.circom";\n'
-            f"component main {{public [{', '.join(PUBLIC_SIGNALS)}]}} = Batch({self.levels}, {self.item_levels}, {self.items});\n"
+            f"component main {{public [{', '.join(PUBLIC_SIGNALS)}]}} = Batch({self.levels}, "
+            f"{self.item_levels}, {self.items});\n"
         )
 
     @property
     def digest(self) -> str:
-        """sha256 over all that the compiled circuit depends on: sources, sizes, compiler and options. Hex."""
+        """sha256 over all that the compiled circuit depends on: sources, sizes, compiler and
+        options. Hex."""
         digest = hashlib.sha256(f"{COMPILER} {COMPILER_VERSION} {OPTIONS}\n{self.main}".encode())
         for path in sorted(SOURCES.rglob("*.circom")):
             text = path.read_bytes()
@@ -69,11 +72,14 @@ class CompiledCircuit:
 
     @property
     def constraints(self) -> int:
-        """Number of constraints, from the header of the R1CS file (iden3's r1cs format: section 1, its last field)."""
+        """Number of constraints, from the header of the R1CS file (iden3's r1cs format: section 1,
+        its last field)."""
         with self.r1cs.open("rb") as file:
             magic, _, sections = struct.unpack("<4sII", file.read(12))
             if magic != b"r1cs":
-                raise CircuitError(f"{self.r1cs}: not an R1CS file: remove its folder to have it made again")
+                raise CircuitError(
+                    f"{self.r1cs}: not an R1CS file: remove its folder to have it made again"
+                )
             for _ in range(sections):
                 kind, size = struct.unpack("<IQ", file.read(12))
                 if kind == 1:
@@ -85,7 +91,10 @@ class CompiledCircuit:
 def instances() -> dict[str, Instance]:
     """All instances of circuits/instances.toml by name."""
     rows = tomllib.loads((SOURCES / "instances.toml").read_text())
-    return {name: Instance(name, row["levels"], row["item_levels"], row["items"]) for name, row in rows.items()}
+    return {
+        name: Instance(name, row["levels"], row["item_levels"], row["items"])
+        for name, row in rows.items()
+    }
 
 
 def load_instance(name: str) -> Instance:
@@ -102,7 +111,9 @@ def _compile(instance: Instance, folder: Path) -> None:
         raise CircuitError(f"{COMPILER} is not installed: run `make setup`")
     shutil.copytree(SOURCES, folder, dirs_exist_ok=True)
     (folder / "main.circom").write_text(instance.main)
-    run = subprocess.run([compiler, "main.circom", *OPTIONS], cwd=folder, capture_output=True, text=True)
+    run = subprocess.run(
+        [compiler, "main.circom", *OPTIONS], cwd=folder, capture_output=True, text=True
+    )
     r1cs, wasm = folder / "main.r1cs", folder / "main_js" / "main.wasm"
     if run.returncode or not r1cs.exists() or not wasm.exists():
         raise CircuitError(f"circom failed on instance {instance.name}:\n{run.stdout}{run.stderr}")
@@ -113,7 +124,8 @@ def _compile(instance: Instance, folder: Path) -> None:
 
 
 def compile_instance(instance: Instance) -> CompiledCircuit:
-    """Compile once per digest into the cache folder (dev seconds, standard about two minutes). Raises CircuitError."""
+    """Compile once per digest into the cache folder (dev seconds, standard about two minutes).
+    Raises CircuitError."""
     folder = cache_root() / "circuits" / f"{instance.name}-{instance.digest[:16]}"
     cached_folder(folder, lambda unfinished: _compile(instance, unfinished))
     return CompiledCircuit(instance, folder / "main.r1cs", folder / "main.wasm")

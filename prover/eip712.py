@@ -1,6 +1,8 @@
-"""Everything of the protocol that is hashed or signed as EIP-712 typed data (PROTOCOL sections 4, 6 and 7).
+"""Everything of the protocol that is hashed or signed as EIP-712 typed data (PROTOCOL sections 4, 6
+and 7).
 
-Addresses are 0x-prefixed strings (checksummed or not), hashes are 32 bytes, amounts are integers in base units, times are Unix seconds.
+Addresses are 0x-prefixed strings (checksummed or not), hashes are 32 bytes, amounts are integers in
+base units, times are Unix seconds.
 """
 
 from dataclasses import dataclass
@@ -11,17 +13,26 @@ from eth_utils import keccak, to_canonical_address
 DOMAIN_NAME = "Guerdon Distributor"
 DOMAIN_VERSION = "1"
 
-_DOMAIN_TYPE = keccak(text="EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)")
+_DOMAIN_TYPE = keccak(
+    text="EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
+)
 BATCH_TYPE = (
-    "Batch(uint32 bucket,uint64 sequence,uint256 oldRoot,uint256 newRoot,uint256 itemsRoot,bytes32 interactionsRoot,"
+    "Batch(uint32 bucket,uint64 sequence,uint256 oldRoot,uint256 newRoot,uint256 "
+    "itemsRoot,bytes32 interactionsRoot,"
     "bytes32 ledgerHead,bytes32 deltasHash,uint64 attestorEpoch,uint64 validUntil)"
 )
-REPORT_TYPE = "Report(bytes32 program,bytes32 partner,bytes32 eventId,address account,uint96 amount,uint64 occurredAt)"
+REPORT_TYPE = (
+    "Report(bytes32 program,bytes32 partner,bytes32 eventId,address account,uint96 amount,uint64 "
+    "occurredAt)"
+)
 INTERACTION_TYPE = (
-    "Interaction(bytes32 program,bytes32 partner,bytes32 eventId,address account,uint96 amount,uint64 occurredAt,"
+    "Interaction(bytes32 program,bytes32 partner,bytes32 eventId,address account,uint96 "
+    "amount,uint64 occurredAt,"
     "bytes32 evidence)"
 )
-CLAIM_TO_TYPE = "ClaimTo(uint32 bucket,uint16 slot,uint128 cumulative,address recipient,uint256 deadline)"
+CLAIM_TO_TYPE = (
+    "ClaimTo(uint32 bucket,uint16 slot,uint128 cumulative,address recipient,uint256 deadline)"
+)
 _BATCH_HASH, _REPORT_HASH, _INTERACTION_HASH, _CLAIM_TO_HASH = (
     keccak(text=text) for text in (BATCH_TYPE, REPORT_TYPE, INTERACTION_TYPE, CLAIM_TO_TYPE)
 )
@@ -36,7 +47,13 @@ class Domain:
 
     @property
     def separator(self) -> bytes:
-        fields = (_DOMAIN_TYPE, keccak(text=DOMAIN_NAME), keccak(text=DOMAIN_VERSION), self.chain_id, self.distributor)
+        fields = (
+            _DOMAIN_TYPE,
+            keccak(text=DOMAIN_NAME),
+            keccak(text=DOMAIN_VERSION),
+            self.chain_id,
+            self.distributor,
+        )
         return keccak(encode(["bytes32", "bytes32", "bytes32", "uint256", "address"], fields))
 
     def digest(self, struct_hash: bytes) -> bytes:
@@ -45,7 +62,8 @@ class Domain:
 
     @property
     def program(self) -> bytes:
-        """The program's id inside interactions: the Distributor's address, left-padded to 32 bytes."""
+        """The program's id inside interactions: the Distributor's address, left-padded to 32
+        bytes."""
         return to_canonical_address(self.distributor).rjust(32, b"\0")
 
 
@@ -80,9 +98,18 @@ class BatchEnvelope:
             "uint64",
         ]
         fields = (
-            _BATCH_HASH, self.bucket, self.sequence, self.old_root, self.new_root, self.items_root, self.interactions_root,
-            self.ledger_head, self.deltas_hash, self.attestor_epoch, self.valid_until,
-        )  # fmt: skip
+            _BATCH_HASH,
+            self.bucket,
+            self.sequence,
+            self.old_root,
+            self.new_root,
+            self.items_root,
+            self.interactions_root,
+            self.ledger_head,
+            self.deltas_hash,
+            self.attestor_epoch,
+            self.valid_until,
+        )
         return keccak(encode(types, fields))
 
     def digest(self, domain: Domain) -> bytes:
@@ -92,7 +119,8 @@ class BatchEnvelope:
 
 @dataclass(frozen=True)
 class Interaction:
-    """One verified, rewarded act. `partner` and `event_id` are the hashes of PROTOCOL section 6, not the texts."""
+    """One verified, rewarded act. `partner` and `event_id` are the hashes of PROTOCOL section 6,
+    not the texts."""
 
     program: bytes
     partner: bytes
@@ -105,24 +133,46 @@ class Interaction:
     @property
     def hash(self) -> bytes:
         """The EIP-712 hashStruct."""
-        types = ["bytes32", "bytes32", "bytes32", "bytes32", "address", "uint96", "uint64", "bytes32"]
+        types = [
+            "bytes32",
+            "bytes32",
+            "bytes32",
+            "bytes32",
+            "address",
+            "uint96",
+            "uint64",
+            "bytes32",
+        ]
         fields = (
-            _INTERACTION_HASH, self.program, self.partner, self.event_id, self.account, self.amount, self.occurred_at, self.evidence,
-        )  # fmt: skip
+            _INTERACTION_HASH,
+            self.program,
+            self.partner,
+            self.event_id,
+            self.account,
+            self.amount,
+            self.occurred_at,
+            self.evidence,
+        )
         return keccak(encode(types, fields))
 
 
-def report_digest(domain: Domain, partner: bytes, event_id: bytes, account: str, amount: int, occurred_at: int) -> bytes:
+def report_digest(
+    domain: Domain, partner: bytes, event_id: bytes, account: str, amount: int, occurred_at: int
+) -> bytes:
     """The digest of a `Report` that a partner with a wallet signs."""
     types = ["bytes32", "bytes32", "bytes32", "bytes32", "address", "uint96", "uint64"]
     fields = (_REPORT_HASH, domain.program, partner, event_id, account, amount, occurred_at)
     return domain.digest(keccak(encode(types, fields)))
 
 
-def claim_to_digest(domain: Domain, bucket: int, slot: int, cumulative: int, recipient: str, deadline: int) -> bytes:
+def claim_to_digest(
+    domain: Domain, bucket: int, slot: int, cumulative: int, recipient: str, deadline: int
+) -> bytes:
     """The digest of the permission that an account signs for `claimTo`."""
     types = ["bytes32", "uint32", "uint16", "uint128", "address", "uint256"]
-    return domain.digest(keccak(encode(types, (_CLAIM_TO_HASH, bucket, slot, cumulative, recipient, deadline))))
+    return domain.digest(
+        keccak(encode(types, (_CLAIM_TO_HASH, bucket, slot, cumulative, recipient, deadline)))
+    )
 
 
 def partner_hash(partner: str) -> bytes:

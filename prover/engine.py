@@ -1,7 +1,9 @@
-"""What makes a proof out of a witness file, behind one interface: the library that comes as a wheel, or a native prover.
+"""What makes a proof out of a witness file, behind one interface: the library that comes as a
+wheel, or a native prover.
 
-The native one is rapidsnark's command line, `rapidsnark KEY.zkey WITNESS.wtns PROOF.json PUBLIC.json`, a program of its own that the operator
-brings. Whichever it is, each proof is verified by the library before it is used.
+The native one is rapidsnark's command line, `rapidsnark KEY.zkey WITNESS.wtns PROOF.json
+PUBLIC.json`, a program of its own that the operator brings. Whichever it is, each proof is verified
+by the library before it is used.
 """
 
 import json
@@ -54,18 +56,31 @@ class LibraryEngine:
 class RapidsnarkEngine:
     """rapidsnark, or anything with its command line. It reads the key anew for each proof."""
 
-    def __init__(self, key: KeyFolder, executable: Path, zkey: Path, seconds_max: int = ANSWER_SECONDS_MAX) -> None:
-        self._key, self._executable, self._zkey, self._seconds_max = key, executable, zkey, seconds_max
+    def __init__(
+        self, key: KeyFolder, executable: Path, zkey: Path, seconds_max: int = ANSWER_SECONDS_MAX
+    ) -> None:
+        self._key, self._executable, self._zkey, self._seconds_max = (
+            key,
+            executable,
+            zkey,
+            seconds_max,
+        )
         self._checked = False
 
     def load(self) -> None:
-        """Checks that the zkey is of the key whose verifier is deployed; there is nothing to load."""
+        """Checks that the zkey is of the key whose verifier is deployed; there is nothing to
+        load."""
         if self._checked:
             return
         if not self._executable.is_file():
-            raise SetupError(f"GUERDON_RAPIDSNARK: expected the path of an executable, got {self._executable}")
+            raise SetupError(
+                f"GUERDON_RAPIDSNARK: expected the path of an executable, got {self._executable}"
+            )
         if read_zkey(self._zkey).verifying_key != self._key.verifying_key:
-            raise SetupError(f"GUERDON_ZKEY: {self._zkey} is another key than {self._key.path}, which the proofs are for")
+            raise SetupError(
+                f"GUERDON_ZKEY: {self._zkey} is another key than {self._key.path}, which the "
+                "proofs are for"
+            )
         self._checked = True
 
     def prove(self, wtns: Path) -> Proof:
@@ -75,15 +90,23 @@ class RapidsnarkEngine:
             command = [str(self._executable), str(self._zkey), str(wtns), str(proof), str(public)]
             try:
                 run = subprocess.run(
-                    command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL, timeout=self._seconds_max
+                    command,
+                    capture_output=True,
+                    text=True,
+                    errors="replace",
+                    stdin=subprocess.DEVNULL,
+                    timeout=self._seconds_max,
                 )
                 if run.returncode:
                     raise Groth16Error(
-                        f"{self._executable.name} ended with {run.returncode}: {_last_line(run.stderr or run.stdout)}"
+                        f"{self._executable.name} ended with {run.returncode}: "
+                        f"{_last_line(run.stderr or run.stdout)}"
                     )
                 return Proof.from_snarkjs(json.loads(proof.read_text()))
             except subprocess.TimeoutExpired:
-                raise Groth16Error(f"{self._executable.name} has not ended after {self._seconds_max} s") from None
+                raise Groth16Error(
+                    f"{self._executable.name} has not ended after {self._seconds_max} s"
+                ) from None
             except (OSError, ValueError) as error:
                 raise Groth16Error(f"{self._executable.name}: {error}") from error
 

@@ -1,6 +1,7 @@
 """Groth16 over BN254: setup, prove and verify, by the library's process (`groth16_process`).
 
-Source: eprint 2016/260. A verification here is by the prover's own library; `pairing` holds an independent second opinion.
+Source: eprint 2016/260. A verification here is by the prover's own library; `pairing` holds an
+independent second opinion.
 """
 
 import tempfile
@@ -24,14 +25,18 @@ def dev_key_path(instance: Instance) -> Path:
 
 
 def dev_key(instance: Instance) -> KeyFolder:
-    """The cached single-party key of an instance, made on first use (dev seconds, standard minutes). For development only: whoever
-    ran the setup could have kept the trapdoor. Raises CircuitError, Groth16Error, SetupError."""
+    """The cached single-party key of an instance, made on first use (dev seconds, standard
+    minutes). For development only: whoever ran the setup could have kept the trapdoor. Raises
+    CircuitError, Groth16Error, SetupError."""
 
     def build(folder: Path) -> None:
         circuit = compile_instance(instance)
         with Groth16Process() as process:
             process.request(
-                "setup", r1cs=str(circuit.r1cs), pk=str(folder / "proving_key.bin"), vk=str(folder / "verifying_key.json")
+                "setup",
+                r1cs=str(circuit.r1cs),
+                pk=str(folder / "proving_key.bin"),
+                vk=str(folder / "verifying_key.json"),
             )
         write_manifest(folder, instance, "dev")
 
@@ -39,7 +44,8 @@ def dev_key(instance: Instance) -> KeyFolder:
 
 
 def verify(key: VerifyingKey, proof: Proof, public_signals: Sequence[int]) -> bool:
-    """Whether the library accepts the proof: False also for points that are none and signals that are not below p.
+    """Whether the library accepts the proof: False also for points that are none and signals that
+    are not below p.
 
     Raises Groth16Error for the wrong number of signals.
     """
@@ -47,18 +53,28 @@ def verify(key: VerifyingKey, proof: Proof, public_signals: Sequence[int]) -> bo
         return _verify(process, key, proof, public_signals)
 
 
-def _verify(process: Groth16Process, key: VerifyingKey, proof: Proof, public_signals: Sequence[int]) -> bool:
+def _verify(
+    process: Groth16Process, key: VerifyingKey, proof: Proof, public_signals: Sequence[int]
+) -> bool:
     public = [str(signal) for signal in public_signals]
-    return process.request("verify", vk=key.to_snarkjs(), proof=proof.to_bytes().hex(), public=public) is True
+    return (
+        process.request("verify", vk=key.to_snarkjs(), proof=proof.to_bytes().hex(), public=public)
+        is True
+    )
 
 
 class Prover:
-    """Proves statements of one instance. Keeps the witness program and, as far as its engine does, the key loaded."""
+    """Proves statements of one instance. Keeps the witness program and, as far as its engine does,
+    the key loaded."""
 
     def __init__(
-        self, circuit: CompiledCircuit, key: KeyFolder, engine: Callable[[KeyFolder], ProofEngine] | None = None
+        self,
+        circuit: CompiledCircuit,
+        key: KeyFolder,
+        engine: Callable[[KeyFolder], ProofEngine] | None = None,
     ) -> None:
-        """`engine` makes what makes the proofs: the library by default. Raises SetupError for a key that is not of this circuit."""
+        """`engine` makes what makes the proofs: the library by default. Raises SetupError for a key
+        that is not of this circuit."""
         key.require_made_for(circuit.instance)
         self.circuit, self.key = circuit, key
         self._program = WitnessProgram(circuit.wasm)
@@ -78,7 +94,8 @@ class Prover:
             return self._engine.prove(path)
 
     def load(self) -> None:
-        """Load the proving key now instead of at the first proof. Raises Groth16Error, SetupError."""
+        """Load the proving key now instead of at the first proof. Raises Groth16Error,
+        SetupError."""
         self._engine.load()
 
     def verify(self, proof: Proof, public_signals: Sequence[int]) -> bool:

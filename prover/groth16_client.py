@@ -1,4 +1,5 @@
-"""The Groth16 library's process (`groth16_process`) from the outside: started when it is needed, asked one thing at a time."""
+"""The Groth16 library's process (`groth16_process`) from the outside: started when it is needed,
+asked one thing at a time."""
 
 import json
 import subprocess
@@ -8,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 ANSWER_SECONDS_MAX = 3600
-"""The longest that one request may take: a standard proof takes a minute or two, and what hangs would hold its batch for ever."""
+"""The longest that one request may take: a standard proof takes a minute or two, and what hangs
+would hold its batch for ever."""
 
 
 class Groth16Error(Exception):
@@ -16,7 +18,8 @@ class Groth16Error(Exception):
 
 
 class Groth16Process:
-    """The library's process, started on the first request and restarted after it ends. Requests take turns."""
+    """The library's process, started on the first request and restarted after it ends. Requests
+    take turns."""
 
     def __init__(self, seconds_max: int = ANSWER_SECONDS_MAX) -> None:
         self._seconds_max = seconds_max
@@ -44,7 +47,10 @@ class Groth16Process:
             # A process that dies while it answers leaves half a line.
             if not line.endswith("\n"):
                 self.close()
-                raise Groth16Error(f"{do}: the Groth16 process ended (killed, out of memory, or {self._seconds_max} s were over)")
+                raise Groth16Error(
+                    f"{do}: the Groth16 process ended (killed, out of memory, or "
+                    f"{self._seconds_max} s were over)"
+                )
         answer = json.loads(line)
         if "error" in answer:
             raise Groth16Error(f"{do}: {answer['error']}")
@@ -70,7 +76,9 @@ class Groth16Process:
         if self._process is None or self._process.poll() is not None:
             command = [sys.executable, "-m", "prover.groth16_process"]
             cwd = Path(__file__).parent.parent
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=cwd)
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=cwd
+            )
         return self._process
 
     def __enter__(self) -> "Groth16Process":

@@ -1,10 +1,14 @@
-"""The Groth16 library in a process of its own: one JSON request a line on standard input, one JSON answer a line on standard output.
+"""The Groth16 library in a process of its own: one JSON request a line on standard input, one JSON
+answer a line on standard output.
 
-Run as `python -m prover.groth16_process`. The library (groth16py: arkworks in Rust, GPL-3) is imported here and nowhere else; the rest of
-the project talks to this program. It ends when its standard input does, so it never outlives the process that started it.
+Run as `python -m prover.groth16_process`. The library (groth16py: arkworks in Rust, GPL-3) is
+imported here and nowhere else; the rest of the project talks to this program. It ends when its
+standard input does, so it never outlives the process that started it.
 
-Requests: {"do": "setup", "r1cs", "pk", "vk"}, {"do": "import", "zkey", "pk", "vk"}, {"do": "load", "pk"}, {"do": "prove", "wtns"},
-{"do": "verify", "vk", "proof", "public"}, {"do": "usage"}. Answers: {"ok": ...} or {"error": "..."}.
+Requests: {"do": "setup", "r1cs", "pk", "vk"}, {"do": "import", "zkey", "pk", "vk"}, {"do": "load",
+"pk"}, {"do": "prove", "wtns"},
+{"do": "verify", "vk", "proof", "public"}, {"do": "usage"}. Answers: {"ok": ...} or {"error":
+"..."}.
 """
 
 import json
@@ -27,7 +31,11 @@ def _import(request: dict[str, Any]) -> bool:
     return _save(request, proving_key, verifying_key)
 
 
-def _save(request: dict[str, Any], proving_key: groth16py.ProvingKey, verifying_key: groth16py.VerifyingKey) -> bool:
+def _save(
+    request: dict[str, Any],
+    proving_key: groth16py.ProvingKey,
+    verifying_key: groth16py.VerifyingKey,
+) -> bool:
     proving_key.save(request["pk"])
     with open(request["vk"], "w") as file:
         file.write(verifying_key.to_json())
@@ -49,7 +57,9 @@ def _verify(request: dict[str, Any]) -> bool:
     try:
         return verifier.verify(proof, public)
     except groth16py.EncodingError:
-        return False  # A coordinate or signal out of range, a point off its curve: no proof, as the precompiles judge it.
+        # A coordinate or signal out of range, a point off its curve: no proof, as the precompiles
+        # judge it.
+        return False
 
 
 def _usage(_: dict[str, Any]) -> dict[str, Any]:
@@ -59,7 +69,14 @@ def _usage(_: dict[str, Any]) -> dict[str, Any]:
     return {"cpu_seconds": used.ru_utime + used.ru_stime, "memory_bytes": used.ru_maxrss * unit}
 
 
-_ACTIONS = {"setup": _setup, "import": _import, "load": _load, "prove": _prove, "verify": _verify, "usage": _usage}
+_ACTIONS = {
+    "setup": _setup,
+    "import": _import,
+    "load": _load,
+    "prove": _prove,
+    "verify": _verify,
+    "usage": _usage,
+}
 
 
 def main() -> None:
@@ -67,7 +84,9 @@ def main() -> None:
         try:
             request = json.loads(line)
             answer = {"ok": _ACTIONS[request["do"]](request)}
-        except Exception as error:  # Whatever the library raises belongs to the caller, and the process goes on.
+        except (
+            Exception
+        ) as error:  # Whatever the library raises belongs to the caller, and the process goes on.
             answer = {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps(answer), flush=True)
 

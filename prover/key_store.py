@@ -1,6 +1,8 @@
-"""The keys of this machine: made here or imported from a ceremony, found by instance or by digest, and checked.
+"""The keys of this machine: made here or imported from a ceremony, found by instance or by digest,
+and checked.
 
-Keys stand in the cache folder's `keys/`. A development key's folder is named by its circuit, an imported one's by circuit and key.
+Keys stand in the cache folder's `keys/`. A development key's folder is named by its circuit, an
+imported one's by circuit and key.
 """
 
 import hashlib
@@ -33,8 +35,9 @@ def known_keys() -> list[KeyFolder]:
 
 
 def key_for(instance: Instance, folder: Path | None = None) -> KeyFolder:
-    """The key that a new program of this instance gets: the one in `folder` if given, else the newest ceremony's, else the development key,
-    which is made if it is not there. Raises SetupError if the one in `folder` is of another circuit, and what `dev_key` raises."""
+    """The key that a new program of this instance gets: the one in `folder` if given, else the
+    newest ceremony's, else the development key, which is made if it is not there. Raises SetupError
+    if the one in `folder` is of another circuit, and what `dev_key` raises."""
     if folder is not None:
         key = KeyFolder(folder.resolve())
         key.require_made_for(instance)
@@ -46,17 +49,23 @@ def key_for(instance: Instance, folder: Path | None = None) -> KeyFolder:
 
 
 def key_with(deployed: VerifyingKey, instance: Instance, folder: Path | None = None) -> KeyFolder:
-    """The key whose proofs a deployed verifier accepts: in `folder` if given, else among this machine's.
+    """The key whose proofs a deployed verifier accepts: in `folder` if given, else among this
+    machine's.
 
     Raises SetupError if it is not there: proofs under any other would be refused on chain.
     """
     candidates = [KeyFolder(folder.resolve())] if folder else known_keys()
     fitting = [key for key in candidates if key.verifying_key.digest == deployed.digest]
     if not fitting:
-        known = ", ".join(f"{key.verifying_key.digest[:16]} in {key.path}" for key in candidates) or "none"
+        known = (
+            ", ".join(f"{key.verifying_key.digest[:16]} in {key.path}" for key in candidates)
+            or "none"
+        )
         raise SetupError(
-            f"the deployed verifier has key {deployed.digest[:16]}, which is not on this machine (here: {known}): import it with "
-            f"`guerdon keys import {instance.name}`, or name its folder in GUERDON_KEY; nothing is proven meanwhile"
+            f"the deployed verifier has key {deployed.digest[:16]}, which is not on this "
+            f"machine (here: {known}): import it with "
+            f"`guerdon keys import {instance.name}`, or name its folder in GUERDON_KEY; "
+            "nothing is proven meanwhile"
         )
     key = min(fitting, key=lambda key: key.manifest.origin != "ceremony")
     key.require_made_for(instance)
@@ -64,14 +73,20 @@ def key_with(deployed: VerifyingKey, instance: Instance, folder: Path | None = N
 
 
 def import_zkey(
-    instance: Instance, zkey: Path, ptau: Path | None = None, *, ptau_blake2b: str | None = None, out: Path | None = None,
+    instance: Instance,
+    zkey: Path,
+    ptau: Path | None = None,
+    *,
+    ptau_blake2b: str | None = None,
+    out: Path | None = None,
     report: Report = lambda _: None,
-) -> KeyFolder:  # fmt: skip
-    """Take a ceremony's key into the cache folder, or into `out`, after checking it: against the circuit and the powers of tau if these are
-    given (origin "ceremony"), otherwise only by a trial proof (origin "unchecked", which stays off public chains).
+) -> KeyFolder:
+    """Take a ceremony's key into the cache folder, or into `out`, after checking it: against the
+    circuit and the powers of tau if these are given (origin "ceremony"), otherwise only by a trial
+    proof (origin "unchecked", which stays off public chains).
 
-    The powers of tau must be published ones, or have the hash that the caller vouches for. Safe to run again, and against dying half way.
-    Raises SetupError, CircuitError, Groth16Error.
+    The powers of tau must be published ones, or have the hash that the caller vouches for. Safe to
+    run again, and against dying half way. Raises SetupError, CircuitError, Groth16Error.
     """
     source = read_zkey(zkey)
     check_sizes(source, instance)
@@ -96,13 +111,19 @@ def import_zkey(
             files = {"pk": str(made.proving_key), "vk": str(folder / "verifying_key.json")}
             process.request("import", zkey=str(made.zkey), **files)
         if made.verifying_key != key:
-            raise SetupError(f"{zkey}: the prover's library reads another verifying key from it than we do")
+            raise SetupError(
+                f"{zkey}: the prover's library reads another verifying key from it than we do"
+            )
         write_manifest(folder, instance, origin, transcript)
         report("Proving a trial statement")
         trial_proof(KeyFolder(folder), instance)
 
     # Absolute: the library's process works in another folder.
-    target = out.resolve() if out else cache_root() / "keys" / f"{instance.name}-{instance.digest[:16]}-{key.digest[:16]}"
+    target = (
+        out.resolve()
+        if out
+        else cache_root() / "keys" / f"{instance.name}-{instance.digest[:16]}-{key.digest[:16]}"
+    )
     cached_folder(target, build)
     kept = KeyFolder(target)
     kept.require_made_for(instance)
@@ -110,74 +131,114 @@ def import_zkey(
         raise SetupError(f"{target}: holds another key already")
     if kept.manifest.origin == "unchecked" and origin == "ceremony":
         if file_sha256(kept.zkey) != transcript.zkey_sha256:
-            raise SetupError(f"{target}: its key.zkey is another file than {zkey}: remove the folder first")
+            raise SetupError(
+                f"{target}: its key.zkey is another file than {zkey}: remove the folder first"
+            )
         write_manifest(target, instance, origin, transcript)
     return KeyFolder(target)
 
 
 def check_sizes(zkey: Zkey, instance: Instance) -> None:
-    """Raises SetupError for a key that cannot be of the instance: another number of public signals, or another domain."""
+    """Raises SetupError for a key that cannot be of the instance: another number of public signals,
+    or another domain."""
     if len(zkey.ic) != len(PUBLIC_SIGNALS) + 1:
-        raise SetupError(f"{zkey.path}: a circuit of {len(zkey.ic) - 1} public signals, expected {len(PUBLIC_SIGNALS)}")
+        raise SetupError(
+            f"{zkey.path}: a circuit of {len(zkey.ic) - 1} public signals, expected "
+            f"{len(PUBLIC_SIGNALS)}"
+        )
     if zkey.domain_size != 1 << ceremony.required_power(instance):
         expected = 1 << ceremony.required_power(instance)
-        raise SetupError(f"{zkey.path}: a circuit of domain {zkey.domain_size}, instance {instance.name} has {expected}")
+        raise SetupError(
+            f"{zkey.path}: a circuit of domain {zkey.domain_size}, instance {instance.name} "
+            f"has {expected}"
+        )
 
 
 def trial_proof(key: KeyFolder, instance: Instance) -> None:
-    """Prove a small batch under the key, and check that library and `pairing` accept the proof, and neither another statement.
+    """Prove a small batch under the key, and check that library and `pairing` accept the proof, and
+    neither another statement.
 
     Raises SetupError if not: the key is of another circuit, or spoiled.
     """
     from prover import pairing  # py_ecc takes a while to load, and only this needs it
 
     r = int(hashlib.sha256(b"guerdon trial statement").hexdigest(), 16) >> 3
-    statement = challenged(plan_batch(instance, [], [(0x1111111111111111111111111111111111111111, 10**18)]), r)
+    statement = challenged(
+        plan_batch(instance, [], [(0x1111111111111111111111111111111111111111, 10**18)]), r
+    )
     signals = list(statement.public_signals)
     other = [*signals[:1], signals[1] + 1, *signals[2:]]
     prover = Prover(compile_instance(instance), key)
     try:
         proof = prover.prove(statement)
-        accepted = prover.verify(proof, signals) and pairing.verify(key.verifying_key, proof, signals)
+        accepted = prover.verify(proof, signals) and pairing.verify(
+            key.verifying_key, proof, signals
+        )
         forged = prover.verify(proof, other) or pairing.verify(key.verifying_key, proof, other)
     except (Groth16Error, pairing.PointError) as error:
-        raise SetupError(f"{key.path}: no trial proof could be made and checked: {error}") from error
+        raise SetupError(
+            f"{key.path}: no trial proof could be made and checked: {error}"
+        ) from error
     finally:
         prover.close()
     if not accepted or forged:
-        raise SetupError(f"{key.path}: a trial proof under this key {'holds for anything' if forged else 'does not verify'}")
+        raise SetupError(
+            f"{key.path}: a trial proof under this key "
+            f"{'holds for anything' if forged else 'does not verify'}"
+        )
 
 
-def verify_key(key: KeyFolder, instance: Instance, ptau: Path | None = None, report: Report = lambda _: None) -> None:
-    """Check a key anew: files against manifest and this checkout's circuit, its points, gamma against delta, a ceremony's transcript against
-    circuit and powers of tau (where `ptau` is given), and a trial proof. Each line that is reported stands for a check that has passed.
+def verify_key(
+    key: KeyFolder, instance: Instance, ptau: Path | None = None, report: Report = lambda _: None
+) -> None:
+    """Check a key anew: files against manifest and this checkout's circuit, its points, gamma
+    against delta, a ceremony's transcript against circuit and powers of tau (where `ptau` is
+    given), and a trial proof. Each line that is reported stands for a check that has passed.
 
     Raises SetupError, CircuitError, Groth16Error.
     """
     from prover import pairing
 
     key.require_made_for(instance)
-    report(f"files are what the manifest says; the circuit is this checkout's {instance.name} ({instance.digest[:16]})")
+    report(
+        f"files are what the manifest says; the circuit is this checkout's {instance.name} "
+        f"({instance.digest[:16]})"
+    )
     points = key.verifying_key
     try:
         for name in ("beta", "gamma", "delta"):
             pairing.g2_point(getattr(points, name), name)
-        for name, point in [("alpha", points.alpha), *((f"IC[{i}]", point) for i, point in enumerate(points.ic))]:
+        for name, point in [
+            ("alpha", points.alpha),
+            *((f"IC[{i}]", point) for i, point in enumerate(points.ic)),
+        ]:
             pairing.g1_point(point, name)
     except pairing.PointError as error:
         raise SetupError(f"{key.path}: verifying key: {error}") from error
     if (0, 0) in (points.alpha, points.beta[0], points.gamma[0], points.delta[0]):
-        raise SetupError(f"{key.path}: verifying key: alpha, beta, gamma or delta is the point at infinity")
-    report("the verifying key's points are on their curves and in their groups; gamma is not delta, nor its negative")
+        raise SetupError(
+            f"{key.path}: verifying key: alpha, beta, gamma or delta is the point at infinity"
+        )
+    report(
+        "the verifying key's points are on their curves and in their groups; gamma is not "
+        "delta, nor its negative"
+    )
     if key.manifest.transcript is not None:
         _verify_transcript(key, instance, ptau, report)
     elif ptau is not None:
-        raise SetupError(f"{key.path}: a development key: there is no ceremony to check against powers of tau")
+        raise SetupError(
+            f"{key.path}: a development key: there is no ceremony to check against powers of tau"
+        )
     trial_proof(key, instance)
-    report("a trial proof verifies, by the library and by an independent check; another statement's does not")
+    report(
+        "a trial proof verifies, by the library and by an independent check; another "
+        "statement's does not"
+    )
 
 
-def _verify_transcript(key: KeyFolder, instance: Instance, ptau: Path | None, report: Report) -> None:
+def _verify_transcript(
+    key: KeyFolder, instance: Instance, ptau: Path | None, report: Report
+) -> None:
     source, said = read_zkey(key.zkey), key.manifest.transcript
     if file_sha256(key.zkey) != said.zkey_sha256:
         raise SetupError(f"{key.zkey}: not the file that manifest.json describes")
@@ -185,16 +246,27 @@ def _verify_transcript(key: KeyFolder, instance: Instance, ptau: Path | None, re
         said.contributions,
         said.circuit_hash,
     ):
-        raise SetupError(f"{key.zkey}: its verifying key or contributions are not those of verifying_key.json and manifest.json")
-    report(f"key.zkey holds that verifying key and the {len(source.contributions)} contributions of the manifest")
+        raise SetupError(
+            f"{key.zkey}: its verifying key or contributions are not those of "
+            "verifying_key.json and manifest.json"
+        )
+    report(
+        f"key.zkey holds that verifying key and the {len(source.contributions)} contributions "
+        "of the manifest"
+    )
     if ptau is None:
         return
     powers = ceremony.check_ptau(instance, ptau)
     if said.ptau_blake2b is None:
         ceremony.require_trusted_ptau(ptau, powers)
     elif said.ptau_blake2b != powers:
-        raise SetupError(f"{ptau}: not the powers of tau that manifest.json names ({said.ptau_blake2b[:16]}...)")
+        raise SetupError(
+            f"{ptau}: not the powers of tau that manifest.json names ({said.ptau_blake2b[:16]}...)"
+        )
     ceremony.verify(instance, key.zkey, ptau)
-    report("the transcript leads from those powers of tau and this circuit, contribution by contribution, to this key")
+    report(
+        "the transcript leads from those powers of tau and this circuit, contribution by "
+        "contribution, to this key"
+    )
     if reason := said.unfinished:
         raise SetupError(f"{key.zkey}: the ceremony is not finished: {reason}")

@@ -1,4 +1,5 @@
-"""`python -m prover.keygen INSTANCE...`: compile circuits and make their development keys, unless the cache holds them."""
+"""`python -m prover.keygen INSTANCE...`: compile circuits and make their development keys, unless
+the cache holds them."""
 
 import sys
 import time

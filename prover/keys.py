@@ -1,8 +1,9 @@
 """Proving and verifying keys, where they are kept, and where they came from.
 
-A key lives in a folder: proving_key.bin, verifying_key.json, a ceremony's key.zkey, and manifest.json, which ties the key to its circuit
-and origin. A development key is made by one party on this machine and cached by the circuit's digest; it must never guard real money, so it
-is refused for any chain that is not a local one.
+A key lives in a folder: proving_key.bin, verifying_key.json, a ceremony's key.zkey, and
+manifest.json, which ties the key to its circuit
+and origin. A development key is made by one party on this machine and cached by the circuit's
+digest; it must never guard real money, so it is refused for any chain that is not a local one.
 """
 
 import hashlib
@@ -37,37 +38,51 @@ class VerifyingKey:
     ic: tuple[G1, ...]
 
     def __post_init__(self) -> None:
-        # With gamma = delta, or its negative, anyone can forge a proof for any public signals (an error made in the wild).
+        # With gamma = delta, or its negative, anyone can forge a proof for any public signals (an
+        # error made in the wild).
         if self.gamma[0] == self.delta[0]:
             raise SetupError(
-                "verifying key: gamma equals delta or its negative, so proofs can be forged; the setup was not finished"
+                "verifying key: gamma equals delta or its negative, so proofs can be forged; "
+                "the setup was not finished"
             )
 
     @classmethod
     def from_snarkjs(cls, data: dict[str, Any]) -> "VerifyingKey":
-        """From the `verification_key.json` that snarkjs and most tools write. Raises SetupError if a field is missing."""
+        """From the `verification_key.json` that snarkjs and most tools write. Raises SetupError if
+        a field is missing."""
         try:
             g1 = lambda p: (int(p[0]), int(p[1]))  # noqa: E731 - two one-line readers used right here
             g2 = lambda p: ((int(p[0][0]), int(p[0][1])), (int(p[1][0]), int(p[1][1])))  # noqa: E731
             return cls(
-                g1(data["vk_alpha_1"]), g2(data["vk_beta_2"]), g2(data["vk_gamma_2"]), g2(data["vk_delta_2"]),
+                g1(data["vk_alpha_1"]),
+                g2(data["vk_beta_2"]),
+                g2(data["vk_gamma_2"]),
+                g2(data["vk_delta_2"]),
                 tuple(g1(point) for point in data["IC"]),
-            )  # fmt: skip
+            )
         except (KeyError, IndexError, TypeError, ValueError) as error:
-            raise SetupError(f"verifying key: expected snarkjs' verification_key.json, {error!r}") from error
+            raise SetupError(
+                f"verifying key: expected snarkjs' verification_key.json, {error!r}"
+            ) from error
 
     def to_snarkjs(self) -> dict[str, Any]:
         """Inverse of `from_snarkjs`."""
         g1 = lambda p: [str(p[0]), str(p[1]), "1"]  # noqa: E731
         g2 = lambda p: [[str(c) for c in p[0]], [str(c) for c in p[1]], ["1", "0"]]  # noqa: E731
         return {
-            "protocol": "groth16", "curve": "bn128", "nPublic": len(self.ic) - 1,
-            "vk_alpha_1": g1(self.alpha), "vk_beta_2": g2(self.beta), "vk_gamma_2": g2(self.gamma), "vk_delta_2": g2(self.delta),
+            "protocol": "groth16",
+            "curve": "bn128",
+            "nPublic": len(self.ic) - 1,
+            "vk_alpha_1": g1(self.alpha),
+            "vk_beta_2": g2(self.beta),
+            "vk_gamma_2": g2(self.gamma),
+            "vk_delta_2": g2(self.delta),
             "IC": [g1(point) for point in self.ic],
-        }  # fmt: skip
+        }
 
     def to_words(self) -> list[int]:
-        """The constructor argument of the verifier contract: alpha, beta, gamma, delta, IC; G2 as EIP-197 orders it (c1 before c0)."""
+        """The constructor argument of the verifier contract: alpha, beta, gamma, delta, IC; G2 as
+        EIP-197 orders it (c1 before c0)."""
         words = list(self.alpha)
         for (x0, x1), (y0, y1) in (self.beta, self.gamma, self.delta):
             words += [x1, x0, y1, y0]
@@ -83,13 +98,16 @@ class VerifyingKey:
     @property
     def digest(self) -> str:
         """sha256 of `to_words`, hex: the key's name everywhere."""
-        return hashlib.sha256(b"".join(word.to_bytes(32, "big") for word in self.to_words())).hexdigest()
+        return hashlib.sha256(
+            b"".join(word.to_bytes(32, "big") for word in self.to_words())
+        ).hexdigest()
 
 
 @dataclass(frozen=True)
 class Contribution:
-    """One link of a ceremony's transcript. `hash` (blake2b-512, hex) is what its maker publishes; `name` is what the file says, which the
-    hash does not cover. `beacon` (hex) is the public randomness that it was made from, empty for a person's."""
+    """One link of a ceremony's transcript. `hash` (blake2b-512, hex) is what its maker publishes;
+    `name` is what the file says, which the hash does not cover. `beacon` (hex) is the public
+    randomness that it was made from, empty for a person's."""
 
     name: str
     hash: str
@@ -99,7 +117,8 @@ class Contribution:
 
 @dataclass(frozen=True)
 class Transcript:
-    """What a ceremony's key was checked against. `ptau_blake2b` is None if no powers of tau were given, so nothing was checked."""
+    """What a ceremony's key was checked against. `ptau_blake2b` is None if no powers of tau were
+    given, so nothing was checked."""
 
     zkey_sha256: str
     circuit_hash: str
@@ -108,7 +127,8 @@ class Transcript:
 
     @property
     def unfinished(self) -> str:
-        """What is missing for a key that nobody can forge under: a person's secret, and the beacon that ends it; "" if nothing is."""
+        """What is missing for a key that nobody can forge under: a person's secret, and the beacon
+        that ends it; "" if nothing is."""
         if all(link.beacon for link in self.contributions):
             return "nobody has contributed a secret"
         last = self.contributions[-1]
@@ -117,8 +137,9 @@ class Transcript:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Where a key came from. `origin` is "dev" (one party, this machine), "ceremony" (its transcript was checked against the circuit and the
-    powers of tau) or "unchecked" (a ceremony's file, taken as it came)."""
+    """Where a key came from. `origin` is "dev" (one party, this machine), "ceremony" (its
+    transcript was checked against the circuit and the powers of tau) or "unchecked" (a ceremony's
+    file, taken as it came)."""
 
     instance: str
     circuit_digest: str
@@ -130,11 +151,16 @@ class Manifest:
     @property
     def usable_anywhere(self) -> bool:
         """Whether this is the key of a finished ceremony that was checked."""
-        return self.origin == "ceremony" and self.transcript is not None and not self.transcript.unfinished
+        return (
+            self.origin == "ceremony"
+            and self.transcript is not None
+            and not self.transcript.unfinished
+        )
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Manifest":
-        """Inverse of `asdict`. Raises TypeError, KeyError for fields that are missing or unknown."""
+        """Inverse of `asdict`. Raises TypeError, KeyError for fields that are missing or
+        unknown."""
         transcript = data.get("transcript")
         if transcript is not None:
             links = tuple(Contribution(**link) for link in transcript["contributions"])
@@ -168,38 +194,55 @@ class KeyFolder:
         try:
             return Manifest.from_json(self._json("manifest.json"))
         except (TypeError, KeyError, AttributeError) as error:
-            raise SetupError(f"{self.path / 'manifest.json'}: not a key's manifest: {error!r}") from error
+            raise SetupError(
+                f"{self.path / 'manifest.json'}: not a key's manifest: {error!r}"
+            ) from error
 
     def _json(self, name: str) -> Any:
         try:
             return json.loads((self.path / name).read_text())
         except (OSError, ValueError) as error:
-            raise SetupError(f"{self.path}: no key here: {name} cannot be read ({error})") from error
+            raise SetupError(
+                f"{self.path}: no key here: {name} cannot be read ({error})"
+            ) from error
 
     def require_made_for(self, instance: Instance) -> None:
-        """Raises SetupError unless this is a key of that very circuit and its files are those that the manifest describes."""
+        """Raises SetupError unless this is a key of that very circuit and its files are those that
+        the manifest describes."""
         if self.manifest.circuit_digest != instance.digest:
             raise SetupError(
-                f"{self.path}: the key is for another circuit than the present {instance.name}; make or import its own"
+                f"{self.path}: the key is for another circuit than the present "
+                f"{instance.name}; make or import its own"
             )
         if self.manifest.key_digest != self.verifying_key.digest:
-            raise SetupError(f"{self.path}: verifying_key.json is not the one that manifest.json describes")
+            raise SetupError(
+                f"{self.path}: verifying_key.json is not the one that manifest.json describes"
+            )
         if self.manifest.proving_key_sha256 != file_sha256(self.proving_key):
-            raise SetupError(f"{self.path}: proving_key.bin is not the one that manifest.json describes")
+            raise SetupError(
+                f"{self.path}: proving_key.bin is not the one that manifest.json describes"
+            )
 
     def require_allowed_on(self, chain_id: int, allow_single_party: bool = False) -> None:
-        """Raises SetupError for a key that is not a checked ceremony's on a chain that is not local, unless `allow_single_party`."""
+        """Raises SetupError for a key that is not a checked ceremony's on a chain that is not
+        local, unless `allow_single_party`."""
         if self.manifest.usable_anywhere or chain_id in LOCAL_CHAIN_IDS or allow_single_party:
             return
         if self.manifest.origin == "ceremony":
-            reason = self.manifest.transcript.unfinished if self.manifest.transcript else "there is no transcript of it"
+            reason = (
+                self.manifest.transcript.unfinished
+                if self.manifest.transcript
+                else "there is no transcript of it"
+            )
             raise SetupError(f"{self.path}: its ceremony is not finished: {reason}")
         if self.manifest.origin == "unchecked":
             raise SetupError(
-                f"chain {chain_id} is not a local chain: this key's ceremony was never checked; import it with --ptau, the powers of tau"
+                f"chain {chain_id} is not a local chain: this key's ceremony was never "
+                "checked; import it with --ptau, the powers of tau"
             )
         raise SetupError(
-            f"chain {chain_id} is not a local chain: a single-party development key must not guard money there; use a ceremony's key"
+            f"chain {chain_id} is not a local chain: a single-party development key must not "
+            "guard money there; use a ceremony's key"
         )
 
 
@@ -209,7 +252,9 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_manifest(folder: Path, instance: Instance, origin: str, transcript: Transcript | None = None) -> None:
+def write_manifest(
+    folder: Path, instance: Instance, origin: str, transcript: Transcript | None = None
+) -> None:
     """Describe the key files in `folder`, all at once. Raises SetupError if gamma equals delta."""
     key = KeyFolder(folder).verifying_key
     digest = file_sha256(folder / "proving_key.bin")

@@ -1,7 +1,9 @@
-"""An independent second opinion on Groth16 proofs: the verification equation over py_ecc's curve and pairing.
+"""An independent second opinion on Groth16 proofs: the verification equation over py_ecc's curve
+and pairing.
 
-e(A, B) = e(alpha, beta) * e(sum of signal_i * IC_i, gamma) * e(C, delta). Source: eprint 2016/260 section 3.2; encodings as EIP-197.
-Slow (seconds) and plain on purpose; used by the auditor and by tests.
+e(A, B) = e(alpha, beta) * e(sum of signal_i * IC_i, gamma) * e(C, delta). Source: eprint 2016/260
+section 3.2; encodings as EIP-197. Slow (seconds) and plain on purpose; used by the auditor and by
+tests.
 """
 
 import sys
@@ -14,7 +16,8 @@ from py_ecc.fields import optimized_bn128_FQ as FQ  # noqa: E402
 from py_ecc.fields import optimized_bn128_FQ2 as FQ2  # noqa: E402
 from py_ecc.fields import optimized_bn128_FQ12 as FQ12  # noqa: E402
 
-# Importing py_ecc raises the limit for the whole process: deeply nested JSON would then overflow a thread's stack instead of being refused.
+# Importing py_ecc raises the limit for the whole process: deeply nested JSON would then overflow a
+# thread's stack instead of being refused.
 sys.setrecursionlimit(_RECURSION_LIMIT)
 
 from prover.field import P, Q  # noqa: E402
@@ -39,7 +42,8 @@ def g1_point(point: G1, name: str) -> tuple[FQ, FQ, FQ]:
 
 
 def g2_point(point: G2, name: str) -> tuple[FQ2, FQ2, FQ2]:
-    """The point in py_ecc's form; zeros are infinity. Raises PointError also for a point outside the subgroup of order p."""
+    """The point in py_ecc's form; zeros are infinity. Raises PointError also for a point outside
+    the subgroup of order p."""
     if not all(0 <= coordinate < Q for pair in point for coordinate in pair):
         raise PointError(f"{name}: a coordinate is not below q")
     if point == ((0, 0), (0, 0)):
@@ -55,8 +59,9 @@ def g2_point(point: G2, name: str) -> tuple[FQ2, FQ2, FQ2]:
 def verify(key: VerifyingKey, proof: Proof, public_signals: Sequence[int]) -> bool:
     """Whether the proof holds for the public signals under the key.
 
-    Points that are not points and signals that are not field elements make it False, as in the precompiles. Raises ValueError for the
-    wrong number of signals: that is the caller's mistake, not the prover's.
+    Points that are not points and signals that are not field elements make it False, as in the
+    precompiles. Raises ValueError for the wrong number of signals: that is the caller's mistake,
+    not the prover's.
     """
     if len(public_signals) != len(key.ic) - 1:
         raise ValueError(f"public_signals: expected {len(key.ic) - 1}, got {len(public_signals)}")

@@ -1,6 +1,7 @@
 """Poseidon2 over BN254, width 4, and the 4-to-1 compression H4.
 
-Source: "Poseidon2: A Faster Version of the Poseidon Hash Function" (eprint 2023/323); the round constants come from the Grain LFSR of
+Source: "Poseidon2: A Faster Version of the Poseidon Hash Function" (eprint 2023/323); the round
+constants come from the Grain LFSR of
 the Poseidon paper (eprint 2019/458, appendix E). Parameters and vectors: PROTOCOL section 2.
 
 This is the reference that the circuit and the Solidity code are tested against.
@@ -22,12 +23,22 @@ INTERNAL_DIAGONAL = (
     0x00544B8338791518B2C7645A50392798B21F75BB60E3596170067D00141CAC15,
     0x222C01175718386F2E2E82EB122789E352E105A3B8FA852613BC534433EE428B,
 )
-"""The internal matrix is all ones plus this diagonal, so y_i = D_i * x_i + (x_0 + x_1 + x_2 + x_3)."""
+"""The internal matrix is all ones plus this diagonal, so y_i = D_i * x_i + (x_0 + x_1 + x_2 +
+x_3)."""
 
 
 def _grain_bits() -> Iterator[int]:
-    """The self-shrinking Grain LFSR, seeded with field=1, sbox=0, n=254, t=4, R_F=8, R_P=56 and thirty ones."""
-    seed = [(1, 2), (0, 4), (FIELD_BITS, 12), (WIDTH, 12), (FULL_ROUNDS, 10), (PARTIAL_ROUNDS, 10), ((1 << 30) - 1, 30)]
+    """The self-shrinking Grain LFSR, seeded with field=1, sbox=0, n=254, t=4, R_F=8, R_P=56 and
+    thirty ones."""
+    seed = [
+        (1, 2),
+        (0, 4),
+        (FIELD_BITS, 12),
+        (WIDTH, 12),
+        (FULL_ROUNDS, 10),
+        (PARTIAL_ROUNDS, 10),
+        ((1 << 30) - 1, 30),
+    ]
     state = [value >> (width - 1 - i) & 1 for value, width in seed for i in range(width)]
 
     def clock() -> int:
@@ -45,7 +56,8 @@ def _grain_bits() -> Iterator[int]:
 
 
 def generate_round_constants() -> tuple[int, ...]:
-    """The 88 round constants: 16 for the first full rounds, 56 for lane 0 of the partial rounds, 16 for the last full rounds."""
+    """The 88 round constants: 16 for the first full rounds, 56 for lane 0 of the partial rounds, 16
+    for the last full rounds."""
     bits = _grain_bits()
     constants: list[int] = []
     while len(constants) < WIDTH * FULL_ROUNDS + PARTIAL_ROUNDS:
@@ -63,7 +75,9 @@ _PARTIAL = ROUND_CONSTANTS[16:72]
 _LAST = tuple(ROUND_CONSTANTS[i : i + 4] for i in range(72, 88, 4))
 
 
-def _full_round(a: int, b: int, c: int, d: int, constants: tuple[int, ...]) -> tuple[int, int, int, int]:
+def _full_round(
+    a: int, b: int, c: int, d: int, constants: tuple[int, ...]
+) -> tuple[int, int, int, int]:
     a, b, c, d = (
         pow(a + constants[0], 5, P),
         pow(b + constants[1], 5, P),
@@ -93,12 +107,18 @@ def permute(a: int, b: int, c: int, d: int) -> tuple[int, int, int, int]:
         square = a * a % P
         a = square * square % P * a % P
         total = a + b + c + d
-        a, b, c, d = (a * d0 + total) % P, (b * d1 + total) % P, (c * d2 + total) % P, (d * d3 + total) % P
+        a, b, c, d = (
+            (a * d0 + total) % P,
+            (b * d1 + total) % P,
+            (c * d2 + total) % P,
+            (d * d3 + total) % P,
+        )
     for constants in _LAST:
         a, b, c, d = _full_round(a, b, c, d, constants)
     return a, b, c, d
 
 
 def h4(a: int, b: int, c: int, d: int) -> int:
-    """H4(a, b, c, d) = permute(a, b, c, d)[0] + a mod P: the compression of section 4 of the Poseidon2 paper."""
+    """H4(a, b, c, d) = permute(a, b, c, d)[0] + a mod P: the compression of section 4 of the
+    Poseidon2 paper."""
     return (permute(a, b, c, d)[0] + a) % P

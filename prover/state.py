@@ -1,4 +1,5 @@
-"""The state of a program as its chain log alone gives it: replay of `deltas`, and the home of an account (PROTOCOL sections 3 and 4)."""
+"""The state of a program as its chain log alone gives it: replay of `deltas`, and the home of an
+account (PROTOCOL sections 3 and 4)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,8 @@ class StateError(ValueError):
 
 @dataclass
 class BucketState:
-    """One bucket after `sequence` batches. `pairs` is (address, cumulative) of slots 0 .. opened-1, addresses as integers."""
+    """One bucket after `sequence` batches. `pairs` is (address, cumulative) of slots 0 .. opened-1,
+    addresses as integers."""
 
     instance: Instance
     sequence: int = 0
@@ -53,7 +55,11 @@ class BucketState:
         start = self.opened
         self.pairs.extend(deltas.opened)
         touched = [slot for slot, _ in deltas.existing] + list(range(start, self.opened))
-        self.tree.update((2 * slot + k, element) for slot in touched for k, element in enumerate(self.pairs[slot]))
+        self.tree.update(
+            (2 * slot + k, element)
+            for slot in touched
+            for k, element in enumerate(self.pairs[slot])
+        )
         self.sequence = sequence
         return deltas
 
@@ -76,20 +82,33 @@ class ProgramState:
         """Check that the `opening`-th account that a batch opens belongs there.
 
         Raises:
-            StateError: the account is open already, of another family, or a lower bucket of its family has a free slot.
+            StateError: the account is open already, of another family, or a lower bucket of its
+            family has a free slot.
         """
         if address in self.home:
-            raise StateError(f"account {address:#042x} is open already, in bucket {self.home[address][0]}")
+            raise StateError(
+                f"account {address:#042x} is open already, in bucket {self.home[address][0]}"
+            )
         if bucket % self.families != family(address, self.families):
             raise StateError(f"account {address:#042x} is not of the family of bucket {bucket}")
-        lower = next((b for b in range(bucket % self.families, bucket, self.families) if not self.bucket(b).full), None)
+        lower = next(
+            (
+                b
+                for b in range(bucket % self.families, bucket, self.families)
+                if not self.bucket(b).full
+            ),
+            None,
+        )
         if lower is not None:
-            raise StateError(f"account {address:#042x} belongs in bucket {lower}, which has a free slot")
+            raise StateError(
+                f"account {address:#042x} belongs in bucket {lower}, which has a free slot"
+            )
         if self.bucket(bucket).opened + opening >= self.instance.slots:
             raise StateError(f"bucket {bucket} has no free slot for account {address:#042x}")
 
     def apply(self, bucket: int, sequence: int, data: bytes) -> Deltas:
-        """Advance one bucket. Raises StateError, DeltasError; an account's home is checked by `require_home`, not here: a log is a fact."""
+        """Advance one bucket. Raises StateError, DeltasError; an account's home is checked by
+        `require_home`, not here: a log is a fact."""
         state = self.bucket(bucket)
         start = state.opened
         deltas = state.apply(sequence, data)
@@ -98,12 +117,15 @@ class ProgramState:
         return deltas
 
 
-def book_items(instance: Instance, pairs: Sequence[tuple[int, int]], items: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The slots in use after booking (address, amount) items; new addresses get the next slots in order of first appearance.
+def book_items(
+    instance: Instance, pairs: Sequence[tuple[int, int]], items: Sequence[tuple[int, int]]
+) -> list[tuple[int, int]]:
+    """The slots in use after booking (address, amount) items; new addresses get the next slots in
+    order of first appearance.
 
     Raises:
-        StateError: no or too many items, an amount not in 1 .. 2^96-1, an address that is 0 or not below 2^160, a bucket that would
-            overflow, or a slot whose sum would not fit a delta.
+        StateError: no or too many items, an amount not in 1 .. 2^96-1, an address that is 0 or not
+            below 2^160, a bucket that would overflow, or a slot whose sum would not fit a delta.
     """
     if not 1 <= len(items) <= instance.items:
         raise StateError(f"items: expected 1 .. {instance.items}, got {len(items)}")
@@ -111,7 +133,9 @@ def book_items(instance: Instance, pairs: Sequence[tuple[int, int]], items: Sequ
     slot_of = {address: slot for slot, (address, _) in enumerate(pairs)}
     for j, (address, amount) in enumerate(items):
         if not 0 < address <= ADDRESS_MAX:
-            raise StateError(f"item {j}: expected an address above 0 and below 2^160, got {address}")
+            raise StateError(
+                f"item {j}: expected an address above 0 and below 2^160, got {address}"
+            )
         if not 0 < amount <= UINT96_MAX:
             raise StateError(f"item {j}: expected an amount of 1 .. 2^96-1, got {amount}")
         slot = slot_of.setdefault(address, len(new))
@@ -127,7 +151,9 @@ def book_items(instance: Instance, pairs: Sequence[tuple[int, int]], items: Sequ
 
 def deltas_between(old: Sequence[tuple[int, int]], new: Sequence[tuple[int, int]]) -> Deltas:
     """The `deltas` that lead from one bucket's slots in use to another's."""
-    existing = [(slot, n - o) for slot, ((_, o), (_, n)) in enumerate(zip(old, new, strict=False)) if n != o]
+    existing = [
+        (slot, n - o) for slot, ((_, o), (_, n)) in enumerate(zip(old, new, strict=False)) if n != o
+    ]
     return Deltas(tuple(existing), tuple(new[len(old) :]))
 
 

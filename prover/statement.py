@@ -1,7 +1,9 @@
-"""The statement that a batch proves, typed: from old state and items to public signals and circuit inputs (PROTOCOL section 5).
+"""The statement that a batch proves, typed: from old state and items to public signals and circuit
+inputs (PROTOCOL section 5).
 
-`plan_batch` computes the next state; `BatchStatement` holds both states and, with the challenge, yields the signals. A statement
-that does not hold can be built too: the circuit, not this file, is what refuses it.
+`plan_batch` computes the next state; `BatchStatement` holds both states and, with the challenge,
+yields the signals. A statement that does not hold can be built too: the circuit, not this file, is
+what refuses it.
 """
 
 from collections.abc import Sequence
@@ -22,7 +24,8 @@ class StatementError(ValueError):
 
 @dataclass(frozen=True)
 class BatchStatement:
-    """Old and new (address, cumulative) of each slot in use and the items' (address, amount), all integers; the rest is zero."""
+    """Old and new (address, cumulative) of each slot in use and the items' (address, amount), all
+    integers; the rest is zero."""
 
     instance: Instance
     old: tuple[Pair, ...]
@@ -69,32 +72,54 @@ class Challenged:
         """Every input signal of the circuit, by name, private witnesses included."""
         instance = self.statement.instance
         old_root, new_root, items_root, r, fingerprint = self.public_signals
-        old, new = _padded(self.statement.old, instance.slots), _padded(self.statement.new, instance.slots)
+        old, new = (
+            _padded(self.statement.old, instance.slots),
+            _padded(self.statement.new, instance.slots),
+        )
         items = _padded(self.statement.items, instance.items)
         d = [(n[1] - o[1]) % P for o, n in zip(old, new, strict=True)]
         return {
-            "oldRoot": [old_root], "newRoot": [new_root], "itemsRoot": [items_root], "r": [r], "fingerprint": [fingerprint],
-            "oldAddress": [a for a, _ in old], "oldCumulative": [c for _, c in old],
-            "newAddress": [a for a, _ in new], "newCumulative": [c for _, c in new],
-            "itemAddress": [a for a, _ in items], "itemAmount": [v for _, v in items],
-            "emptySlotWitness": [_quotient(delta, address) for delta, (address, _) in zip(d, new, strict=True)],
+            "oldRoot": [old_root],
+            "newRoot": [new_root],
+            "itemsRoot": [items_root],
+            "r": [r],
+            "fingerprint": [fingerprint],
+            "oldAddress": [a for a, _ in old],
+            "oldCumulative": [c for _, c in old],
+            "newAddress": [a for a, _ in new],
+            "newCumulative": [c for _, c in new],
+            "itemAddress": [a for a, _ in items],
+            "itemAmount": [v for _, v in items],
+            "emptySlotWitness": [
+                _quotient(delta, address) for delta, (address, _) in zip(d, new, strict=True)
+            ],
             "itemQuotient": [_quotient(amount, r - address) for address, amount in items],
-            "slotQuotient": [_quotient(delta, r - address) for delta, (address, _) in zip(d, new, strict=True)],
-        }  # fmt: skip
+            "slotQuotient": [
+                _quotient(delta, r - address) for delta, (address, _) in zip(d, new, strict=True)
+            ],
+        }
 
 
 def challenged(statement: BatchStatement, r: int) -> Challenged:
     """Fix the challenge `r` (mod p) of a statement."""
-    signals = (statement.old_root, statement.new_root, statement.items_root, r, statement.fingerprint(r))
+    signals = (
+        statement.old_root,
+        statement.new_root,
+        statement.items_root,
+        r,
+        statement.fingerprint(r),
+    )
     return Challenged(statement, signals)
 
 
 def plan_batch(instance: Instance, old: Sequence[Pair], items: Sequence[Pair]) -> BatchStatement:
-    """The batch that books `items` on a bucket whose slots in use are `old`; new addresses are opened in order of appearance.
+    """The batch that books `items` on a bucket whose slots in use are `old`; new addresses are
+    opened in order of appearance.
 
     Raises:
-        StatementError: no or too many items, an amount not in 1 .. 2^96-1, an address that is 0 or not below 2^160, a bucket that would
-            overflow, or a slot whose sum would not fit a delta.
+        StatementError: no or too many items, an amount not in 1 .. 2^96-1, an address that is 0 or
+            not below 2^160, a bucket that would overflow, or a slot whose sum would not fit a
+            delta.
     """
     try:
         new = book_items(instance, old, items)

@@ -15,14 +15,17 @@ def zero_root(levels: int) -> int:
 
 
 def capacity(levels: int) -> int:
-    """Number of (address, value) pairs that a tree of 4^levels elements holds: the N of the protocol."""
+    """Number of (address, value) pairs that a tree of 4^levels elements holds: the N of the
+    protocol."""
     return 4**levels // 2
 
 
 class Tree:
-    """A mutable tree of 4^levels elements, all 0 at first. Only the nodes above a change are hashed again.
+    """A mutable tree of 4^levels elements, all 0 at first. Only the nodes above a change are hashed
+    again.
 
-    `root` is always up to date. Elements are field elements; `set_pair(s, address, value)` writes elements 2s and 2s+1.
+    `root` is always up to date. Elements are field elements; `set_pair(s, address, value)` writes
+    elements 2s and 2s+1.
     """
 
     def __init__(self, levels: int, elements: Sequence[int] = ()) -> None:
@@ -37,7 +40,8 @@ class Tree:
         self.update(enumerate(elements))
 
     def update(self, changes: Iterable[tuple[int, int]]) -> None:
-        """Write (index, element) pairs, then hash each touched node once. Raises ValueError, and then nothing has been written."""
+        """Write (index, element) pairs, then hash each touched node once. Raises ValueError, and
+        then nothing has been written."""
         changes = list(changes)
         for index, element in changes:
             if not 0 <= index < 4**self.levels:
@@ -50,7 +54,9 @@ class Tree:
                 touched.add(index // 4)
         for level in range(1, self.levels + 1):
             for index in touched:
-                self._nodes[level][index] = h4(*(self.node(level - 1, 4 * index + k) for k in range(4)))
+                self._nodes[level][index] = h4(
+                    *(self.node(level - 1, 4 * index + k) for k in range(4))
+                )
             touched = {index // 4 for index in touched}
 
     def set_pair(self, slot: int, address: int, value: int) -> None:
@@ -74,11 +80,13 @@ class Tree:
         return self.node(self.levels, 0)
 
     def siblings(self, slot: int) -> list[int]:
-        """The 2 + 3 (levels - 1) siblings of `claim`: the other pair under the lowest node, then three nodes a level."""
+        """The 2 + 3 (levels - 1) siblings of `claim`: the other pair under the lowest node, then
+        three nodes a level."""
         return self.multi_siblings([slot])
 
     def multi_siblings(self, slots: Sequence[int]) -> list[int]:
-        """The siblings of `claimMany`: level by level, every node that is not computed, in reading order.
+        """The siblings of `claimMany`: level by level, every node that is not computed, in reading
+        order.
 
         Raises ValueError unless `slots` are strictly ascending and in range.
         """
@@ -87,19 +95,34 @@ class Tree:
         siblings = []
         for level in range(self.levels):
             parents = sorted({index // 4 for index in known})
-            siblings += [self.node(level, i) for parent in parents for i in range(4 * parent, 4 * parent + 4) if i not in known]
+            siblings += [
+                self.node(level, i)
+                for parent in parents
+                for i in range(4 * parent, 4 * parent + 4)
+                if i not in known
+            ]
             known = set(parents)
         return siblings
 
 
 def require_slots(slots: Sequence[int], levels: int) -> None:
     """Raises ValueError unless `slots` are at least one, strictly ascending and within the tree."""
-    if not slots or any(a >= b for a, b in itertools.pairwise(slots)) or slots[0] < 0 or slots[-1] >= capacity(levels):
-        raise ValueError(f"slots: expected strictly ascending slots below {capacity(levels)}, at least one")
+    if (
+        not slots
+        or any(a >= b for a, b in itertools.pairwise(slots))
+        or slots[0] < 0
+        or slots[-1] >= capacity(levels)
+    ):
+        raise ValueError(
+            f"slots: expected strictly ascending slots below {capacity(levels)}, at least one"
+        )
 
 
-def root_from_siblings(levels: int, pairs: Sequence[tuple[int, int, int]], siblings: Sequence[int]) -> int:
-    """The root that (slot, address, value) triples and `multi_siblings` give: what the contract computes.
+def root_from_siblings(
+    levels: int, pairs: Sequence[tuple[int, int, int]], siblings: Sequence[int]
+) -> int:
+    """The root that (slot, address, value) triples and `multi_siblings` give: what the contract
+    computes.
 
     Raises ValueError for a wrong number of siblings or slots out of order.
     """
@@ -109,7 +132,10 @@ def root_from_siblings(levels: int, pairs: Sequence[tuple[int, int, int]], sibli
     for _ in range(levels):
         parents = sorted({index // 4 for index in known})
         try:
-            known = {p: h4(*(known[i] if i in known else next(rest) for i in range(4 * p, 4 * p + 4))) for p in parents}
+            known = {
+                p: h4(*(known[i] if i in known else next(rest) for i in range(4 * p, 4 * p + 4)))
+                for p in parents
+            }
         except RuntimeError as error:  # StopIteration inside the generator
             raise ValueError("siblings: too few") from error
     if next(rest, None) is not None:

@@ -1,4 +1,5 @@
-"""The byte formats that circuit, Solidity and Python share (PROTOCOL section 4): `deltas`, challenge, fingerprint, proof."""
+"""The byte formats that circuit, Solidity and Python share (PROTOCOL section 4): `deltas`,
+challenge, fingerprint, proof."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ ADDRESS_MAX = 2**160 - 1
 
 
 class DeltasError(ValueError):
-    """`deltas` breaks a rule of the format. `rule` is the name of the contract's custom error for it."""
+    """`deltas` breaks a rule of the format. `rule` is the name of the contract's custom error for
+    it."""
 
     def __init__(self, rule: str, detail: str) -> None:
         super().__init__(f"{rule}: {detail}")
@@ -22,8 +24,10 @@ class DeltasError(ValueError):
 class Deltas:
     """What a batch adds to each touched slot.
 
-    existing: (slot, delta) of accounts that were open, slots strictly ascending; opened: (address, delta) of the accounts opened,
-    at slots `opened`, `opened + 1`, ...; deltas in token base units, 0 < delta < 2^96; addresses as integers.
+    existing: (slot, delta) of accounts that were open, slots strictly ascending; opened: (address,
+    delta) of the accounts opened,
+    at slots `opened`, `opened + 1`, ...; deltas in token base units, 0 < delta < 2^96; addresses as
+    integers.
     """
 
     existing: tuple[tuple[int, int], ...]
@@ -35,10 +39,16 @@ class Deltas:
         return sum(delta for _, delta in self.existing) + sum(delta for _, delta in self.opened)
 
     def encode(self) -> bytes:
-        """uint16 count, then (uint16 slot, uint96 delta) each, then (address, uint96 delta) each, packed and big-endian."""
+        """uint16 count, then (uint16 slot, uint96 delta) each, then (address, uint96 delta) each,
+        packed and big-endian."""
         parts = [len(self.existing).to_bytes(2, "big")]
-        parts += [slot.to_bytes(2, "big") + delta.to_bytes(12, "big") for slot, delta in self.existing]
-        parts += [address.to_bytes(20, "big") + delta.to_bytes(12, "big") for address, delta in self.opened]
+        parts += [
+            slot.to_bytes(2, "big") + delta.to_bytes(12, "big") for slot, delta in self.existing
+        ]
+        parts += [
+            address.to_bytes(20, "big") + delta.to_bytes(12, "big")
+            for address, delta in self.opened
+        ]
         return b"".join(parts)
 
     @classmethod
@@ -53,10 +63,16 @@ class Deltas:
         count = int.from_bytes(data[:2], "big")
         rest = len(data) - 2 - 14 * count
         if rest < 0 or rest % 32 or len(data) == 2:
-            raise DeltasError("DeltasLength", f"{len(data)} bytes do not hold {count} existing accounts and whole openings")
+            raise DeltasError(
+                "DeltasLength",
+                f"{len(data)} bytes do not hold {count} existing accounts and whole openings",
+            )
         existing = []
         for at in range(2, 2 + 14 * count, 14):
-            slot, delta = int.from_bytes(data[at : at + 2], "big"), int.from_bytes(data[at + 2 : at + 14], "big")
+            slot, delta = (
+                int.from_bytes(data[at : at + 2], "big"),
+                int.from_bytes(data[at + 2 : at + 14], "big"),
+            )
             if existing and slot <= existing[-1][0]:
                 raise DeltasError("SlotsNotAscending", f"slot {slot} after {existing[-1][0]}")
             if slot >= opened:
@@ -66,7 +82,10 @@ class Deltas:
             existing.append((slot, delta))
         openings = []
         for at in range(2 + 14 * count, len(data), 32):
-            address, delta = int.from_bytes(data[at : at + 20], "big"), int.from_bytes(data[at + 20 : at + 32], "big")
+            address, delta = (
+                int.from_bytes(data[at : at + 20], "big"),
+                int.from_bytes(data[at + 20 : at + 32], "big"),
+            )
             if address == 0:
                 raise DeltasError("ZeroAddress", f"opening {len(openings)}")
             if delta == 0:
@@ -100,7 +119,8 @@ def challenge(digest: bytes) -> int:
 
 @dataclass(frozen=True)
 class Proof:
-    """A Groth16 proof as affine points; G2 coordinates are (c0, c1). Malleable: never an identifier."""
+    """A Groth16 proof as affine points; G2 coordinates are (c0, c1). Malleable: never an
+    identifier."""
 
     a: tuple[int, int]
     b: tuple[tuple[int, int], tuple[int, int]]
@@ -125,7 +145,9 @@ class Proof:
         try:
             (ax, ay, _), (cx, cy, _) = data["pi_a"], data["pi_c"]
             ((bx0, bx1), (by0, by1), _) = data["pi_b"]
-            ax, ay, bx0, bx1, by0, by1, cx, cy = (int(text) for text in (ax, ay, bx0, bx1, by0, by1, cx, cy))
+            ax, ay, bx0, bx1, by0, by1, cx, cy = (
+                int(text) for text in (ax, ay, bx0, bx1, by0, by1, cx, cy)
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"proof: expected snarkjs' proof.json, {error!r}") from error
         if not all(0 <= word < 2**256 for word in (ax, ay, bx0, bx1, by0, by1, cx, cy)):

@@ -1,8 +1,10 @@
-"""Runs the witness program that circom generates (WebAssembly) and writes the witness in the `.wtns` format.
+"""Runs the witness program that circom generates (WebAssembly) and writes the witness in the
+`.wtns` format.
 
-The program's interface is one call per 32-bit word; a small WebAssembly module of our own makes these calls next to it, so that a
-witness of half a million signals takes a fraction of a second. Source of the interface and of the format: the circom documentation
-("Computing the witness") and the iden3 binary file format (`wtns`, version 2).
+The program's interface is one call per 32-bit word; a small WebAssembly module of our own makes
+these calls next to it, so that a witness of half a million signals takes a fraction of a second.
+Source of the interface and of the format: the circom documentation ("Computing the witness") and
+the iden3 binary file format (`wtns`, version 2).
 """
 
 import struct
@@ -15,7 +17,8 @@ from prover.field import P
 
 _MASK64 = 2**64 - 1
 
-# dump: the whole witness, little-endian words, into `memory`. load: one input signal's elements out of `memory`.
+# dump: the whole witness, little-endian words, into `memory`. load: one input signal's elements out
+# of `memory`.
 _COPIER = """
 (module
   (import "circuit" "getWitness" (func $getWitness (param i32)))
@@ -63,7 +66,8 @@ def fnv1a64(name: str) -> int:
 
 
 class WitnessProgram:
-    """A compiled circuit's witness program, ready to run many times. Not safe for concurrent use."""
+    """A compiled circuit's witness program, ready to run many times. Not safe for concurrent
+    use."""
 
     def __init__(self, wasm: Path) -> None:
         self._engine = Engine()
@@ -71,7 +75,8 @@ class WitnessProgram:
         self._copier = Module(self._engine, _COPIER)
 
     def run(self, inputs: Mapping[str, Sequence[int]]) -> list[int]:
-        """The whole witness, signal 0 the constant 1, then the public signals. Raises WitnessError."""
+        """The whole witness, signal 0 the constant 1, then the public signals. Raises
+        WitnessError."""
         data = self._run(inputs)
         return [int.from_bytes(data[i : i + 32], "little") for i in range(0, len(data), 32)]
 
@@ -84,7 +89,12 @@ class WitnessProgram:
         store = Store(self._engine)
         linker = Linker(self._engine)
         code = FuncType([ValType.i32()], [])
-        linker.define_func("runtime", "exceptionHandler", code, lambda number: messages.append(f"circom exception {number}"))
+        linker.define_func(
+            "runtime",
+            "exceptionHandler",
+            code,
+            lambda number: messages.append(f"circom exception {number}"),
+        )
         for silent in ("printErrorMessage", "writeBufferMessage", "showSharedRWMemory"):
             linker.define_func("runtime", silent, FuncType([], []), lambda: None)
         circuit = linker.instantiate(store, self._circuit)
@@ -106,15 +116,22 @@ class WitnessProgram:
                 key = fnv1a64(name)
                 high, low = key >> 32, key & 0xFFFFFFFF
                 if call["getInputSignalSize"](store, _signed(high), _signed(low)) != len(values):
-                    raise WitnessError(f"input {name}: not an input of the circuit with {len(values)} elements")
+                    raise WitnessError(
+                        f"input {name}: not an input of the circuit with {len(values)} elements"
+                    )
                 reserve(width * len(values))
-                memory.write(store, b"".join((value % P).to_bytes(width, "little") for value in values), 0)
+                memory.write(
+                    store, b"".join((value % P).to_bytes(width, "little") for value in values), 0
+                )
                 copy["load"](store, _signed(high), _signed(low), len(values), words)
         except WasmtimeError as error:
-            raise WitnessError(f"the witness program stopped: {', '.join(messages) or error}") from error
+            raise WitnessError(
+                f"the witness program stopped: {', '.join(messages) or error}"
+            ) from error
         if messages:
             raise WitnessError(f"the inputs do not satisfy the circuit: {', '.join(messages)}")
-        # The program computes when the last input is set: without it, it would hand out zeros for a witness.
+        # The program computes when the last input is set: without it, it would hand out zeros for a
+        # witness.
         expected, given = call["getInputSize"](store), sum(map(len, inputs.values()))
         if given != expected:
             raise WitnessError(f"inputs: expected {expected} input elements in all, got {given}")
@@ -130,9 +147,14 @@ def _signed(word: int) -> int:
 
 def wtns_bytes(witness: bytes) -> bytes:
     """The `.wtns` file of a witness given as 32-byte little-endian elements."""
-    header = struct.pack("<I", 32) + P.to_bytes(32, "little") + struct.pack("<I", len(witness) // 32)
+    header = (
+        struct.pack("<I", 32) + P.to_bytes(32, "little") + struct.pack("<I", len(witness) // 32)
+    )
     return (
-        b"wtns" + struct.pack("<II", 2, 2)
-        + struct.pack("<IQ", 1, len(header)) + header
-        + struct.pack("<IQ", 2, len(witness)) + witness
-    )  # fmt: skip
+        b"wtns"
+        + struct.pack("<II", 2, 2)
+        + struct.pack("<IQ", 1, len(header))
+        + header
+        + struct.pack("<IQ", 2, len(witness))
+        + witness
+    )

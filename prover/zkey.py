@@ -1,7 +1,10 @@
-"""Reading snarkjs' files of a ceremony: the `.zkey` of phase 2 and the header of a `.ptau`, without trusting the tool that wrote them.
+"""Reading snarkjs' files of a ceremony: the `.zkey` of phase 2 and the header of a `.ptau`, without
+trusting the tool that wrote them.
 
-Layout: iden3's binary format (magic, version, sections of a kind and a size); points are affine, little-endian, in Montgomery form. The
-transcript of phase 2 is that of Bowe, Gabizon, Miers (eprint 2017/1050). Nothing here checks a transcript: `ceremony.verify` does.
+Layout: iden3's binary format (magic, version, sections of a kind and a size); points are affine,
+little-endian, in Montgomery form. The
+transcript of phase 2 is that of Bowe, Gabizon, Miers (eprint 2017/1050). Nothing here checks a
+transcript: `ceremony.verify` does.
 """
 
 import hashlib
@@ -20,7 +23,8 @@ _NAME, _ITERATIONS, _BEACON_HASH = 1, 2, 3
 
 @dataclass(frozen=True)
 class Zkey:
-    """What a `.zkey` says of itself. `circuit_hash` (hex) is snarkjs' hash of the circuit's part of the key."""
+    """What a `.zkey` says of itself. `circuit_hash` (hex) is snarkjs' hash of the circuit's part of
+    the key."""
 
     path: Path
     domain_size: int
@@ -34,19 +38,26 @@ class Zkey:
 
     @property
     def verifying_key(self) -> VerifyingKey:
-        """Raises SetupError while nobody has contributed a secret: delta is gamma, or follows from public beacons, until then."""
+        """Raises SetupError while nobody has contributed a secret: delta is gamma, or follows from
+        public beacons, until then."""
         if all(link.beacon for link in self.contributions):
-            raise SetupError(f"{self.path}: nobody has contributed a secret to this key, so anyone can forge proofs under it")
+            raise SetupError(
+                f"{self.path}: nobody has contributed a secret to this key, so anyone can "
+                "forge proofs under it"
+            )
         return VerifyingKey(self.alpha, self.beta, self.gamma, self.delta, self.ic)
 
     def transcript(self, ptau_blake2b: str | None) -> Transcript:
-        """What a manifest keeps of this file, checked against the powers of tau of that hash or, with None, against nothing."""
-        return Transcript(file_sha256(self.path), self.circuit_hash, ptau_blake2b, self.contributions)
+        """What a manifest keeps of this file, checked against the powers of tau of that hash or,
+        with None, against nothing."""
+        return Transcript(
+            file_sha256(self.path), self.circuit_hash, ptau_blake2b, self.contributions
+        )
 
 
 def read_zkey(path: Path) -> Zkey:
-    """Read a ceremony's key, running or finished. Raises SetupError for a file that is not a complete Groth16 key over BN254, or whose
-    transcript does not end in the key's delta."""
+    """Read a ceremony's key, running or finished. Raises SetupError for a file that is not a
+    complete Groth16 key over BN254, or whose transcript does not end in the key's delta."""
     try:
         sections = _sections(path, b"zkey", (1, 2, 3, 10))
         if struct.unpack("<I", sections[1]) != (GROTH16,):
@@ -54,17 +65,31 @@ def read_zkey(path: Path) -> Zkey:
         header, ic, transcript = sections[2], sections[3], sections[10]
         for at, modulus in ((0, Q), (36, P)):
             if header[at : at + 36] != struct.pack("<I", 32) + modulus.to_bytes(32, "little"):
-                raise SetupError(f"{path}: a key over another curve, expected BN254 (snarkjs calls it bn128)")
+                raise SetupError(
+                    f"{path}: a key over another curve, expected BN254 (snarkjs calls it bn128)"
+                )
         _, public, domain_size = struct.unpack_from("<III", header, 72)
         contributions, last_delta = _contributions(transcript)
         if contributions and last_delta != _g1(header, 468):
-            raise SetupError(f"{path}: the last contribution does not lead to this key's delta: the file was tampered with")
+            raise SetupError(
+                f"{path}: the last contribution does not lead to this key's delta: the file "
+                "was tampered with"
+            )
         return Zkey(
-            path, domain_size, _g1(header, 84), _g2(header, 212), _g2(header, 340), _g2(header, 532),
-            tuple(_g1(ic, 64 * i) for i in range(public + 1)), transcript[:64].hex(), contributions,
-        )  # fmt: skip
+            path,
+            domain_size,
+            _g1(header, 84),
+            _g2(header, 212),
+            _g2(header, 340),
+            _g2(header, 532),
+            tuple(_g1(ic, 64 * i) for i in range(public + 1)),
+            transcript[:64].hex(),
+            contributions,
+        )
     except (struct.error, IndexError, KeyError) as error:
-        raise SetupError(f"{path}: not a complete .zkey file ({error!r}); was the tool that wrote it stopped?") from error
+        raise SetupError(
+            f"{path}: not a complete .zkey file ({error!r}); was the tool that wrote it stopped?"
+        ) from error
 
 
 def read_ptau_power(path: Path) -> int:
@@ -72,18 +97,26 @@ def read_ptau_power(path: Path) -> int:
     try:
         sections = _sections(path, b"ptau", (1,))
         size = struct.unpack_from("<I", sections[1])[0]
-        modulus, power = int.from_bytes(sections[1][4 : 4 + size], "little"), struct.unpack_from("<I", sections[1], 4 + size)[0]
+        modulus, power = (
+            int.from_bytes(sections[1][4 : 4 + size], "little"),
+            struct.unpack_from("<I", sections[1], 4 + size)[0],
+        )
     except (struct.error, IndexError, KeyError) as error:
         raise SetupError(f"{path}: not a complete .ptau file ({error!r})") from error
     if modulus != Q:
-        raise SetupError(f"{path}: powers of tau over another curve, expected BN254 (snarkjs calls it bn128)")
+        raise SetupError(
+            f"{path}: powers of tau over another curve, expected BN254 (snarkjs calls it bn128)"
+        )
     if 12 not in _sections(path, b"ptau", ()):
-        raise SetupError(f"{path}: not prepared for phase 2: run `snarkjs powersoftau prepare phase2` on it")
+        raise SetupError(
+            f"{path}: not prepared for phase 2: run `snarkjs powersoftau prepare phase2` on it"
+        )
     return power
 
 
 def _sections(path: Path, magic: bytes, wanted: tuple[int, ...]) -> dict[int, bytes]:
-    """Kind -> bytes of the sections `wanted`; the others' are left empty. A kind that comes twice is refused: readers differ there."""
+    """Kind -> bytes of the sections `wanted`; the others' are left empty. A kind that comes twice
+    is refused: readers differ there."""
     try:
         with path.open("rb") as file:
             found, _, count = struct.unpack("<4sII", file.read(12))
@@ -124,14 +157,22 @@ def _contributions(data: bytes) -> tuple[tuple[Contribution, ...], G1 | None]:
     (count,) = struct.unpack_from("<I", data, 64)
     at, contributions, delta = 68, [], None
     for _ in range(count):
-        # The delta after it; s and s*x in G1 and sp*x in G2, its proof of knowing x; the hash of the transcript before.
-        delta, s, sx, spx = _g1(data, at), _g1(data, at + 64), _g1(data, at + 128), _g2(data, at + 192)
+        # The delta after it; s and s*x in G1 and sp*x in G2, its proof of knowing x; the hash of
+        # the transcript before.
+        delta, s, sx, spx = (
+            _g1(data, at),
+            _g1(data, at + 64),
+            _g1(data, at + 128),
+            _g2(data, at + 192),
+        )
         before = data[at + 320 : at + 384]
         kind, size = struct.unpack_from("<II", data, at + 384)
         parameters = data[at + 392 : at + 392 + size]
         at += 392 + size
         words = [*delta, *s, *sx, *(c for c0, c1 in spx for c in (c1, c0))]
-        digest = hashlib.blake2b(b"".join(word.to_bytes(32, "big") for word in words) + before).hexdigest()
+        digest = hashlib.blake2b(
+            b"".join(word.to_bytes(32, "big") for word in words) + before
+        ).hexdigest()
         contributions.append(_contribution(digest, kind, parameters))
     return tuple(contributions), delta
 
@@ -152,5 +193,8 @@ def _contribution(digest: str, kind: int, parameters: bytes) -> Contribution:
             beacon = content.hex()
     if kind not in (PERSON, BEACON) or (kind == BEACON) != bool(beacon):
         # A beacon that names no randomness would pass for a person, whose secret nobody knows.
-        raise SetupError(f"contribution {name!r}: of kind {kind}, {'with' if beacon else 'without'} a beacon's randomness")
+        raise SetupError(
+            f"contribution {name!r}: of kind {kind}, {'with' if beacon else 'without'} a "
+            "beacon's randomness"
+        )
     return Contribution(name, digest, beacon, iterations)

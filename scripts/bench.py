@@ -1,6 +1,9 @@
-"""`make bench`: measures, prints, and writes build/bench.json, a flat object of name to number with the unit last.
+"""`make bench`: measures, prints, and writes build/bench.json, a flat object of name to number with
+the unit last.
 
-python -m scripts.bench [circuit] [prover] [gas] [intake] [buckets]      only these sections; all by default
+python -m scripts.bench [circuit] [prover] [gas] [intake] [buckets]
+
+measures these sections only; all by default
 """
 
 import json
@@ -24,17 +27,24 @@ RESULTS = Path(__file__).parent.parent / "build" / "bench.json"
 Figures = dict[str, float]
 
 RIVAL_GAS = {
-    # 20 siblings, about a million leaves, one token. None of them proves its roots, bounds the sum of the leaves by the reserve, or
-    # puts the leaves on chain; each holds a million leaves under one root, Guerdon 512 accounts a bucket.
+    # 20 siblings, about a million leaves, one token. None of them proves its roots, bounds the sum
+    # of the leaves by the reserve, or puts the leaves on chain; each holds a million leaves under
+    # one root, Guerdon 512 accounts a bucket.
+    # bucket.
     "Morpho URD": {"claim_first_gas": 98_321, "claim_repeat_gas": 64_145, "post_1_gas": 136_359},
-    "EigenLayer RewardsCoordinator": {"claim_first_gas": 130_222, "claim_repeat_gas": 96_058, "post_1_gas": 88_959},
+    "EigenLayer RewardsCoordinator": {
+        "claim_first_gas": 130_222,
+        "claim_repeat_gas": 96_058,
+        "post_1_gas": 88_959,
+    },
     "Merkl": {"claim_first_gas": 142_327, "claim_repeat_gas": 91_009, "post_1_gas": 58_794},
     "Uniswap MerkleDistributor": {"claim_first_gas": 95_256},
 }
 
 
 def full_batch(name: str) -> BatchStatement:
-    """A batch of the instance that touches every slot and uses every item; half of the accounts are open already."""
+    """A batch of the instance that touches every slot and uses every item; half of the accounts are
+    open already."""
     instance = load_instance(name)
     accounts = [(10**40 + 7919 * s, 10**18 + s) for s in range(instance.slots)]
     items = [(accounts[j % instance.slots][0], 10**15 + j) for j in range(instance.items)]
@@ -58,7 +68,10 @@ def measure_circuit() -> Figures:
         if not prover.verify(proof, statement.public_signals):
             raise SystemExit(f"{name}: the proof does not verify")
         prover.close()
-        figures |= {f"constraints_{name}_count": circuit.constraints, f"prove_{name}_seconds": round(min(seconds), 3)}
+        figures |= {
+            f"constraints_{name}_count": circuit.constraints,
+            f"prove_{name}_seconds": round(min(seconds), 3),
+        }
         figures[f"prove_{name}_constraints_per_second"] = round(circuit.constraints / min(seconds))
     return figures
 
@@ -69,8 +82,12 @@ def measure_prover() -> Figures:
 
 
 SECTIONS: dict[str, Callable[[], Figures]] = {
-    "circuit": measure_circuit, "prover": measure_prover, "gas": measure_gas, "intake": measure_intake, "buckets": measure_buckets,
-}  # fmt: skip
+    "circuit": measure_circuit,
+    "prover": measure_prover,
+    "gas": measure_gas,
+    "intake": measure_intake,
+    "buckets": measure_buckets,
+}
 
 
 def show(figures: Figures, console: Console) -> None:
@@ -82,19 +99,28 @@ def show(figures: Figures, console: Console) -> None:
     if "claim_first_gas" in figures:
         columns = ("claim_first_gas", "claim_repeat_gas", "post_1_gas")
         table = Table(
-            "", *columns, title="Gas next to others (theirs: a million leaves, neither proven nor on chain)", title_justify="left"
+            "",
+            *columns,
+            title="Gas next to others (theirs: a million leaves, neither proven nor on chain)",
+            title_justify="left",
         )
         table.add_row("Guerdon, 512 accounts a bucket", *(f"{figures[name]:,}" for name in columns))
         for rival, gas in RIVAL_GAS.items():
             table.add_row(
-                rival, *(f"{gas[name]:,} ({figures[name] / gas[name]:.2f}x)" if name in gas else "-" for name in columns)
+                rival,
+                *(
+                    f"{gas[name]:,} ({figures[name] / gas[name]:.2f}x)" if name in gas else "-"
+                    for name in columns
+                ),
             )
         console.print(table)
 
 
 def main(names: list[str]) -> int:
     if unknown := set(names) - set(SECTIONS):
-        print(f"unknown section {', '.join(unknown)}: expected {', '.join(SECTIONS)}", file=sys.stderr)
+        print(
+            f"unknown section {', '.join(unknown)}: expected {', '.join(SECTIONS)}", file=sys.stderr
+        )
         return 2
     console = Console()
     figures: Figures = {}

@@ -1,6 +1,8 @@
-"""Two full buckets of the standard instance, end to end: reported over HTTP, attested, proven by two workers at once, posted, audited.
+"""Two full buckets of the standard instance, end to end: reported over HTTP, attested, proven by
+two workers at once, posted, audited.
 
-Two rounds: in the first the workers still load the key, accounts are opened, and the second bucket may not be signed before the first is full
+Two rounds: in the first the workers still load the key, accounts are opened, and the second bucket
+may not be signed before the first is full
 on chain (it is proven meanwhile); in the second every account has its slot.
 """
 
@@ -31,14 +33,19 @@ class BenchFailed(Exception):
 
 
 def measure() -> dict[str, float]:
-    """Seconds from the first report to the last final block, of both rounds, and what of it was proving. Raises BenchFailed."""
+    """Seconds from the first report to the last final block, of both rounds, and what of it was
+    proving. Raises BenchFailed."""
     instance = load_instance("standard")
     with tempfile.TemporaryDirectory(prefix="guerdon-bench-") as folder:
         # Nothing closes by age: a batch is closed because it is full.
         local = start_local(
-            Path(folder) / "stack", program="bench", partner="adnet", instance="standard", batch_age_max_seconds=10**6,
+            Path(folder) / "stack",
+            program="bench",
+            partner="adnet",
+            instance="standard",
+            batch_age_max_seconds=10**6,
             worker_processes=WORKERS,
-        )  # fmt: skip
+        )
         try:
             local.fund(FUNDING)
             _wait(local, lambda: _reserve(local) >= FUNDING)
@@ -55,14 +62,17 @@ def measure() -> dict[str, float]:
 
 
 def _round(local: Local, instance: Instance, sequence: int) -> tuple[float, int]:
-    """Fill both buckets' next batch and wait until both are final; (seconds, most proofs seen under way at once)."""
+    """Fill both buckets' next batch and wait until both are final; (seconds, most proofs seen under
+    way at once)."""
     client = PartnerClient(local.api_url, local.program, local.partner, local.partner_secret)
     start, at_once = time.monotonic(), 0
 
     def landed() -> bool:
         nonlocal at_once
         batches = [batch for batch in _batches(local) if batch.sequence == sequence]
-        at_once = max(at_once, sum(batch.prove_attempts > 0 and batch.proof is None for batch in batches))
+        at_once = max(
+            at_once, sum(batch.prove_attempts > 0 and batch.proof is None for batch in batches)
+        )
         return len(batches) == BUCKETS and all(batch.state == BatchState.FINAL for batch in batches)
 
     for bucket in range(BUCKETS):
@@ -77,15 +87,22 @@ def _round(local: Local, instance: Instance, sequence: int) -> tuple[float, int]
 def _reports(instance: Instance, bucket: int, sequence: int) -> list[Reported]:
     """As many interactions as a batch takes, for every account of a bucket."""
     now = int(time.time())
-    accounts = [to_checksum_address(keccak(text=f"{bucket} {slot}")[12:]) for slot in range(instance.slots)]
+    accounts = [
+        to_checksum_address(keccak(text=f"{bucket} {slot}")[12:]) for slot in range(instance.slots)
+    ]
     return [
-        Reported(f"{bucket}-{sequence}-{j}", accounts[j % instance.slots], AMOUNT + j, now) for j in range(instance.items)
-    ]  # fmt: skip
+        Reported(f"{bucket}-{sequence}-{j}", accounts[j % instance.slots], AMOUNT + j, now)
+        for j in range(instance.items)
+    ]
 
 
 def _batches(local: Local) -> list[Batch]:
     with local.context.database.transaction() as session:
-        return list(session.scalars(select(Batch).where(Batch.program_id == local.program_id).order_by(Batch.id)))
+        return list(
+            session.scalars(
+                select(Batch).where(Batch.program_id == local.program_id).order_by(Batch.id)
+            )
+        )
 
 
 def _reserve(local: Local) -> int:
@@ -98,14 +115,19 @@ def _wait(local: Local, ready: Callable[[], bool]) -> None:
     while not ready():
         local.stack.check()
         if time.monotonic() > deadline:
-            raise BenchFailed(f"not after {WAIT_SECONDS} s: {[(row.bucket, row.state, row.note) for row in _batches(local)]}")
+            raise BenchFailed(
+                f"not after {WAIT_SECONDS} s: "
+                f"{[(row.bucket, row.state, row.note) for row in _batches(local)]}"
+            )
         time.sleep(POLL_SECONDS)
 
 
 def _figures(local: Local, instance: Instance) -> dict[str, float]:
     """What the batches cost, after the chain alone has confirmed all of them."""
     batches = _batches(local)
-    sizes = {(batch.bucket, batch.sequence): (batch.items, batch.accounts_touched) for batch in batches}
+    sizes = {
+        (batch.bucket, batch.sequence): (batch.items, batch.accounts_touched) for batch in batches
+    }
     full = (instance.items, instance.slots)
     if sizes != {(bucket, sequence): full for bucket in range(BUCKETS) for sequence in (1, 2)}:
         raise BenchFailed(f"the batches are not two full buckets twice: {sizes}")
@@ -114,8 +136,12 @@ def _figures(local: Local, instance: Instance) -> dict[str, float]:
     if report.findings or report.totals["committed"] != sum(batch.total for batch in batches):
         raise BenchFailed(f"the audit finds {report.findings} and {report.totals}")
     return {
-        "two_full_buckets_proof_seconds_max": round(max(batch.prove_ms for batch in batches) / 1000, 1),
-        "two_full_buckets_proof_seconds_min": round(min(batch.prove_ms for batch in batches) / 1000, 1),
+        "two_full_buckets_proof_seconds_max": round(
+            max(batch.prove_ms for batch in batches) / 1000, 1
+        ),
+        "two_full_buckets_proof_seconds_min": round(
+            min(batch.prove_ms for batch in batches) / 1000, 1
+        ),
         "two_full_buckets_post_gas_max": max(batch.gas_used for batch in batches),
         "two_full_buckets_audit_seconds": round(time.monotonic() - start, 1),
     }

@@ -1,11 +1,15 @@
-"""Gas of the calls that a program pays for, at the standard instance's size, on a real Anvil: what `make bench` prints and the snapshot pins.
+"""Gas of the calls that a program pays for, at the standard instance's size, on a real Anvil: what
+`make bench` prints and the snapshot pins.
 
-Conditions: OpenZeppelin's ERC20; 2 of 3 attestors with ECDSA; a full bucket of existing accounts with random addresses; amounts around 10^18
-base units; posts at sequence 17 or later, so that the ring of roots is warm. First claims are the first of their pair of slots and of their
-recipient's balance. Figures are means over several random accounts and batches. Everything follows from a seed.
+Conditions: OpenZeppelin's ERC20; 2 of 3 attestors with ECDSA; a full bucket of existing accounts
+with random addresses; amounts around 10^18
+base units; posts at sequence 17 or later, so that the ring of roots is warm. First claims are the
+first of their pair of slots and of their recipient's balance. Figures are means over several random
+accounts and batches. Everything follows from a seed.
 
-Batches that only bring the bucket to where it is measured, and in the snapshot all of them, bear proofs simulated with a known
-trapdoor (scripts/simulated_key.py): the verifier contract is the real one, and what it costs does not depend on the key.
+Batches that only bring the bucket to where it is measured, and in the snapshot all of them, bear
+proofs simulated with a known trapdoor (scripts/simulated_key.py): the verifier contract is the real
+one, and what it costs does not depend on the key.
 """
 
 import json
@@ -33,7 +37,10 @@ from tests.support.anvil import Anvil, anvil
 
 ARTIFACTS = Path(__file__).resolve().parent.parent / "build" / "contracts"
 BLOCK_GAS_LIMIT = 1_000_000_000
-ATTESTORS = sorted((Account.from_key(keccak(text=f"bench {i}")) for i in range(3)), key=lambda a: int(a.address, 16))
+ATTESTORS = sorted(
+    (Account.from_key(keccak(text=f"bench {i}")) for i in range(3)),
+    key=lambda a: int(a.address, 16),
+)
 VALID_UNTIL = 2**40
 FUNDING = 10**27
 KEPT_ROOTS = 16
@@ -60,15 +67,25 @@ class Bench:
         self.verifier = self._deploy("Groth16Verifier", self.simulated.to_words()).address
         attestors = [attestor.address for attestor in ATTESTORS]
         config = (
-            token.address, self.verifier, self.hasher.address, self.instance.levels, 1, self.sender, self.sender, attestors, 2,
-        )  # fmt: skip
+            token.address,
+            self.verifier,
+            self.hasher.address,
+            self.instance.levels,
+            1,
+            self.sender,
+            self.sender,
+            attestors,
+            2,
+        )
         self.distributor = self._deploy("Distributor", config)
         self._send(token.functions.mint(self.distributor.address, FUNDING))
 
     def _deploy(self, name: str, *arguments: Any) -> Any:
         artifact = json.loads((ARTIFACTS / f"{name}.json").read_text())
         factory = self.w3.eth.contract(abi=artifact["abi"], bytecode=artifact["bytecode"])
-        receipt = self.w3.eth.wait_for_transaction_receipt(factory.constructor(*arguments).transact({"from": self.sender}))
+        receipt = self.w3.eth.wait_for_transaction_receipt(
+            factory.constructor(*arguments).transact({"from": self.sender})
+        )
         return self.w3.eth.contract(address=receipt["contractAddress"], abi=artifact["abi"])
 
     def _send(self, call: Any) -> int:
@@ -88,54 +105,85 @@ class Bench:
     def amount(self) -> int:
         return self.rng.randrange(10**17, 10**19)
 
-    def post(self, accounts: Sequence[int], prove: Callable[[Challenged], list[int]] | None = None) -> int:
-        """Gas of a batch with one item for each account. Simulates the proof unless it is told how to make it."""
-        statement = plan_batch(self.instance, self.state.pairs, [(account, self.amount()) for account in accounts])
+    def post(
+        self, accounts: Sequence[int], prove: Callable[[Challenged], list[int]] | None = None
+    ) -> int:
+        """Gas of a batch with one item for each account. Simulates the proof unless it is told how
+        to make it."""
+        statement = plan_batch(
+            self.instance, self.state.pairs, [(account, self.amount()) for account in accounts]
+        )
         deltas, sequence = statement.deltas.encode(), self.state.sequence + 1
-        interactions, ledger = keccak(text=f"interactions {sequence}"), keccak(text=f"ledger {sequence}")
+        interactions, ledger = (
+            keccak(text=f"interactions {sequence}"),
+            keccak(text=f"ledger {sequence}"),
+        )
         roots = (statement.old_root, statement.new_root, statement.items_root)
-        envelope = BatchEnvelope(0, sequence, *roots, interactions, ledger, keccak(deltas), 1, VALID_UNTIL)
+        envelope = BatchEnvelope(
+            0, sequence, *roots, interactions, ledger, keccak(deltas), 1, VALID_UNTIL
+        )
         digest = envelope.digest(Domain(self.w3.eth.chain_id, self.distributor.address))
         batch = (0, sequence, *roots[1:], interactions, ledger, VALID_UNTIL)
-        signed = [(signer.address, bytes(Account.unsafe_sign_hash(digest, signer.key).signature)) for signer in ATTESTORS[:2]]
+        signed = [
+            (signer.address, bytes(Account.unsafe_sign_hash(digest, signer.key).signature))
+            for signer in ATTESTORS[:2]
+        ]
         claim = challenged(statement, challenge(digest))
         proof = prove(claim) if prove else self.simulated.prove(claim.public_signals)
         gas = self._send(self.distributor.functions.postBatch(batch, deltas, proof, signed))
         self.state.apply(sequence, deltas)
-        self.trees[sequence] = Tree(self.instance.levels, [element for pair in self.state.pairs for element in pair])
+        self.trees[sequence] = Tree(
+            self.instance.levels, [element for pair in self.state.pairs for element in pair]
+        )
         return gas
 
     def claim(self, slot: int, sequence: int) -> int:
         account, cumulative = self.trees[sequence].pair(slot)
         siblings = self.trees[sequence].siblings(slot)
-        return self._send(self.distributor.functions.claim(0, slot, sequence, self._address(account), cumulative, siblings))
+        return self._send(
+            self.distributor.functions.claim(
+                0, slot, sequence, self._address(account), cumulative, siblings
+            )
+        )
 
     def claim_many(self, slots: list[int]) -> int:
         """Gas of a claimMany, taken back afterwards."""
         before = self.chain.rpc("evm_snapshot")
-        gas = self._send(self.distributor.functions.claimMany(0, self.state.sequence, *self._many(slots)))
+        gas = self._send(
+            self.distributor.functions.claimMany(0, self.state.sequence, *self._many(slots))
+        )
         self.chain.rpc("evm_revert", before)
         return gas
 
     def check_many(self, slots: list[int]) -> int:
-        """Gas of the hasher's part in that: the proof checking alone, the call's own cost included."""
+        """Gas of the hasher's part in that: the proof checking alone, the call's own cost
+        included."""
         payouts, siblings = self._many(slots)
-        data = bytes.fromhex(self.hasher.encode_abi("root", [payouts, siblings, self.instance.levels])[2:])
+        data = bytes.fromhex(
+            self.hasher.encode_abi("root", [payouts, siblings, self.instance.levels])[2:]
+        )
         return self.hasher.functions.root(payouts, siblings, self.instance.levels).estimate_gas(
             {"from": self.sender}
         ) - _intrinsic(data)
 
     def _many(self, slots: list[int]) -> tuple[list[Any], list[int]]:
-        payouts = [(slot, self._address(self.state.pairs[slot][0]), self.state.pairs[slot][1]) for slot in slots]
+        payouts = [
+            (slot, self._address(self.state.pairs[slot][0]), self.state.pairs[slot][1])
+            for slot in slots
+        ]
         return payouts, self.state.tree.multi_siblings(slots)
 
     def h4(self) -> int:
-        """Gas of one H4 inside a walk: what a level more costs, its three siblings' calldata apart."""
+        """Gas of one H4 inside a walk: what a level more costs, its three siblings' calldata
+        apart."""
         costs = []
         for levels in (4, 5):
             path = [(0, self._address(1), 1), [2] * (3 * levels - 1), levels]
             data = bytes.fromhex(self.hasher.encode_abi("rootOfOne", path)[2:])
-            costs.append(self.hasher.functions.rootOfOne(*path).estimate_gas({"from": self.sender}) - _intrinsic(data))
+            costs.append(
+                self.hasher.functions.rootOfOne(*path).estimate_gas({"from": self.sender})
+                - _intrinsic(data)
+            )
         return costs[1] - costs[0]
 
     def _address(self, account: int) -> str:
@@ -144,9 +192,15 @@ class Bench:
     def signed_transaction(self, data: bytes) -> bytes:
         """A transaction with this calldata as it would be sent to a rollup."""
         fields = {
-            "chainId": 8_453, "nonce": 1_000, "maxFeePerGas": 10**8, "maxPriorityFeePerGas": 10**6, "gas": 600_000, "value": 0,
-            "to": self.distributor.address, "data": data,
-        }  # fmt: skip
+            "chainId": 8_453,
+            "nonce": 1_000,
+            "maxFeePerGas": 10**8,
+            "maxPriorityFeePerGas": 10**6,
+            "gas": 600_000,
+            "value": 0,
+            "to": self.distributor.address,
+            "data": data,
+        }
         return bytes(self.chain.key(0).sign_transaction(fields).raw_transaction)
 
 
@@ -155,16 +209,22 @@ def _intrinsic(data: bytes) -> int:
 
 
 def figures(
-    bench: Bench, samples: int = 4, prove: Callable[[Challenged], list[int]] | None = None, key: list[int] | None = None
+    bench: Bench,
+    samples: int = 4,
+    prove: Callable[[Challenged], list[int]] | None = None,
+    key: list[int] | None = None,
 ) -> Figures:
-    """All figures, of a fresh bench. prove, key: how to make the measured posts' proofs, and the 26 words of the key that verifies them."""
+    """All figures, of a fresh bench. prove, key: how to make the measured posts' proofs, and the 26
+    words of the key that verifies them."""
     slots = bench.instance.slots
     accounts = [bench.rng.randrange(2**159, 2**160) for _ in range(slots)]
     found: Figures = {f"post_open_{slots}_gas": bench.post(accounts)}
     _advance(bench, accounts, KEPT_ROOTS - 1)
     if key:
         bench.use_key(key)
-    found["post_1_gas"] = _mean(bench.post([bench.rng.choice(accounts)], prove) for _ in range(samples))
+    found["post_1_gas"] = _mean(
+        bench.post([bench.rng.choice(accounts)], prove) for _ in range(samples)
+    )
     found[f"post_{slots}_gas"] = _mean(bench.post(accounts, prove) for _ in range(samples))
     data = {"post": bench.sent["postBatch"]}
     if key:
@@ -186,12 +246,16 @@ def _claims(bench: Bench, accounts: list[int], samples: int) -> Figures:
     newest = bench.state.sequence
     found = {
         "claim_first_gas": _mean(bench.claim(slot, newest) for slot in early),
-        "claim_first_oldest_root_gas": _mean(bench.claim(slot, newest - KEPT_ROOTS + 1) for slot in late),
+        "claim_first_oldest_root_gas": _mean(
+            bench.claim(slot, newest - KEPT_ROOTS + 1) for slot in late
+        ),
     }
     _advance(bench, accounts, KEPT_ROOTS - 2)
     bench.post(accounts)
     # The oldest accepted root is now the one after the posts above: all of `late` has grown since.
-    found["claim_repeat_oldest_root_gas"] = _mean(bench.claim(slot, bench.state.sequence - KEPT_ROOTS + 1) for slot in late)
+    found["claim_repeat_oldest_root_gas"] = _mean(
+        bench.claim(slot, bench.state.sequence - KEPT_ROOTS + 1) for slot in late
+    )
     found["claim_repeat_gas"] = _mean(bench.claim(slot, bench.state.sequence) for slot in early)
     return found
 
@@ -205,10 +269,17 @@ def _mean(costs: Any) -> int:
     return round(mean(costs))
 
 
-# What the others' claims send, of the shape that their figures in scripts/bench.py were measured with: 20 siblings, one token.
+# What the others' claims send, of the shape that their figures in scripts/bench.py were measured
+# with: 20 siblings, one token.
 RIVAL_CLAIMS: dict[str, tuple[str, Callable[[Any], list[Any]]]] = {
-    "merkl": ("claim(address[],address[],uint256[],bytes32[][])", lambda r: [[r.account], [r.token], [r.amount], [r.siblings]]),
-    "morpho": ("claim(address,address,uint256,bytes32[])", lambda r: [r.account, r.token, r.amount, r.siblings]),
+    "merkl": (
+        "claim(address[],address[],uint256[],bytes32[][])",
+        lambda r: [[r.account], [r.token], [r.amount], [r.siblings]],
+    ),
+    "morpho": (
+        "claim(address,address,uint256,bytes32[])",
+        lambda r: [r.account, r.token, r.amount, r.siblings],
+    ),
 }
 
 
@@ -221,29 +292,39 @@ class _Rival:
 
 
 def _rollup(bench: Bench, found: Figures, data: dict[str, bytes]) -> Figures:
-    """Compressed bytes of signed transactions, and example fees in wei, of a claim (ours and others') and of a full post."""
+    """Compressed bytes of signed transactions, and example fees in wei, of a claim (ours and
+    others') and of a full post."""
     rng = random.Random("rollup")
     rival = _Rival(
-        "0x" + rng.randbytes(20).hex(), "0x" + rng.randbytes(20).hex(), bench.amount(), [rng.randbytes(32) for _ in range(20)]
+        "0x" + rng.randbytes(20).hex(),
+        "0x" + rng.randbytes(20).hex(),
+        bench.amount(),
+        [rng.randbytes(32) for _ in range(20)],
     )
     for name, (signature, arguments) in RIVAL_CLAIMS.items():
         types = signature[signature.index("(") + 1 : -1].split(",")
         data[f"{name}_claim"] = keccak(text=signature)[:4] + encode(types, arguments(rival))
-    sizes = {name: compressed_size(bench.signed_transaction(calldata)) for name, calldata in data.items()}
+    sizes = {
+        name: compressed_size(bench.signed_transaction(calldata)) for name, calldata in data.items()
+    }
     fees = {"claim_repeat_l2_wei": EXAMPLE.fee(found["claim_repeat_gas"], sizes["claim"])}
-    fees[f"post_{bench.instance.slots}_l2_wei"] = EXAMPLE.fee(found[f"post_{bench.instance.slots}_gas"], sizes["post"])
+    fees[f"post_{bench.instance.slots}_l2_wei"] = EXAMPLE.fee(
+        found[f"post_{bench.instance.slots}_gas"], sizes["post"]
+    )
     fees |= {f"{name}_l2_data_wei": EXAMPLE.data_fee(size) for name, size in sizes.items()}
     return {f"{name}_l2_bytes": size for name, size in sizes.items()} | fees
 
 
 def simulate(instance: str = "standard") -> Figures:
-    """Gas figures by name with simulated proofs: the same on every machine. Raises OSError (no Anvil)."""
+    """Gas figures by name with simulated proofs: the same on every machine. Raises OSError (no
+    Anvil)."""
     with anvil(gas_limit=BLOCK_GAS_LIMIT, hardfork="prague") as chain:
         return figures(Bench(chain, load_instance(instance)))
 
 
 def measure(instance: str = "standard") -> Figures:
-    """Gas figures by name, the posts' with real proofs. Makes the development key if it is not in the cache (standard: minutes).
+    """Gas figures by name, the posts' with real proofs. Makes the development key if it is not in
+    the cache (standard: minutes).
 
     Raises CircuitError, Groth16Error, SetupError, OSError (no Anvil).
     """
@@ -252,7 +333,9 @@ def measure(instance: str = "standard") -> Figures:
     try:
         with anvil(gas_limit=BLOCK_GAS_LIMIT, hardfork="prague") as chain:
             words = prover.key.verifying_key.to_words()
-            return figures(Bench(chain, shape), 2, lambda claim: prover.prove(claim).to_words(), words)
+            return figures(
+                Bench(chain, shape), 2, lambda claim: prover.prove(claim).to_words(), words
+            )
     finally:
         prover.close()
 

@@ -1,6 +1,8 @@
-"""Interactions a second through the API, booked: counted as ledger entries whose balances add up, not as rows of an inbox.
+"""Interactions a second through the API, booked: counted as ledger entries whose balances add up,
+not as rows of an inbox.
 
-A real PostgreSQL with its default durability, the API as one process, and clients that sign every request.
+A real PostgreSQL with its default durability, the API as one process, and clients that sign every
+request.
 """
 
 import tempfile
@@ -27,12 +29,16 @@ BUDGET = 10**30
 
 
 def measure() -> dict[str, float]:
-    """Bulk requests of 1,000, against one interaction a request: what somebody would do who posts each event as it happens."""
+    """Bulk requests of 1,000, against one interaction a request: what somebody would do who posts
+    each event as it happens."""
     with tempfile.TemporaryDirectory(prefix="guerdon-bench-") as folder:
         stack = Stack(Path(folder))
         try:
             url = stack.start_postgres()
-            stack.environment |= {"GUERDON_DATABASE_URL": url, "GUERDON_REDIS_URL": stack.start_redis()}
+            stack.environment |= {
+                "GUERDON_DATABASE_URL": url,
+                "GUERDON_REDIS_URL": stack.start_redis(),
+            }
             database = Database(url)
             program_id, secret = _prepare(database)
             api = stack.start_api()
@@ -57,10 +63,20 @@ def _prepare(database: Database) -> tuple[int, str]:
     secret = generate_secret()
     with database.transaction() as session:
         program = Program(
-            name="bench", chain_id=31337, distributor="0x" + "11" * 20, token="0x" + "22" * 20, verifier="0x" + "33" * 20, instance="standard",
-            families=1, attestors=[], finality="latest", batch_items_max=1926, batch_age_max_seconds=3600, booked_block=0,
+            name="bench",
+            chain_id=31337,
+            distributor="0x" + "11" * 20,
+            token="0x" + "22" * 20,
+            verifier="0x" + "33" * 20,
+            instance="standard",
+            families=1,
+            attestors=[],
+            finality="latest",
+            batch_items_max=1926,
+            batch_age_max_seconds=3600,
+            booked_block=0,
             booked_block_hash=b"\0" * 32,
-        )  # fmt: skip
+        )
         session.add(program)
         session.flush()
         partners.add(session, program.id, "adnet", secret)
@@ -72,7 +88,12 @@ def _send(clients: list[PartnerClient], label: str, requests: int, size: int) ->
     now = int(time.time())
 
     def request(n: int) -> None:
-        rows = [Reported(f"{label}-{n}-{i}", f"0x{1 + (n * size + i) * 7919 % ACCOUNTS:040x}", AMOUNT, now) for i in range(size)]
+        rows = [
+            Reported(
+                f"{label}-{n}-{i}", f"0x{1 + (n * size + i) * 7919 % ACCOUNTS:040x}", AMOUNT, now
+            )
+            for i in range(size)
+        ]
         outcomes = clients[n % len(clients)].report(rows)
         if outcomes["accepted"] != size:
             raise SystemExit(f"of {size} interactions the API took in {dict(outcomes)}")
@@ -95,8 +116,14 @@ def _booked(database: Database, program_id: int) -> int:
             text("SELECT count(*), -sum(amount) FROM ledger_entry WHERE interaction_id IS NOT NULL")
         ).one()
         owed = session.scalar(
-            text("SELECT -sum(balance) FROM ledger_account WHERE kind = 'account' AND program_id = :id"), {"id": program_id}
+            text(
+                "SELECT -sum(balance) FROM ledger_account WHERE kind = 'account' AND "
+                "program_id = :id"
+            ),
+            {"id": program_id},
         )
-        if (total or 0) != (owed or 0) or BUDGET - ledger.available_budget(session, program_id) != (total or 0):
+        if (total or 0) != (owed or 0) or BUDGET - ledger.available_budget(session, program_id) != (
+            total or 0
+        ):
             raise SystemExit(f"entries add up to {total}, balances to {owed}")
     return count

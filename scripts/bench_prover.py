@@ -1,7 +1,9 @@
-"""The default prover and snarkjs on the same circuit and witness, each as one process and as two at once.
+"""The default prover and snarkjs on the same circuit and witness, each as one process and as two at
+once.
 
-The dev instance, full. Ours makes a proof on one core, so it takes a process a core; snarkjs spreads one proof over all cores. snarkjs is
-run by its command line: the time in which it merely starts is measured apart and is not held against it.
+The dev instance, full. Ours makes a proof on one core, so it takes a process a core; snarkjs
+spreads one proof over all cores. snarkjs is run by its command line: the time in which it merely
+starts is measured apart and is not held against it.
 """
 
 import os
@@ -29,7 +31,8 @@ _MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024
 
 @dataclass(frozen=True)
 class Run:
-    """`proofs` proofs in `seconds` of wall time and `cpu_seconds` of all processes together; the memory is of the largest process."""
+    """`proofs` proofs in `seconds` of wall time and `cpu_seconds` of all processes together; the
+    memory is of the largest process."""
 
     proofs: int
     seconds: float
@@ -38,8 +41,12 @@ class Run:
 
     def figures(self, name: str, circuit: CompiledCircuit, processes: int) -> dict[str, float]:
         return {
-            f"prover_{name}_constraints_per_second": round(circuit.constraints * self.proofs / self.seconds),
-            f"prover_{name}_items_per_core_second": round(circuit.instance.items * self.proofs / self.cpu_seconds, 1),
+            f"prover_{name}_constraints_per_second": round(
+                circuit.constraints * self.proofs / self.seconds
+            ),
+            f"prover_{name}_items_per_core_second": round(
+                circuit.instance.items * self.proofs / self.cpu_seconds, 1
+            ),
             f"prover_{name}_proof_seconds": round(self.seconds * processes / self.proofs, 2),
             f"prover_{name}_memory_megabytes": round(self.memory_bytes / 2**20),
         }
@@ -57,13 +64,22 @@ def measure(statement: Challenged) -> dict[str, float]:
         WitnessProgram(circuit.wasm).write(statement.circuit_inputs(), wtns)
         start = _snarkjs_start()
         for label, processes in PROCESSES.items():
-            runs = {"default": default_run(instance, wtns, processes), "snarkjs": snarkjs_run(zkey, wtns, processes, start)}
+            runs = {
+                "default": default_run(instance, wtns, processes),
+                "snarkjs": snarkjs_run(zkey, wtns, processes, start),
+            }
             for name, run in runs.items():
                 figures |= run.figures(f"{name}_{label}", circuit, processes)
                 rates[name].append(run.proofs / run.seconds)
-            figures[f"prover_default_over_snarkjs_{label}_ratio"] = round(rates["default"][-1] / rates["snarkjs"][-1], 2)
+            figures[f"prover_default_over_snarkjs_{label}_ratio"] = round(
+                rates["default"][-1] / rates["snarkjs"][-1], 2
+            )
             figures[f"prover_default_over_snarkjs_{label}_cpu_ratio"] = round(
-                runs["snarkjs"].cpu_seconds / runs["default"].cpu_seconds * runs["default"].proofs / runs["snarkjs"].proofs, 2
+                runs["snarkjs"].cpu_seconds
+                / runs["default"].cpu_seconds
+                * runs["default"].proofs
+                / runs["snarkjs"].proofs,
+                2,
             )
     best = {name: max(found) for name, found in rates.items()}
     return figures | {
@@ -81,7 +97,10 @@ def snarkjs_key(instance: Instance) -> Path:
         ceremony.contribute(folder / "initial.zkey", folder / "key.zkey", "bench")
         (folder / "initial.zkey").unlink()
 
-    return cached_folder(cache_root() / "bench" / f"{instance.name}-{instance.digest[:16]}", build) / "key.zkey"
+    return (
+        cached_folder(cache_root() / "bench" / f"{instance.name}-{instance.digest[:16]}", build)
+        / "key.zkey"
+    )
 
 
 def default_run(instance: Instance, wtns: Path, processes: int) -> Run:
@@ -98,7 +117,9 @@ def default_run(instance: Instance, wtns: Path, processes: int) -> Run:
     finally:
         for prover in provers:
             prover.close()
-    cpu = sum(new["cpu_seconds"] - old["cpu_seconds"] for old, new in zip(before, after, strict=True))
+    cpu = sum(
+        new["cpu_seconds"] - old["cpu_seconds"] for old, new in zip(before, after, strict=True)
+    )
     return Run(ROUNDS * processes, seconds, cpu, max(usage["memory_bytes"] for usage in after))
 
 
@@ -109,15 +130,27 @@ def snarkjs_run(zkey: Path, wtns: Path, processes: int, start: Run) -> Run:
     def prove(i: int) -> None:
         out = wtns.with_suffix(f".{i}.json")
         usages.append(
-            _measured([str(ceremony.SNARKJS), "groth16", "prove", str(zkey), str(wtns), str(out), str(out) + ".public"])
+            _measured(
+                [
+                    str(ceremony.SNARKJS),
+                    "groth16",
+                    "prove",
+                    str(zkey),
+                    str(wtns),
+                    str(out),
+                    str(out) + ".public",
+                ]
+            )
         )
 
     seconds = _at_once(processes, prove)
     proofs = ROUNDS * processes
     return Run(
-        proofs, seconds - ROUNDS * start.seconds, sum(usage.cpu_seconds for usage in usages) - proofs * start.cpu_seconds,
+        proofs,
+        seconds - ROUNDS * start.seconds,
+        sum(usage.cpu_seconds for usage in usages) - proofs * start.cpu_seconds,
         max(usage.memory_bytes for usage in usages),
-    )  # fmt: skip
+    )
 
 
 def _snarkjs_start() -> Run:
@@ -127,12 +160,19 @@ def _snarkjs_start() -> Run:
 
 def _measured(command: list[str], ok: tuple[int, ...] = (0,)) -> Run:
     start = time.monotonic()
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode not in ok:
         raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
-    return Run(1, time.monotonic() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * _MAXRSS_BYTES)
+    return Run(
+        1,
+        time.monotonic() - start,
+        usage.ru_utime + usage.ru_stime,
+        usage.ru_maxrss * _MAXRSS_BYTES,
+    )
 
 
 def _at_once(processes: int, prove: Callable[[int], object]) -> float:

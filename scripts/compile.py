@@ -1,10 +1,13 @@
-"""Compile every contract with py-solc-x and write one artifact each to `build/contracts/<Name>.json`.
+"""Compile every contract with py-solc-x and write one artifact each to
+`build/contracts/<Name>.json`.
 
-An artifact holds contractName, sourceName, abi, bytecode (creation), deployedBytecode (runtime), immutableReferences
-(AST id -> [{start, length}]), immutables (name -> [{start, length}]) and storageLayout. Ape, the backend and the tests all
-read these; no other step compiles. A run whose inputs are unchanged does nothing and needs no Node.
+An artifact holds contractName, sourceName, abi, bytecode (creation), deployedBytecode (runtime),
+immutableReferences (AST id -> [{start, length}]), immutables (name -> [{start, length}]) and
+storageLayout. Ape, the backend and the tests all read these; no other step compiles. A run whose
+inputs are unchanged does nothing and needs no Node.
 
-The compiler is the npm package `solc` behind a small script in py-solc-x's folder (`scripts/solc_shim.js`).
+The compiler is the npm package `solc` behind a small script in py-solc-x's folder
+(`scripts/solc_shim.js`).
 """
 
 import hashlib
@@ -47,11 +50,17 @@ def _read_sources() -> dict[str, str]:
         path = ROOT / "node_modules" / name if name.startswith("@") else ROOT / name
         sources[name] = path.read_text(encoding="utf-8")
         for target in _IMPORT.findall(sources[name]):
-            pending.append(os.path.normpath(os.path.join(os.path.dirname(name), target)) if target[0] == "." else target)
+            pending.append(
+                os.path.normpath(os.path.join(os.path.dirname(name), target))
+                if target[0] == "."
+                else target
+            )
     return dict(sorted(sources.items()))
 
 
-def _standard_input(language: str, sources: dict[str, str], settings: dict[str, Any]) -> dict[str, Any]:
+def _standard_input(
+    language: str, sources: dict[str, str], settings: dict[str, Any]
+) -> dict[str, Any]:
     own = [name for name in sources if name.startswith("contracts/")]
     return {
         "language": language,
@@ -66,7 +75,8 @@ def _standard_input(language: str, sources: dict[str, str], settings: dict[str, 
 
 
 def standard_inputs() -> list[dict[str, Any]]:
-    """One standard-json input for all of Solidity, and one for each Yul object: solc takes no more of them at once."""
+    """One standard-json input for all of Solidity, and one for each Yul object: solc takes no more
+    of them at once."""
     solidity = {"viaIR": True, "metadata": {"bytecodeHash": "none", "appendCBOR": False}}
     inputs = [_standard_input("Solidity", _read_sources(), solidity)]
     for path in sorted(SOURCES.rglob("*.yul")):
@@ -108,7 +118,9 @@ def _immutable_names(node: Any) -> dict[str, str]:
 
 
 def _artifacts(output: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    names = _immutable_names([source.get("ast", {}) for source in output.get("sources", {}).values()])
+    names = _immutable_names(
+        [source.get("ast", {}) for source in output.get("sources", {}).values()]
+    )
     artifacts: dict[str, dict[str, Any]] = {}
     for source, contracts in output["contracts"].items():
         for name, compiled in contracts.items():
@@ -121,7 +133,9 @@ def _artifacts(output: dict[str, Any]) -> dict[str, dict[str, Any]]:
                 "bytecode": "0x" + evm["bytecode"]["object"],
                 "deployedBytecode": "0x" + evm["deployedBytecode"]["object"],
                 "immutableReferences": references,
-                "immutables": {names[key]: places for key, places in references.items() if key in names},
+                "immutables": {
+                    names[key]: places for key, places in references.items() if key in names
+                },
                 "storageLayout": compiled.get("storageLayout", {}),
             }
     return artifacts
@@ -130,7 +144,9 @@ def _artifacts(output: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def _compile(inputs: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     # py-solc-x reads its folder from the environment.
     os.environ["SOLCX_BINARY_PATH"] = str(SOLC_FOLDER)
-    from solcx import compile_standard  # here, so that an unchanged tree does not pay for the import
+    from solcx import (
+        compile_standard,
+    )  # here, so that an unchanged tree does not pay for the import
     from solcx.exceptions import SolcError
 
     executable = install_compiler()
@@ -142,7 +158,9 @@ def _compile(inputs: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
             # Its own text repeats the whole input and output.
             raise ValueError(error.message) from None
         for warning in output.get("errors", []):
-            if warning["severity"] != "info" and warning.get("sourceLocation", {}).get("file", "").startswith("contracts/"):
+            if warning["severity"] != "info" and warning.get("sourceLocation", {}).get(
+                "file", ""
+            ).startswith("contracts/"):
                 print(warning["formattedMessage"], file=sys.stderr)
         compiled = _artifacts(output)
         if twice := artifacts.keys() & compiled.keys():

@@ -1,13 +1,18 @@
-"""Write H4 as scheduled EVM code into `contracts/Poseidon2.yul`, around the constants of `prover.poseidon2`.
+"""Write H4 as scheduled EVM code into `contracts/Poseidon2.yul`, around the constants of
+`prover.poseidon2`.
 
-solc spends 13,900 to 15,500 gas on one H4, most of the excess on moving variables, or needs more code than a contract may have. Here the
-stack is scheduled once, by the shape of a round, for 12,400 gas in 14 KB. The two ideas:
+solc spends 13,900 to 15,500 gas on one H4, most of the excess on moving variables, or needs more
+code than a contract may have. Here the stack is scheduled once, by the shape of a round, for 12,400
+gas in 14 KB. The two ideas:
 
-- Sums are reduced lazily. 2^256 is 5.29 p, so a sum of at most five field elements is exact, and MULMOD takes it unreduced.
-- MULMOD and ADDMOD want the modulus below their operands. Copies of p are laid down under the working place in one run, and each lane is
-  swapped onto them in turn; so no operation pays for moving the modulus.
+- Sums are reduced lazily. 2^256 is 5.29 p, so a sum of at most five field elements is exact, and
+  MULMOD takes it unreduced.
+- MULMOD and ADDMOD want the modulus below their operands. Copies of p are laid down under the
+  working place in one run, and each lane is swapped onto them in turn; so no operation pays for
+  moving the modulus.
 
-`Stack` follows every slot by name while it emits, so that a schedule that loses or reads the wrong value fails here and not on chain.
+`Stack` follows every slot by name while it emits, so that a schedule that loses or reads the wrong
+value fails here and not on chain.
 """
 
 import re
@@ -82,7 +87,8 @@ def _lay_moduli(s: Stack, lane: str, count: int) -> None:
 
 
 def _sbox(s: Stack, lane: str, constant: int) -> None:
-    """(lane + constant)^5 of the top slot, which stands on a modulus; takes that modulus. 45 gas."""
+    """(lane + constant)^5 of the top slot, which stands on a modulus; takes that modulus. 45
+    gas."""
     s.push(constant)
     s.add("x")
     s.dup("p", 2)
@@ -94,7 +100,8 @@ def _sbox(s: Stack, lane: str, constant: int) -> None:
 
 
 def _sboxes(s: Stack, constants: tuple[int, ...], moduli_left: int) -> None:
-    """The S-boxes of a full round, the top lane first; leaves `moduli_left` moduli under the top lane."""
+    """The S-boxes of a full round, the top lane first; leaves `moduli_left` moduli under the top
+    lane."""
     first = s.slots[-1]
     _lay_moduli(s, first, 4 + moduli_left)
     for lane in [first] + [lane for lane in "abcd" if lane != first]:
@@ -103,7 +110,8 @@ def _sboxes(s: Stack, constants: tuple[int, ...], moduli_left: int) -> None:
 
 
 def _half_matrix(s: Stack, top: str) -> None:
-    """t = a + b, u = c + d, v = 2b + u, w = 2d + t of lanes below p: the additions that open M4. `top` is the top lane."""
+    """t = a + b, u = c + d, v = 2b + u, w = 2d + t of lanes below p: the additions that open M4.
+    `top` is the top lane."""
     pairs = [("c", "d", "u"), ("a", "b", "t")]
     if top in "ab":
         pairs.reverse()
@@ -120,7 +128,8 @@ def _half_matrix(s: Stack, top: str) -> None:
 
 
 def _matrix(s: Stack) -> None:
-    """M4 of lanes below p, by the additions of the Poseidon2 paper, each result below p; takes six moduli under the top lane."""
+    """M4 of lanes below p, by the additions of the Poseidon2 paper, each result below p; takes six
+    moduli under the top lane."""
     _half_matrix(s, s.slots[-1])
     for source, other, result in (("u", "w", "d"), ("t", "v", "b")):
         s.raise_(source)
@@ -157,7 +166,8 @@ def _partial_round(s: Stack, constant: int) -> None:
 
 
 def permutation() -> bytes:
-    """Code that takes a, b, c, d, a, p (a on top) and leaves H4(a, b, c, d), for a, b, c, d below p."""
+    """Code that takes a, b, c, d, a, p (a on top) and leaves H4(a, b, c, d), for a, b, c, d below
+    p."""
     s = Stack(["p", "first", "d", "c", "b", "a"])
     _lay_moduli(s, "a", 6)
     _matrix(s)

@@ -1,6 +1,8 @@
-"""What a transaction's data costs on an OP-stack rollup since Fjord, where the L1 fee goes by the FastLZ size of the signed transaction.
+"""What a transaction's data costs on an OP-stack rollup since Fjord, where the L1 fee goes by the
+FastLZ size of the signed transaction.
 
-Source: OP-stack specification, Fjord, L1 cost; the block format of FastLZ, level 1. Fees are integers in wei.
+Source: OP-stack specification, Fjord, L1 cost; the block format of FastLZ, level 1. Fees are
+integers in wei.
 """
 
 from dataclasses import dataclass
@@ -24,7 +26,10 @@ class Rollup:
     def data_fee(self, compressed_bytes: int) -> int:
         """The L1 fee of a transaction, in wei."""
         size_scaled = max(SMALLEST, INTERCEPT + COEFFICIENT * compressed_bytes)
-        price = self.base_fee_scalar * self.l1_base_fee_wei * 16 + self.blob_base_fee_scalar * self.l1_blob_base_fee_wei
+        price = (
+            self.base_fee_scalar * self.l1_base_fee_wei * 16
+            + self.blob_base_fee_scalar * self.l1_blob_base_fee_wei
+        )
         return size_scaled * price // 10**12
 
     def fee(self, gas: int, compressed_bytes: int) -> int:
@@ -33,13 +38,16 @@ class Rollup:
 
 
 EXAMPLE = Rollup(2_269, 1_055_762, 10**9, 10**7, 5 * 10**6)
-"""Scalars as Base has had them; L1 at 1 gwei, blobs at 0.01 gwei, L2 gas at 0.005 gwei: an example, not a forecast."""
+"""Scalars as Base has had them; L1 at 1 gwei, blobs at 0.01 gwei, L2 gas at 0.005 gwei: an example,
+not a forecast."""
 
 
 def compressed_size(data: bytes) -> int:
-    """Bytes that FastLZ level 1 makes of `data`: runs of at most 32 literals behind one byte, copies of two bytes (up to 8) or three.
+    """Bytes that FastLZ level 1 makes of `data`: runs of at most 32 literals behind one byte,
+    copies of two bytes (up to 8) or three.
 
-    The last bytes are literals always, and a candidate for a copy is the latest place with the same hash of three bytes.
+    The last bytes are literals always, and a candidate for a copy is the latest place with the same
+    hash of three bytes.
     """
     places: dict[int, int] = {}
     size = start = 0
@@ -48,7 +56,11 @@ def compressed_size(data: bytes) -> int:
     while at < limit:
         source = places.get(_key(data, at), 0)
         places[_key(data, at)] = at
-        if at - source > WINDOW or data[source : source + SHORTEST] != data[at : at + SHORTEST] or at == source:
+        if (
+            at - source > WINDOW
+            or data[source : source + SHORTEST] != data[at : at + SHORTEST]
+            or at == source
+        ):
             at += 1
             continue
         if at >= limit - 1:

@@ -1,7 +1,9 @@
-"""A Groth16 key whose trapdoor is known, and proofs simulated with it: any statement, at once, accepted by the real verifier contract.
+"""A Groth16 key whose trapdoor is known, and proofs simulated with it: any statement, at once,
+accepted by the real verifier contract.
 
-That is what a trapdoor is (eprint 2016/260, the simulator of section 3.2); such a key proves nothing and is for measuring on local chains.
-What a verification costs does not depend on the key: gas measured with simulated proofs is gas with real ones.
+That is what a trapdoor is (eprint 2016/260, the simulator of section 3.2); such a key proves
+nothing and is for measuring on local chains. What a verification costs does not depend on the key:
+gas measured with simulated proofs is gas with real ones.
 """
 
 import random
@@ -42,8 +44,13 @@ class SimulatedKey:
         return words + [word for scalar in self.ic for word in _g1(scalar)]
 
     def prove(self, signals: Sequence[int]) -> list[int]:
-        """Eight words that the verifier accepts for these public signals, true or not: C = (A*B - alpha*beta - gamma*ic(signals)) / delta."""
+        """Eight words that the verifier accepts for these public signals, true or not: C = (A*B -
+        alpha*beta - gamma*ic(signals)) / delta."""
         a, b = self._scalar(), self._scalar()
-        combined = self.ic[0] + sum(scalar * signal for scalar, signal in zip(self.ic[1:], signals, strict=True))
-        c = (a * b - self.alpha * self.beta - self.gamma * combined) * pow(self.delta, -1, curve_order)
+        combined = self.ic[0] + sum(
+            scalar * signal for scalar, signal in zip(self.ic[1:], signals, strict=True)
+        )
+        c = (a * b - self.alpha * self.beta - self.gamma * combined) * pow(
+            self.delta, -1, curve_order
+        )
         return [*_g1(a), *_g2(b), *_g1(c)]

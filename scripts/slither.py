@@ -1,8 +1,10 @@
-"""Slither over the contracts, part of `make lint`: every finding is in slither_accepted.toml with its reason, or the check fails.
+"""Slither over the contracts, part of `make lint`: every finding is in slither_accepted.toml with
+its reason, or the check fails.
 
-Slither runs as a program of its own, over the very compiler input that the artifacts are made from. It sees Solidity only: Poseidon2 is
-generated Yul and is held to vectors and to Python instead. It cannot follow OpenZeppelin's ReentrancyGuardTransient (values of user-defined
-types) and says so; that the guard holds is tested.
+Slither runs as a program of its own, over the very compiler input that the artifacts are made from.
+It sees Solidity only: Poseidon2 is generated Yul and is held to vectors and to Python instead. It
+cannot follow OpenZeppelin's ReentrancyGuardTransient (values of user-defined types) and says so;
+that the guard holds is tested.
 """
 
 import json
@@ -18,16 +20,27 @@ from scripts.compile import ROOT, install_compiler, standard_inputs
 FOLDER = ROOT / "build" / "slither"
 ACCEPTED = Path(__file__).with_name("slither_accepted.toml")
 _CONTRACT_OUTPUTS = [
-    "abi", "metadata", "devdoc", "userdoc", "evm.methodIdentifiers", "evm.bytecode.object", "evm.bytecode.sourceMap",
-    "evm.deployedBytecode.object", "evm.deployedBytecode.sourceMap",
-]  # fmt: skip
+    "abi",
+    "metadata",
+    "devdoc",
+    "userdoc",
+    "evm.methodIdentifiers",
+    "evm.bytecode.object",
+    "evm.bytecode.sourceMap",
+    "evm.deployedBytecode.object",
+    "evm.deployedBytecode.sourceMap",
+]
 Finding = tuple[str, str]
 
 
 def findings() -> list[tuple[Finding, str]]:
-    """((detector, `Contract.function` that it points at), Slither's description) of each. Raises RuntimeError with its output if it fails."""
+    """((detector, `Contract.function` that it points at), Slither's description) of each. Raises
+    RuntimeError with its output if it fails."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    for name, target in (("contracts", ROOT / "contracts"), ("@openzeppelin", ROOT / "node_modules" / "@openzeppelin")):
+    for name, target in (
+        ("contracts", ROOT / "contracts"),
+        ("@openzeppelin", ROOT / "node_modules" / "@openzeppelin"),
+    ):
         link = FOLDER / name
         link.unlink(missing_ok=True)
         link.symlink_to(target)
@@ -37,20 +50,32 @@ def findings() -> list[tuple[Finding, str]]:
     report = FOLDER / "report.json"
     report.unlink(missing_ok=True)
     command = [
-        str(Path(sys.executable).with_name("slither")), "input.json", "--compile-force-framework", "Solc-json", "--solc",
+        str(Path(sys.executable).with_name("slither")),
+        "input.json",
+        "--compile-force-framework",
+        "Solc-json",
+        "--solc",
         str(install_compiler()),
-        "--filter-paths", "@openzeppelin|contracts/mocks", "--json", report.name, "--fail-none",
-    ]  # fmt: skip
+        "--filter-paths",
+        "@openzeppelin|contracts/mocks",
+        "--json",
+        report.name,
+        "--fail-none",
+    ]
     run = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True)
     answer: dict[str, Any] = json.loads(report.read_text()) if report.exists() else {}
     if not answer.get("success"):
         raise RuntimeError(f"slither failed: {answer.get('error') or run.stderr[-2000:]}")
     found = answer["results"].get("detectors", [])
-    return [((finding["check"], _path(finding["elements"][0])), finding["description"]) for finding in found]
+    return [
+        ((finding["check"], _path(finding["elements"][0])), finding["description"])
+        for finding in found
+    ]
 
 
 def _path(element: dict[str, Any]) -> str:
-    """`Contract.function.variable`: a bare name would accept what is found in another contract tomorrow."""
+    """`Contract.function.variable`: a bare name would accept what is found in another contract
+    tomorrow."""
     names = []
     while element:
         names.append(element["name"])
@@ -65,10 +90,16 @@ def main() -> int:
     described = findings()
     found = Counter(finding for finding, _ in described)
     for finding in found - known:
-        print(f"not accepted: {finding}: {[text for other, text in described if other == finding]}", file=sys.stderr)
+        print(
+            f"not accepted: {finding}: {[text for other, text in described if other == finding]}",
+            file=sys.stderr,
+        )
     for finding in known - found:
         print(f"accepted, but no longer found: {finding}", file=sys.stderr)
-    print(f"slither: {found.total()} findings, {(found & known).total()} of them accepted with a reason")
+    print(
+        f"slither: {found.total()} findings, {(found & known).total()} of them accepted with "
+        "a reason"
+    )
     return int(found != known)
 
 

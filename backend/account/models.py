@@ -7,10 +7,14 @@ from backend.kit.db import Base, CreatedAt, Id, Money
 
 
 class Account(Base):
-    """Opened when its first interaction enters a batch. `claimed` and `posted` follow the chain's final events."""
+    """Opened when its first interaction enters a batch. `claimed` and `posted` follow the chain's
+    final events."""
 
     __tablename__ = "account"
-    __table_args__ = (UniqueConstraint("program_id", "address"), UniqueConstraint("program_id", "bucket", "slot"))
+    __table_args__ = (
+        UniqueConstraint("program_id", "address"),
+        UniqueConstraint("program_id", "bucket", "slot"),
+    )
 
     id: Mapped[Id]
     program_id: Mapped[int] = mapped_column(ForeignKey("program.id"))

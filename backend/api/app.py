@@ -18,9 +18,11 @@ from backend.kit.log import configure
 log = structlog.get_logger()
 
 LOCK_MS_MAX, STATEMENT_MS_MAX = 5_000, 30_000
-"""A request that waits longer than this for others, or for one statement, is answered with a 503: its thread and connection are needed."""
+"""A request that waits longer than this for others, or for one statement, is answered with a 503:
+its thread and connection are needed."""
 
-DESCRIPTION = """Guerdon takes in partners' signed reports of rewarded interactions and serves what accounts have earned and can claim.
+DESCRIPTION = """Guerdon takes in partners' signed reports of rewarded interactions
+and serves what accounts have earned and can claim.
 Amounts are decimal texts in token base units; times are Unix seconds or RFC 3339 in UTC."""
 
 
@@ -28,9 +30,20 @@ def create_app(config: Settings | None = None) -> FastAPI:
     """The application. It needs PostgreSQL; Redis only wakes the worker sooner."""
     configure()
     config = config or settings()
-    app = FastAPI(title="Guerdon", version="1", description=DESCRIPTION, docs_url="/docs", openapi_url="/openapi.json")
+    app = FastAPI(
+        title="Guerdon",
+        version="1",
+        description=DESCRIPTION,
+        docs_url="/docs",
+        openapi_url="/openapi.json",
+    )
     app.state.settings = config
-    app.state.database = Database(config.database_url, pool_size=20, lock_ms_max=LOCK_MS_MAX, statement_ms_max=STATEMENT_MS_MAX)
+    app.state.database = Database(
+        config.database_url,
+        pool_size=20,
+        lock_ms_max=LOCK_MS_MAX,
+        statement_ms_max=STATEMENT_MS_MAX,
+    )
     app.state.wake = queue.soon
     app.state.ping_redis = lambda: queue.ping(config.redis_url)
     for router in ROUTERS:
@@ -67,11 +80,16 @@ def _database_error(_: Request, error: SQLAlchemyError) -> JSONResponse:
 
 def _http_error(_: Request, error: HTTPException) -> JSONResponse:
     """What the framework refuses by itself, in the one shape of errors."""
-    known = {404: NotFound("no such path", "path"), 405: BadRequest("not with this method", "method", "method_not_allowed")}
+    known = {
+        404: NotFound("no such path", "path"),
+        405: BadRequest("not with this method", "method", "method_not_allowed"),
+    }
     answer = known.get(error.status_code, BadRequest(str(error.detail)))
     return JSONResponse(answer.to_json(), error.status_code, error.headers)
 
 
 def _unexpected(_: Request, error: Exception) -> JSONResponse:
     """The server logs the traceback; the caller learns that it was not their fault."""
-    return JSONResponse(GuerdonError("an error of ours: send again, or tell the operator").to_json(), 500)
+    return JSONResponse(
+        GuerdonError("an error of ours: send again, or tell the operator").to_json(), 500
+    )

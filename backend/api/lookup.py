@@ -19,10 +19,13 @@ from prover.eip712 import Domain
 from prover.merkle import LEAF_TYPES, InteractionsTree, Leaf
 
 _trees: Kept[bytes, InteractionsTree] = Kept(64)
-"""Trees of final batches by their root: what is kept is never stale, whichever database it came from. Some 400 kB each at most."""
+"""Trees of final batches by their root: what is kept is never stale, whichever database it came
+from. Some 400 kB each at most."""
 
 
-def interaction_out(session: Session, program: Program, partner: str, row: Interaction) -> InteractionOut:
+def interaction_out(
+    session: Session, program: Program, partner: str, row: Interaction
+) -> InteractionOut:
     """An interaction's public facts; the membership proof once its batch is final."""
     domain = Domain(program.chain_id, program.distributor)
     (item,) = items_of(session, [row])
@@ -30,29 +33,61 @@ def interaction_out(session: Session, program: Program, partner: str, row: Inter
     batch = session.get(Batch, row.batch_id) if row.batch_id is not None else None
     final = batch is not None and batch.state == BatchState.FINAL
     return InteractionOut(
-        partner=partner, event_id=row.event_id, account=row.account, amount=row.amount, occurred_at=row.occurred_at,
-        state="posted" if final else "batched" if batch else row.state, held_reason=row.held_reason,
-        batch=batch and BatchRef(
-            bucket=batch.bucket, sequence=batch.sequence, item_index=row.item_index, state=batch.state, tx_hash=batch.tx_hash
+        partner=partner,
+        event_id=row.event_id,
+        account=row.account,
+        amount=row.amount,
+        occurred_at=row.occurred_at,
+        state="posted" if final else "batched" if batch else row.state,
+        held_reason=row.held_reason,
+        batch=batch
+        and BatchRef(
+            bucket=batch.bucket,
+            sequence=batch.sequence,
+            item_index=row.item_index,
+            state=batch.state,
+            tx_hash=batch.tx_hash,
         ),
         interaction=InteractionFields(
-            program=hashed.program, partner=hashed.partner, event_id=hashed.event_id, account=row.account, amount=row.amount,
-            occurred_at=row.occurred_at, evidence=hashed.evidence, hash=hashed.hash,
+            program=hashed.program,
+            partner=hashed.partner,
+            event_id=hashed.event_id,
+            account=row.account,
+            amount=row.amount,
+            occurred_at=row.occurred_at,
+            evidence=hashed.evidence,
+            hash=hashed.hash,
         ),
-        membership=_membership(session, domain, batch, leaf(domain, row.item_index, item)) if final else None,
-    )  # fmt: skip
+        membership=_membership(session, domain, batch, leaf(domain, row.item_index, item))
+        if final
+        else None,
+    )
 
 
 def _membership(session: Session, domain: Domain, batch: Batch, own: Leaf) -> Membership:
     def make() -> InteractionsTree:
-        tree = interactions_tree(domain, items_of(session, interactions.of_batch(session, batch.id)))
+        tree = interactions_tree(
+            domain, items_of(session, interactions.of_batch(session, batch.id))
+        )
         if tree.root != batch.interactions_root:
-            raise AssertionError(f"batch {batch.id}: its interactions do not give its interactions_root")
+            raise AssertionError(
+                f"batch {batch.id}: its interactions do not give its interactions_root"
+            )
         return tree
 
     proof = _trees.get(batch.interactions_root, make).proof(own.item_index)
-    values = [str(own.item_index), "0x" + own.interaction_hash.hex(), own.account, str(own.item_amount)]
-    return Membership(leaf_types=list(LEAF_TYPES), leaf=values, proof=proof, interactions_root=batch.interactions_root)
+    values = [
+        str(own.item_index),
+        "0x" + own.interaction_hash.hex(),
+        own.account,
+        str(own.item_amount),
+    ]
+    return Membership(
+        leaf_types=list(LEAF_TYPES),
+        leaf=values,
+        proof=proof,
+        interactions_root=batch.interactions_root,
+    )
 
 
 def batch_detail(session: Session, program: Program, bucket: int, sequence: int) -> BatchDetailOut:
@@ -60,10 +95,17 @@ def batch_detail(session: Session, program: Program, bucket: int, sequence: int)
     batch = repository.get(session, program.id, bucket, sequence)
     if batch is None:
         raise NotFound(f"bucket {bucket} has no batch {sequence}", "sequence", "unknown_batch")
-    signed = select(Attestation).where(Attestation.batch_id == batch.id, Attestation.digest == batch.digest)
+    signed = select(Attestation).where(
+        Attestation.batch_id == batch.id, Attestation.digest == batch.digest
+    )
     return BatchDetailOut(
         **BatchOut.model_validate(batch).model_dump(),
-        attestor_epoch=batch.attestor_epoch, valid_until=batch.valid_until, digest=batch.digest, proof=batch.proof,
+        attestor_epoch=batch.attestor_epoch,
+        valid_until=batch.valid_until,
+        digest=batch.digest,
+        proof=batch.proof,
         attestors=[row.attestor for row in session.scalars(signed.order_by(Attestation.attestor))],
-        accounts=[BatchAccountOut.model_validate(row) for row in repository.touched(session, batch.id)],
-    )  # fmt: skip
+        accounts=[
+            BatchAccountOut.model_validate(row) for row in repository.touched(session, batch.id)
+        ],
+    )

@@ -11,7 +11,9 @@ from backend.errors import Unauthorized
 _bearer = HTTPBearer(auto_error=False, description="the operator's API key")
 
 
-def require_operator(request: Request, presented: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> None:
+def require_operator(
+    request: Request, presented: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+) -> None:
     """Raises Unauthorized unless the request carries the operator's key."""
     key = request.app.state.settings.operator_api_key
     expected = key.get_secret_value() if key else ""

@@ -1,6 +1,8 @@
-"""The lead's side of an attestor's HTTP: ask, and get a typed outcome. Nothing is raised for what an attestor or the network may do.
+"""The lead's side of an attestor's HTTP: ask, and get a typed outcome. Nothing is raised for what
+an attestor or the network may do.
 
-An attestor is somebody else's machine. A request has one deadline for all of it, an answer a number of bytes, and nothing is believed.
+An attestor is somebody else's machine. A request has one deadline for all of it, an answer a number
+of bytes, and nothing is believed.
 """
 
 import asyncio
@@ -16,13 +18,15 @@ ANSWER_SECONDS = 60
 """An attestor checks every signature and hashes every tree before it answers."""
 ANSWER_BYTES_MAX = 2**20
 SIGNATURE_BYTES_MAX = 4096
-"""65 for a key; a contract (EIP-1271) may want several owners' signatures, and each byte is paid for as calldata."""
+"""65 for a key; a contract (EIP-1271) may want several owners' signatures, and each byte is paid
+for as calldata."""
 TEXT_MAX = 300
 
 
 @dataclass(frozen=True)
 class Attested:
-    """A signature over a digest (32 bytes): 65 bytes of a key's, or whatever the contract at the attestor's address takes. Not checked yet."""
+    """A signature over a digest (32 bytes): 65 bytes of a key's, or whatever the contract at the
+    attestor's address takes. Not checked yet."""
 
     attestor: str
     digest: bytes
@@ -31,7 +35,8 @@ class Attested:
 
 @dataclass(frozen=True)
 class NotYet:
-    """Ask again later: the attestor is down or its chain is behind. `already_landed` too: the watcher is about to see the batch."""
+    """Ask again later: the attestor is down or its chain is behind. `already_landed` too: the
+    watcher is about to see the batch."""
 
     code: str
     message: str
@@ -46,7 +51,8 @@ class MissingLeaves:
 
 @dataclass(frozen=True)
 class Refused:
-    """The attestor will not sign this, however often it is asked. `reason` is its word for it, `item` the item or delivery at fault."""
+    """The attestor will not sign this, however often it is asked. `reason` is its word for it,
+    `item` the item or delivery at fault."""
 
     code: str
     message: str
@@ -69,9 +75,15 @@ def open_client(token: str | None) -> httpx.AsyncClient:
 
 
 async def request_attestation(
-    http: httpx.AsyncClient, base_url: str, body: bytes, digest: bytes, *, seconds: float = ANSWER_SECONDS
+    http: httpx.AsyncClient,
+    base_url: str,
+    body: bytes,
+    digest: bytes,
+    *,
+    seconds: float = ANSWER_SECONDS,
 ) -> Outcome:
-    """Ask one attestor for its signature of `digest`, which is what the lead computed; `body` is the request's JSON."""
+    """Ask one attestor for its signature of `digest`, which is what the lead computed; `body` is
+    the request's JSON."""
     answer = await _post(http, f"{base_url.rstrip('/')}/v1/attestations", body, seconds)
     if not isinstance(answer, _Answer):
         return answer
@@ -88,7 +100,11 @@ async def send_leaves(
     if answer.status == 204:
         return None
     outcome = _failure(answer)
-    return Refused("bad_answer", "leaves were answered with missing leaves") if isinstance(outcome, MissingLeaves) else outcome
+    return (
+        Refused("bad_answer", "leaves were answered with missing leaves")
+        if isinstance(outcome, MissingLeaves)
+        else outcome
+    )
 
 
 @dataclass(frozen=True)
@@ -97,14 +113,18 @@ class _Answer:
     body: bytes
 
 
-async def _post(http: httpx.AsyncClient, url: str, body: bytes, seconds: float) -> _Answer | NotYet | Refused:
+async def _post(
+    http: httpx.AsyncClient, url: str, body: bytes, seconds: float
+) -> _Answer | NotYet | Refused:
     try:
         async with asyncio.timeout(seconds), http.stream("POST", url, content=body) as response:
             answer = bytearray()
             async for chunk in response.aiter_raw():
                 answer += chunk
                 if len(answer) > ANSWER_BYTES_MAX:
-                    return Refused("bad_answer", f"the answer is longer than {ANSWER_BYTES_MAX} bytes")
+                    return Refused(
+                        "bad_answer", f"the answer is longer than {ANSWER_BYTES_MAX} bytes"
+                    )
             return _Answer(response.status_code, bytes(answer))
     except TimeoutError:
         return NotYet("timeout", f"no whole answer within {seconds} s")
@@ -153,13 +173,21 @@ class _Failure(_Json):
 def _attested(answer: _Answer, digest: bytes) -> Attested | Refused:
     try:
         said = _Attestation.model_validate_json(answer.body)
-        attestor, signed, signature = to_checksum_address(said.attestor), _bytes(said.digest), _bytes(said.signature)
+        attestor, signed, signature = (
+            to_checksum_address(said.attestor),
+            _bytes(said.digest),
+            _bytes(said.signature),
+        )
     except ValueError:
         return Refused("bad_answer", "the answer is not an attestation")
     if signed != digest:
         return Refused("bad_answer", "the attestor signed another digest", field="digest")
     if len(signature) > SIGNATURE_BYTES_MAX:
-        return Refused("bad_answer", f"the signature is longer than {SIGNATURE_BYTES_MAX} bytes", field="signature")
+        return Refused(
+            "bad_answer",
+            f"the signature is longer than {SIGNATURE_BYTES_MAX} bytes",
+            field="signature",
+        )
     return Attested(attestor, signed, signature)
 
 
@@ -174,7 +202,11 @@ def _failure(answer: _Answer) -> NotYet | MissingLeaves | Refused:
         error = None
     if error is None or (error.code == "missing_leaves" and error.batches is None):
         unreadable = f"status {answer.status} without a readable error"
-        return NotYet("bad_answer", unreadable) if answer.status >= 500 else Refused("bad_answer", unreadable)
+        return (
+            NotYet("bad_answer", unreadable)
+            if answer.status >= 500
+            else Refused("bad_answer", unreadable)
+        )
     if error.code == "missing_leaves":
         return MissingLeaves(tuple((place.bucket, place.sequence) for place in error.batches))
     if error.retryable or answer.status >= 500 or error.code == "already_landed":

@@ -1,4 +1,5 @@
-"""All that passes between the lead and one attestor about one batch. Whatever goes wrong with an attestor is its outcome, and nobody else's."""
+"""All that passes between the lead and one attestor about one batch. Whatever goes wrong with an
+attestor is its outcome, and nobody else's."""
 
 import asyncio
 import json
@@ -11,7 +12,15 @@ import structlog
 from eth_keys import keys
 from eth_keys.exceptions import BadSignature, ValidationError
 
-from backend.attestation.client import Attested, MissingLeaves, NotYet, Outcome, Refused, request_attestation, send_leaves
+from backend.attestation.client import (
+    Attested,
+    MissingLeaves,
+    NotYet,
+    Outcome,
+    Refused,
+    request_attestation,
+    send_leaves,
+)
 from backend.chain.reads import accepts_signature, code
 from backend.errors import GuerdonError
 
@@ -19,12 +28,14 @@ log = structlog.get_logger()
 
 HALF_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141 // 2
 LEAVES_SENT_MAX = 256
-"""Landed batches whose leaves an attestor is sent in one conversation: one that lacks more gets on with the next."""
+"""Landed batches whose leaves an attestor is sent in one conversation: one that lacks more gets on
+with the next."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """What every attestor of a program is asked. Both functions may wait for something, and are called in threads of their own."""
+    """What every attestor of a program is asked. Both functions may wait for something, and are
+    called in threads of their own."""
 
     body: bytes
     """The request's JSON."""
@@ -39,7 +50,8 @@ class Question:
 
 
 async def ask(http: httpx.AsyncClient, url: str, question: Question) -> Outcome:
-    """One attestor's outcome; leaves that it lacks are sent, and it is asked once more. An Attested has passed the question's check."""
+    """One attestor's outcome; leaves that it lacks are sent, and it is asked once more. An Attested
+    has passed the question's check."""
     try:
         async with asyncio.timeout(question.seconds):
             return await _converse(http, url, question)
@@ -53,12 +65,16 @@ async def ask(http: httpx.AsyncClient, url: str, question: Question) -> Outcome:
 
 
 async def _converse(http: httpx.AsyncClient, url: str, question: Question) -> Outcome:
-    outcome = await request_attestation(http, url, question.body, question.digest, seconds=question.seconds)
+    outcome = await request_attestation(
+        http, url, question.body, question.digest, seconds=question.seconds
+    )
     if isinstance(outcome, MissingLeaves):
         failed = await _send_leaves(http, url, question, outcome)
         if failed is not None:
             return failed
-        outcome = await request_attestation(http, url, question.body, question.digest, seconds=question.seconds)
+        outcome = await request_attestation(
+            http, url, question.body, question.digest, seconds=question.seconds
+        )
     if isinstance(outcome, MissingLeaves):
         return NotYet("missing_leaves", "leaves are still missing")
     if isinstance(outcome, Attested):
@@ -66,11 +82,16 @@ async def _converse(http: httpx.AsyncClient, url: str, question: Question) -> Ou
     return outcome
 
 
-async def _send_leaves(http: httpx.AsyncClient, url: str, question: Question, missing: MissingLeaves) -> NotYet | Refused | None:
+async def _send_leaves(
+    http: httpx.AsyncClient, url: str, question: Question, missing: MissingLeaves
+) -> NotYet | Refused | None:
     for bucket, sequence in missing.batches[:LEAVES_SENT_MAX]:
         leaves = await asyncio.to_thread(question.leaves, bucket, sequence)
         if leaves is None:
-            return Refused("bad_answer", f"asked for batch {sequence} of bucket {bucket}, which the ledger does not have")
+            return Refused(
+                "bad_answer",
+                f"asked for batch {sequence} of bucket {bucket}, which the ledger does not have",
+            )
         failed = await send_leaves(http, url, encode(leaves), seconds=question.seconds)
         if failed is not None:
             return failed
@@ -83,18 +104,27 @@ def encode(payload: dict[str, Any]) -> bytes:
 
 
 def check_signature(w3: Any, members: frozenset[str], found: Attested) -> Refused | None:
-    """What is wrong with a signature, as the Distributor would see it now; a bad one would cost a reverted transaction.
+    """What is wrong with a signature, as the Distributor would see it now; a bad one would cost a
+    reverted transaction.
 
-    As OpenZeppelin's SignatureChecker has it: an address with code is asked (EIP-1271), any other must have signed with its key.
-    Raises Unavailable if the node cannot say.
+    As OpenZeppelin's SignatureChecker has it: an address with code is asked (EIP-1271), any other
+    must have signed with its key. Raises Unavailable if the node cannot say.
     """
     if found.attestor not in members:
-        return Refused("not_an_attestor", f"{found.attestor} is not in the program's set of attestors", field="attestor")
+        return Refused(
+            "not_an_attestor",
+            f"{found.attestor} is not in the program's set of attestors",
+            field="attestor",
+        )
     if code(w3, found.attestor):
         stands = accepts_signature(w3, found.attestor, found.digest, found.signature)
     else:
         stands = signer(found) == found.attestor
-    return None if stands else Refused("bad_answer", "the signature is not the attestor's", field="signature")
+    return (
+        None
+        if stands
+        else Refused("bad_answer", "the signature is not the attestor's", field="signature")
+    )
 
 
 def signer(attested: Attested) -> str | None:

@@ -1,4 +1,5 @@
-"""What an attestor is asked, as JSON (docs/ARCHITECTURE.md). Pure: protocol values in, payload out."""
+"""What an attestor is asked, as JSON (docs/ARCHITECTURE.md). Pure: protocol values in, payload
+out."""
 
 import base64
 from collections.abc import Sequence
@@ -20,7 +21,8 @@ class DeliveryEvidence:
 
 @dataclass(frozen=True)
 class ItemSource:
-    """Where an item comes from: position `position` in delivery number `delivery` of the request; amount in base units."""
+    """Where an item comes from: position `position` in delivery number `delivery` of the request;
+    amount in base units."""
 
     delivery: int
     position: int
@@ -28,7 +30,11 @@ class ItemSource:
 
 
 def build_request(
-    domain: Domain, envelope: BatchEnvelope, deltas: bytes, deliveries: Sequence[DeliveryEvidence], items: Sequence[ItemSource]
+    domain: Domain,
+    envelope: BatchEnvelope,
+    deltas: bytes,
+    deliveries: Sequence[DeliveryEvidence],
+    items: Sequence[ItemSource],
 ) -> dict[str, Any]:
     """The body of POST /v1/attestations. Items are in ledger order, item j the batch's item j."""
     return {
@@ -54,12 +60,18 @@ def build_request(
             }
             for sent in deliveries
         ],
-        "items": [{"delivery": item.delivery, "position": item.position, "amount": str(item.amount)} for item in items],
+        "items": [
+            {"delivery": item.delivery, "position": item.position, "amount": str(item.amount)}
+            for item in items
+        ],
     }
 
 
-def build_leaves(domain: Domain, bucket: int, sequence: int, items: Sequence[tuple[Interaction, int]]) -> dict[str, Any]:
-    """The body of POST /v1/leaves: (interaction, item amount) of every item of a landed batch, in order."""
+def build_leaves(
+    domain: Domain, bucket: int, sequence: int, items: Sequence[tuple[Interaction, int]]
+) -> dict[str, Any]:
+    """The body of POST /v1/leaves: (interaction, item amount) of every item of a landed batch, in
+    order."""
     return {
         "chain_id": domain.chain_id,
         "distributor": domain.distributor,

@@ -1,4 +1,5 @@
-"""Collecting attestations: fixing what is to be signed, and asking the attestors until m of them have."""
+"""Collecting attestations: fixing what is to be signed, and asking the attestors until m of them
+have."""
 
 import asyncio
 import time
@@ -32,15 +33,18 @@ from prover.eip712 import BatchEnvelope, Domain
 log = structlog.get_logger()
 
 EXPIRY_MARGIN_SECONDS = 60
-"""A batch is not posted in the last minute of its envelope: it would be mined after it and reverted."""
+"""A batch is not posted in the last minute of its envelope: it would be mined after it and
+reverted."""
 
 LATE_SECONDS = 1
-"""How long the other attestors still have once m have signed. Nobody needs their signatures, but they need the leaves: one that is never
-heard would lack every batch on the day that another is down."""
+"""How long the other attestors still have once m have signed. Nobody needs their signatures, but
+they need the leaves: one that is never heard would lack every batch on the day that another is
+down."""
 
 
 class AttestationRefused(Conflict):
-    """Attestors refuse the batch for good: it cannot collect m signatures. An operator has to look."""
+    """Attestors refuse the batch for good: it cannot collect m signatures. An operator has to
+    look."""
 
     code = "attestation_refused"
 
@@ -48,14 +52,22 @@ class AttestationRefused(Conflict):
 def envelope(batch: Batch) -> BatchEnvelope:
     """What the attestors sign of a batch whose envelope is fixed."""
     return BatchEnvelope(
-        batch.bucket, batch.sequence, batch.old_root, batch.new_root, batch.items_root, batch.interactions_root, batch.ledger_head,
-        keccak(batch.deltas), batch.attestor_epoch, batch.valid_until,
-    )  # fmt: skip
+        batch.bucket,
+        batch.sequence,
+        batch.old_root,
+        batch.new_root,
+        batch.items_root,
+        batch.interactions_root,
+        batch.ledger_head,
+        keccak(batch.deltas),
+        batch.attestor_epoch,
+        batch.valid_until,
+    )
 
 
 def ensure_envelope(context: Context, program: Program, batch_id: int) -> None:
-    """Fix epoch, expiry and digest, unless they are and still good. Committed before anyone is asked: an attestor that has signed one
-    digest refuses another until that one has expired."""
+    """Fix epoch, expiry and digest, unless they are and still good. Committed before anyone is
+    asked: an attestor that has signed one digest refuses another until that one has expired."""
     with context.database.transaction() as session:
         batch = batches.locked(session, batch_id, BatchState.CLOSED)
         if batch is None:
@@ -73,24 +85,31 @@ def ensure_envelope(context: Context, program: Program, batch_id: int) -> None:
 
 
 def envelope_is_stale(context: Context, program: Program, batch: Batch) -> bool:
-    """Whether the batch can no longer be posted as it was signed: it has expired, or the attestors have changed."""
+    """Whether the batch can no longer be posted as it was signed: it has expired, or the attestors
+    have changed."""
     head = final_block(context.w3, "latest")
     _, _, epoch = context.distributor(program).attestors(head.number)
-    return head.timestamp + EXPIRY_MARGIN_SECONDS > batch.valid_until or epoch != batch.attestor_epoch
+    return (
+        head.timestamp + EXPIRY_MARGIN_SECONDS > batch.valid_until or epoch != batch.attestor_epoch
+    )
 
 
 def clear_envelope(session: Session, batch: Batch) -> None:
     """Back to closed: content stays, signatures and proof go; `landable_until` remembers them."""
     session.execute(delete(Attestation).where(Attestation.batch_id == batch.id))
-    batch.attestor_epoch = batch.valid_until = batch.digest = batch.proof = batch.prove_ms = batch.transaction_id = None
+    batch.attestor_epoch = batch.valid_until = batch.digest = batch.proof = batch.prove_ms = (
+        batch.transaction_id
+    ) = None
     batch.state = BatchState.CLOSED
 
 
 def collect(context: Context, program: Program, batch_id: int) -> None:
-    """Ask the attestors, all at once, until m have signed; then the batch is attested, and proven if it has its proof.
+    """Ask the attestors, all at once, until m have signed; then the batch is attested, and proven
+    if it has its proof.
 
     Raises:
-        NotYet: too few have signed so far, and more may; or the batch got another envelope meanwhile.
+        NotYet: too few have signed so far, and more may; or the batch got another envelope
+        meanwhile.
         AttestationRefused: too many have refused.
     """
     with context.database.transaction() as session:
@@ -115,9 +134,11 @@ def collect(context: Context, program: Program, batch_id: int) -> None:
 
 
 def _in_envelope(session: Session, batch: Batch) -> Batch | None:
-    """The batch's row, locked, if it is still closed. Raises NotYet if it has got another envelope since `batch` was read.
+    """The batch's row, locked, if it is still closed. Raises NotYet if it has got another envelope
+    since `batch` was read.
 
-    Whoever works on a batch holds its advisory lock, but a worker whose connection breaks loses that without a word.
+    Whoever works on a batch holds its advisory lock, but a worker whose connection breaks loses
+    that without a word.
     """
     row = batches.locked(session, batch.id, BatchState.CLOSED)
     if row is not None and row.digest != batch.digest:
@@ -126,35 +147,60 @@ def _in_envelope(session: Session, batch: Batch) -> Batch | None:
 
 
 def _signed(session: Session, batch: Batch) -> set[str]:
-    query = select(Attestation.attestor).where(Attestation.batch_id == batch.id, Attestation.digest == batch.digest)
+    query = select(Attestation.attestor).where(
+        Attestation.batch_id == batch.id, Attestation.digest == batch.digest
+    )
     return set(session.scalars(query))
 
 
-def _question(context: Context, program: Program, digest: bytes, payload: dict[str, object], members: frozenset[str]) -> Question:
+def _question(
+    context: Context,
+    program: Program,
+    digest: bytes,
+    payload: dict[str, object],
+    members: frozenset[str],
+) -> Question:
     w3 = context.w3
     return Question(
-        encode(payload), digest, context.settings.attestor_timeout_seconds,
+        encode(payload),
+        digest,
+        context.settings.attestor_timeout_seconds,
         leaves=lambda bucket, sequence: _leaves(context, program, bucket, sequence),
         check=lambda found: check_signature(w3, members, found),
-    )  # fmt: skip
+    )
 
 
 def _ask_all(
-    context: Context, program: Program, batch: Batch, question: Question, threshold: int, signed: set[str]
+    context: Context,
+    program: Program,
+    batch: Batch,
+    question: Question,
+    threshold: int,
+    signed: set[str],
 ) -> list[Outcome]:
-    """Ask every attestor at once and store each signature as it comes; outcomes of those that were waited for."""
-    # Not asyncio.run: it would wait for threads that nobody waits for any more, such as one that resolves a name.
+    """Ask every attestor at once and store each signature as it comes; outcomes of those that were
+    waited for."""
+    # Not asyncio.run: it would wait for threads that nobody waits for any more, such as one that
+    # resolves a name.
     loop = asyncio.new_event_loop()
-    # Enough for all of them: what one attestor's name or contract holds up must not keep another's signature from being stored.
+    # Enough for all of them: what one attestor's name or contract holds up must not keep another's
+    # signature from being stored.
     loop.set_default_executor(ThreadPoolExecutor(2 * len(program.attestors) + 1, "attestation"))
     try:
-        return loop.run_until_complete(_ask_until_enough(context, program, batch, question, threshold, set(signed)))
+        return loop.run_until_complete(
+            _ask_until_enough(context, program, batch, question, threshold, set(signed))
+        )
     finally:
         loop.close()
 
 
 async def _ask_until_enough(
-    context: Context, program: Program, batch: Batch, question: Question, threshold: int, signed: set[str]
+    context: Context,
+    program: Program,
+    batch: Batch,
+    question: Question,
+    threshold: int,
+    signed: set[str],
 ) -> list[Outcome]:
     outcomes: list[Outcome] = []
     async with open_client(context.settings.attestor_token.get_secret_value() or None) as http:
@@ -165,7 +211,9 @@ async def _ask_until_enough(
                 if end is None and len(signed) >= threshold:
                     end = clock() + LATE_SECONDS
                 seconds = None if end is None else end - clock()
-                done, pending = await asyncio.wait(pending, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+                done, pending = await asyncio.wait(
+                    pending, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
+                )
                 if not done:
                     break
                 outcomes += (came := [task.result() for task in done])
@@ -178,7 +226,13 @@ async def _ask_until_enough(
             await asyncio.gather(*tasks, return_exceptions=True)
     for outcome in outcomes:
         if isinstance(outcome, Refused):
-            log.error("attestor_refused", batch=batch.id, code=outcome.code, reason=outcome.reason, item=outcome.item)
+            log.error(
+                "attestor_refused",
+                batch=batch.id,
+                code=outcome.code,
+                reason=outcome.reason,
+                item=outcome.item,
+            )
     return outcomes
 
 
@@ -189,8 +243,12 @@ def _store(context: Context, batch: Batch, found: list[Attested]) -> None:
             return
         for attested in found:
             values = {"digest": attested.digest, "signature": attested.signature}
-            row = insert(Attestation).values(batch_id=batch.id, attestor=attested.attestor, **values)
-            session.execute(row.on_conflict_do_update(index_elements=["batch_id", "attestor"], set_=values))
+            row = insert(Attestation).values(
+                batch_id=batch.id, attestor=attested.attestor, **values
+            )
+            session.execute(
+                row.on_conflict_do_update(index_elements=["batch_id", "attestor"], set_=values)
+            )
 
 
 def _require_enough(signed: set[str], threshold: int, outcomes: list[Outcome]) -> None:
@@ -198,7 +256,9 @@ def _require_enough(signed: set[str], threshold: int, outcomes: list[Outcome]) -
         return
     refusals = [outcome for outcome in outcomes if isinstance(outcome, Refused)]
     waiting = [outcome for outcome in outcomes if isinstance(outcome, AskAgain)]
-    reasons = "; ".join(sorted({f"{outcome.code}: {outcome.message}" for outcome in (*refusals, *waiting)}))
+    reasons = "; ".join(
+        sorted({f"{outcome.code}: {outcome.message}" for outcome in (*refusals, *waiting)})
+    )
     message = f"{len(signed)} of {threshold} attestations: {reasons}"
     if len(signed) + len(waiting) < threshold:
         raise AttestationRefused(message)
@@ -216,19 +276,31 @@ def _payload(session: Session, program: Program, batch: Batch) -> dict[str, obje
         .order_by(DeliveryRow.id)
     )
     deliveries = [
-        DeliveryEvidence(name, Delivery(row.message_id, row.timestamp, row.signature, row.body), salt)
+        DeliveryEvidence(
+            name, Delivery(row.message_id, row.timestamp, row.signature, row.body), salt
+        )
         for row, salt, name in session.execute(query)
     ]
     number = {id_: i for i, id_ in enumerate(ids)}
     items = [ItemSource(number[row.delivery_id], row.position, row.amount) for row in rows]
-    return build_request(Domain(program.chain_id, program.distributor), envelope(batch), batch.deltas, deliveries, items)
+    return build_request(
+        Domain(program.chain_id, program.distributor),
+        envelope(batch),
+        batch.deltas,
+        deliveries,
+        items,
+    )
 
 
-def _leaves(context: Context, program: Program, bucket: int, sequence: int) -> dict[str, object] | None:
+def _leaves(
+    context: Context, program: Program, bucket: int, sequence: int
+) -> dict[str, object] | None:
     domain = Domain(program.chain_id, program.distributor)
     with context.database.transaction() as session:
         batch = batches.get(session, program.id, bucket, sequence)
         if batch is None:
             return None
         items = items_of(session, interactions.of_batch(session, batch.id))
-    return build_leaves(domain, bucket, sequence, [(item.interaction(domain), item.amount) for item in items])
+    return build_leaves(
+        domain, bucket, sequence, [(item.interaction(domain), item.amount) for item in items]
+    )

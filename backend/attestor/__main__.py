@@ -15,14 +15,17 @@ from backend.signer.base import SignerError
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m backend.attestor", description="Run one Guerdon attestor.")
+    parser = argparse.ArgumentParser(
+        prog="python -m backend.attestor", description="Run one Guerdon attestor."
+    )
     parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="TOML, or JSON")
     parser.add_argument("--host", help="instead of the configuration's")
     parser.add_argument("--port", type=int, help="instead of the configuration's")
     parser.add_argument(
         "--forget-chain",
         action="store_true",
-        help="before starting, drop what was read from the chain and read it anew (after a halt, once a person has looked); "
+        help="before starting, drop what was read from the chain and read it anew (after a halt, "
+        "once a person has looked); "
         "signatures and leaves stay",
     )
     return parser.parse_args()

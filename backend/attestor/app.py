@@ -18,7 +18,8 @@ logger = structlog.get_logger(__name__)
 
 
 def create_app(config: AttestorConfig, views: dict[str, ChainView] | None = None) -> FastAPI:
-    """The app of one attestor. `views` (by Distributor's address) replaces the node as the source of chain data.
+    """The app of one attestor. `views` (by Distributor's address) replaces the node as the source
+    of chain data.
 
     Raises:
         ConfigError, KeystoreError, StoreError: with what to mend.
@@ -27,7 +28,9 @@ def create_app(config: AttestorConfig, views: dict[str, ChainView] | None = None
     store = Store(config.database)
     if views is None:
         client = LazyClient(config.rpc_url)
-        views = {p.distributor: NodeView(client, p.distributor, p.finality) for p in config.programs}
+        views = {
+            p.distributor: NodeView(client, p.distributor, p.finality) for p in config.programs
+        }
     app = FastAPI(title="Guerdon attestor", version="1")
     app.state.attestor = Attestor(config, signer, store, PinFile(config.pins), views)
     app.state.token = config.token
@@ -40,7 +43,8 @@ def create_app(config: AttestorConfig, views: dict[str, ChainView] | None = None
 
 
 async def _answer(request: Request, error: GuerdonError) -> JSONResponse:
-    # Messages may repeat what a field held: the log gets the kind of the refusal and its place only.
+    # Messages may repeat what a field held: the log gets the kind of the refusal and its place
+    # only.
     logger.info(
         "not signed",
         path=request.url.path,
@@ -52,10 +56,14 @@ async def _answer(request: Request, error: GuerdonError) -> JSONResponse:
 
 
 async def _answer_http(request: Request, error: HTTPException) -> JSONResponse:
-    body = {"error": {"code": "http", "message": str(error.detail), "field": None, "retryable": False}}
+    body = {
+        "error": {"code": "http", "message": str(error.detail), "field": None, "retryable": False}
+    }
     return JSONResponse(body, status_code=error.status_code)
 
 
 async def _answer_unexpected(request: Request, error: Exception) -> JSONResponse:
     logger.error("unexpected", path=request.url.path, error=type(error).__name__)
-    return JSONResponse(GuerdonError("an unexpected error; see the attestor's log").to_json(), status_code=500)
+    return JSONResponse(
+        GuerdonError("an unexpected error; see the attestor's log").to_json(), status_code=500
+    )

@@ -1,4 +1,5 @@
-"""What an attestor reads of the chain, through a node of its own choice. Tests put another chain behind the same few calls."""
+"""What an attestor reads of the chain, through a node of its own choice. Tests put another chain
+behind the same few calls."""
 
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -45,7 +46,8 @@ class ChainView(Protocol):
 
 
 class LazyClient:
-    """A connection to `rpc_url`, made at first use, so that an attestor starts while its node is down."""
+    """A connection to `rpc_url`, made at first use, so that an attestor starts while its node is
+    down."""
 
     def __init__(self, rpc_url: str) -> None:
         self._rpc_url = rpc_url
@@ -81,9 +83,19 @@ class NodeView:
     def batches(self, first_block: int, last_block: int) -> list[Landed]:
         events = self._distributor().events(first_block, last_block)
         if unreadable := next((event for event in events if isinstance(event, Unreadable)), None):
-            raise Halted(f"block {unreadable.block_number} holds a log of the program that cannot be read")
+            raise Halted(
+                f"block {unreadable.block_number} holds a log of the program that cannot be read"
+            )
         return [
-            Landed(e.bucket, e.sequence, e.block_number, e.log_index, e.new_root, e.interactions_root, e.deltas)
+            Landed(
+                e.bucket,
+                e.sequence,
+                e.block_number,
+                e.log_index,
+                e.new_root,
+                e.interactions_root,
+                e.deltas,
+            )
             for e in events
             if isinstance(e, BatchPosted)
         ]

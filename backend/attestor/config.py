@@ -1,4 +1,5 @@
-"""What an attestor is told at start, in one TOML or JSON file. Unknown keys are refused; relative paths start at the file's folder.
+"""What an attestor is told at start, in one TOML or JSON file. Unknown keys are refused; relative
+paths start at the file's folder.
 
 chain_id = 31337
 rpc_url = "http://127.0.0.1:8545"
@@ -34,7 +35,9 @@ class ConfigError(Exception):
 
 def _address(value: str) -> str:
     if not is_address(value) or not value.startswith("0x"):
-        raise ValueError("expected an address: 0x and 40 hex digits, with the right checksum if in mixed case")
+        raise ValueError(
+            "expected an address: 0x and 40 hex digits, with the right checksum if in mixed case"
+        )
     return to_checksum_address(value)
 
 
@@ -106,8 +109,13 @@ class AttestorConfig(_Strict):
 
     @property
     def token(self) -> str | None:
-        """The bearer token that requests must carry, None where anyone may ask. Raises ConfigError."""
-        return None if self.token_file is None and self.token_env is None else _secret("token", self.token_file, self.token_env)
+        """The bearer token that requests must carry, None where anyone may ask. Raises
+        ConfigError."""
+        return (
+            None
+            if self.token_file is None and self.token_env is None
+            else _secret("token", self.token_file, self.token_env)
+        )
 
 
 def _secret(name: str, path: Path | None, variable: str | None) -> str:
@@ -126,7 +134,8 @@ def _secret(name: str, path: Path | None, variable: str | None) -> str:
 
 
 def load_config(path: Path, **overrides: Any) -> AttestorConfig:
-    """The configuration in `path` (.toml, else JSON); `overrides` that are not None replace keys. Raises ConfigError."""
+    """The configuration in `path` (.toml, else JSON); `overrides` that are not None replace keys.
+    Raises ConfigError."""
     try:
         text = Path(path).read_text()
         values = tomllib.loads(text) if Path(path).suffix == ".toml" else json.loads(text)

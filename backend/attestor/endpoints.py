@@ -23,8 +23,12 @@ def require_token(request: Request) -> None:
     if token is None:
         return
     scheme, _, given = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not secrets.compare_digest(given.strip().encode(), token.encode()):
-        raise Unauthorized("expected the bearer token that this attestor was given", field="authorization")
+    if scheme.lower() != "bearer" or not secrets.compare_digest(
+        given.strip().encode(), token.encode()
+    ):
+        raise Unauthorized(
+            "expected the bearer token that this attestor was given", field="authorization"
+        )
 
 
 async def read_body(request: Request) -> bytes:
@@ -47,13 +51,21 @@ async def read_body(request: Request) -> bytes:
 async def attest(request: Request) -> JSONResponse:
     require_token(request)
     body = await read_body(request)
-    answer = await run_in_threadpool(lambda: _attestor(request).attest(parse(AttestationIn, body).question()))
+    answer = await run_in_threadpool(
+        lambda: _attestor(request).attest(parse(AttestationIn, body).question())
+    )
     return JSONResponse(
-        {"attestor": answer.attestor, "digest": "0x" + answer.digest.hex(), "signature": "0x" + answer.signature.hex()}
+        {
+            "attestor": answer.attestor,
+            "digest": "0x" + answer.digest.hex(),
+            "signature": "0x" + answer.signature.hex(),
+        }
     )
 
 
-@router.post("/v1/leaves", status_code=204, summary="Send the leaves behind a landed interactionsRoot")
+@router.post(
+    "/v1/leaves", status_code=204, summary="Send the leaves behind a landed interactionsRoot"
+)
 async def leaves(request: Request) -> Response:
     require_token(request)
     body = await read_body(request)
@@ -61,7 +73,11 @@ async def leaves(request: Request) -> Response:
     def accept() -> None:
         sent = parse(LeavesIn, body)
         _attestor(request).accept_leaves(
-            sent.chain_id, sent.distributor, sent.bucket, sent.sequence, [item.leaf() for item in sent.items]
+            sent.chain_id,
+            sent.distributor,
+            sent.bucket,
+            sent.sequence,
+            [item.leaf() for item in sent.items],
         )
 
     await run_in_threadpool(accept)
@@ -74,7 +90,9 @@ async def healthz() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@router.get("/readyz", summary="The chain is reachable and this key is in every program's set of attestors")
+@router.get(
+    "/readyz", summary="The chain is reachable and this key is in every program's set of attestors"
+)
 def readyz(request: Request) -> JSONResponse:
     ready, detail = _attestor(request).readiness()
     return JSONResponse({"ready": ready, **detail}, status_code=200 if ready else 503)

@@ -4,7 +4,7 @@ GuerdonError
 ├── Conflict (409)
 │   ├── AlreadyLanded (already_landed)   the chain has this sequence
 │   ├── MissingLeaves (missing_leaves)   send them, then ask again
-│   └── NotYet: StateBehind (state_behind), OtherDigestSigned (other_digest_signed)   ask again later
+│   └── NotYet: StateBehind (state_behind), OtherDigestSigned (other_digest_signed)  ask later
 ├── Invalid: Refused (422 refused)       never, not with this content
 └── Unavailable: Halted (503 halted)     the chain broke its word: a person must look
 """
@@ -15,11 +15,14 @@ from backend.errors import Conflict, Invalid, NotYet, Unavailable
 
 
 class Refused(Invalid):
-    """A rule is broken. `reason` is a stable word, `item` the index of the item or delivery at fault (`field` says which)."""
+    """A rule is broken. `reason` is a stable word, `item` the index of the item or delivery at
+    fault (`field` says which)."""
 
     code = "refused"
 
-    def __init__(self, reason: str, message: str, *, item: int | None = None, field: str | None = None) -> None:
+    def __init__(
+        self, reason: str, message: str, *, item: int | None = None, field: str | None = None
+    ) -> None:
         super().__init__(message, field=field if field is not None or item is None else "items")
         self.reason = reason
         self.item = item
@@ -53,22 +56,31 @@ LEAVES_ASKED_MAX = 256
 
 
 class MissingLeaves(Conflict):
-    """Landed batches whose leaves this attestor does not hold; `batches` is (bucket, sequence) each, the first ones if they are many."""
+    """Landed batches whose leaves this attestor does not hold; `batches` is (bucket, sequence)
+    each, the first ones if they are many."""
 
     code = "missing_leaves"
 
     def __init__(self, batches: Sequence[tuple[int, int]]) -> None:
-        super().__init__(f"the leaves of {len(batches)} landed batches are not held: send them to /v1/leaves, then ask again")
+        super().__init__(
+            f"the leaves of {len(batches)} landed batches are not held: send them to "
+            "/v1/leaves, then ask again"
+        )
         self.batches = list(batches[:LEAVES_ASKED_MAX])
 
     def to_json(self) -> dict[str, object]:
         body = super().to_json()
-        body["error"] |= {"batches": [{"bucket": bucket, "sequence": sequence} for bucket, sequence in self.batches]}
+        body["error"] |= {
+            "batches": [
+                {"bucket": bucket, "sequence": sequence} for bucket, sequence in self.batches
+            ]
+        }
         return body
 
 
 class Halted(Unavailable):
-    """What was taken as final has changed, or the log does not give the roots: nothing is signed until a person has looked."""
+    """What was taken as final has changed, or the log does not give the roots: nothing is signed
+    until a person has looked."""
 
     code = "halted"
     retryable = False

@@ -19,21 +19,24 @@ SCHEMES = ("standard-webhooks",)
 
 
 class PinsError(Unavailable):
-    """The pins cannot be used: nothing is signed until the file is mended. The message holds no secret."""
+    """The pins cannot be used: nothing is signed until the file is mended. The message holds no
+    secret."""
 
     code = "pins"
 
 
 @dataclass(frozen=True)
 class Pin:
-    """How one partner's deliveries are authenticated: its scheme and its secrets, several while rotating."""
+    """How one partner's deliveries are authenticated: its scheme and its secrets, several while
+    rotating."""
 
     scheme: str
     secrets: tuple[str, ...] = field(repr=False)
 
 
 def parse_pins(data: bytes) -> dict[str, dict[str, Pin]]:
-    """Distributor (checksummed) -> partner id -> Pin. Raises PinsError with the path of the entry at fault."""
+    """Distributor (checksummed) -> partner id -> Pin. Raises PinsError with the path of the entry
+    at fault."""
     try:
         content = json.loads(data)
     except (ValueError, RecursionError):
@@ -45,7 +48,10 @@ def parse_pins(data: bytes) -> dict[str, dict[str, Pin]]:
         program = to_checksum_address(distributor)
         if program in pins:
             raise PinsError(f"pins: {program} stands twice")
-        pins[program] = {name: _pin(entry, f"{program}.{name}") for name, entry in _object(partners, program).items()}
+        pins[program] = {
+            name: _pin(entry, f"{program}.{name}")
+            for name, entry in _object(partners, program).items()
+        }
     return pins
 
 
@@ -62,7 +68,11 @@ def _pin(entry: Any, path: str) -> Pin:
     scheme, secrets = content.get("scheme"), content.get("secrets")
     if scheme not in SCHEMES:
         raise PinsError(f"{path}.scheme: expected one of {', '.join(SCHEMES)}")
-    if not isinstance(secrets, list) or not secrets or not all(isinstance(secret, str) for secret in secrets):
+    if (
+        not isinstance(secrets, list)
+        or not secrets
+        or not all(isinstance(secret, str) for secret in secrets)
+    ):
         raise PinsError(f"{path}.secrets: expected a list of at least one text")
     try:
         return Pin(scheme, tuple(require_secret(secret) for secret in secrets))

@@ -1,4 +1,5 @@
-"""The rules of PROTOCOL section 6, one function each. Pure: what they need comes in, what they find wrong goes out as an error."""
+"""The rules of PROTOCOL section 6, one function each. Pure: what they need comes in, what they find
+wrong goes out as an error."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,8 @@ from prover.wire import UINT96_MAX, Deltas
 
 @dataclass(frozen=True)
 class SaltedDelivery:
-    """A delivery as the lead sent it on: the partner's id, the request as received, the 32-byte salt of its hash."""
+    """A delivery as the lead sent it on: the partner's id, the request as received, the 32-byte
+    salt of its hash."""
 
     partner: str
     delivery: Delivery
@@ -28,7 +30,8 @@ class SaltedDelivery:
 
 @dataclass(frozen=True)
 class ItemClaim:
-    """Where an item comes from, position `position` of delivery `delivery`, and its amount in base units."""
+    """Where an item comes from, position `position` of delivery `delivery`, and its amount in base
+    units."""
 
     delivery: int
     position: int
@@ -37,7 +40,8 @@ class ItemClaim:
 
 @dataclass(frozen=True)
 class Authenticated:
-    """A delivery whose signature holds: 32-byte hashes of partner and evidence, and its parsed items."""
+    """A delivery whose signature holds: 32-byte hashes of partner and evidence, and its parsed
+    items."""
 
     partner: bytes
     evidence: bytes
@@ -56,14 +60,22 @@ class Attested:
         return int(self.interaction.account, 16)
 
 
-def authenticate(pins: Mapping[str, Pin], deliveries: Sequence[SaltedDelivery]) -> list[Authenticated]:
-    """Every delivery is of a pinned partner and signed with one of its pinned secrets, whenever that was."""
+def authenticate(
+    pins: Mapping[str, Pin], deliveries: Sequence[SaltedDelivery]
+) -> list[Authenticated]:
+    """Every delivery is of a pinned partner and signed with one of its pinned secrets, whenever
+    that was."""
     found = []
     for i, salted in enumerate(deliveries):
         where = f"deliveries.{i}"
         pin = pins.get(salted.partner)
         if pin is None:
-            raise Refused("unknown_partner", "no key of this partner is pinned for the program", item=i, field=f"{where}.partner")
+            raise Refused(
+                "unknown_partner",
+                "no key of this partner is pinned for the program",
+                item=i,
+                field=f"{where}.partner",
+            )
         try:
             require_signature(pin.secrets, salted.delivery)
             reports = parse_body(salted.delivery.body)
@@ -71,30 +83,54 @@ def authenticate(pins: Mapping[str, Pin], deliveries: Sequence[SaltedDelivery]) 
             raise Refused("signature", str(error), item=i, field=f"{where}.{error.field}") from None
         except BodyError as error:
             raise Refused(
-                "body", "the body cannot be read by the pinned parser", item=i, field=f"{where}.{error.field}"
+                "body",
+                "the body cannot be read by the pinned parser",
+                item=i,
+                field=f"{where}.{error.field}",
             ) from None
-        found.append(Authenticated(partner_hash(salted.partner), salted.delivery.hash(salted.salt), tuple(reports)))
+        found.append(
+            Authenticated(
+                partner_hash(salted.partner), salted.delivery.hash(salted.salt), tuple(reports)
+            )
+        )
     return found
 
 
-def derive_items(program: bytes, deliveries: Sequence[Authenticated], items: Sequence[ItemClaim]) -> list[Attested]:
-    """Every field of every interaction follows from the evidence. No reversals exist, so no debt lowers an item."""
+def derive_items(
+    program: bytes, deliveries: Sequence[Authenticated], items: Sequence[ItemClaim]
+) -> list[Attested]:
+    """Every field of every interaction follows from the evidence. No reversals exist, so no debt
+    lowers an item."""
     derived = []
     for j, item in enumerate(items):
         if item.delivery >= len(deliveries):
             raise Refused("no_such_delivery", f"delivery: expected below {len(deliveries)}", item=j)
         delivery = deliveries[item.delivery]
         if item.position >= len(delivery.reports):
-            raise Refused("no_such_position", f"position: expected below {len(delivery.reports)}", item=j)
+            raise Refused(
+                "no_such_position", f"position: expected below {len(delivery.reports)}", item=j
+            )
         report = delivery.reports[item.position]
         if isinstance(report, ReportError):
-            raise Refused("invalid_report", f"what was reported breaks a rule: {report.field}", item=j)
+            raise Refused(
+                "invalid_report", f"what was reported breaks a rule: {report.field}", item=j
+            )
         require_amount(j, report.amount)
         if item.amount != report.amount:
-            raise Refused("amount", "differs from the amount that the partner signed, and no debt is on record", item=j)
+            raise Refused(
+                "amount",
+                "differs from the amount that the partner signed, and no debt is on record",
+                item=j,
+            )
         event = event_hash(report.event_id)
         interaction = Interaction(
-            program, delivery.partner, event, report.account, report.amount, report.occurred_at, delivery.evidence
+            program,
+            delivery.partner,
+            event,
+            report.account,
+            report.amount,
+            report.occurred_at,
+            delivery.evidence,
         )
         derived.append(Attested(interaction, item.amount))
     return derived
@@ -109,7 +145,9 @@ def require_amount(index: int, amount: int) -> None:
 def require_size(instance: Instance, items: Sequence[object]) -> None:
     """At least one item, and no more than the circuit takes."""
     if not 1 <= len(items) <= instance.items:
-        raise Refused("items", f"expected 1 to {instance.items} items, got {len(items)}", field="items")
+        raise Refused(
+            "items", f"expected 1 to {instance.items} items, got {len(items)}", field="items"
+        )
 
 
 def require_distinct(items: Sequence[Attested]) -> None:
@@ -128,29 +166,49 @@ def require_next(state: ProgramState, bucket: int, sequence: int) -> None:
     if sequence <= stored:
         raise AlreadyLanded(f"bucket {bucket} is at sequence {stored}", field="sequence")
     if sequence > stored + 1:
-        raise StateBehind(f"bucket {bucket} is at sequence {stored} on the final chain", field="sequence")
+        raise StateBehind(
+            f"bucket {bucket} is at sequence {stored} on the final chain", field="sequence"
+        )
 
 
 def require_epoch(chain_epoch: int, epoch: int) -> None:
     """The attestor set that is signed for is the one of the final chain."""
     if epoch > chain_epoch:
-        raise StateBehind(f"the final chain is at attestor epoch {chain_epoch}", field="attestor_epoch")
+        raise StateBehind(
+            f"the final chain is at attestor epoch {chain_epoch}", field="attestor_epoch"
+        )
     if epoch < chain_epoch:
-        raise Refused("attestor_epoch", f"the chain is at attestor epoch {chain_epoch}", field="attestor_epoch")
+        raise Refused(
+            "attestor_epoch",
+            f"the chain is at attestor epoch {chain_epoch}",
+            field="attestor_epoch",
+        )
 
 
-def require_validity(valid_until: int, head_timestamp: int, now: int, validity_seconds_max: int) -> None:
-    """Not expired at the chain's head, and not valid for longer than allowed: while it is, nothing else is signed in its place."""
+def require_validity(
+    valid_until: int, head_timestamp: int, now: int, validity_seconds_max: int
+) -> None:
+    """Not expired at the chain's head, and not valid for longer than allowed: while it is, nothing
+    else is signed in its place."""
     if valid_until <= head_timestamp:
-        raise Refused("expired", f"expected later than the chain's head ({head_timestamp})", field="valid_until")
+        raise Refused(
+            "expired",
+            f"expected later than the chain's head ({head_timestamp})",
+            field="valid_until",
+        )
     # An idle local chain's head is old, so the clock counts as well.
     latest = max(head_timestamp, now) + validity_seconds_max
     if valid_until > latest:
-        raise Refused("validity", f"expected at most {latest}, {validity_seconds_max} seconds ahead", field="valid_until")
+        raise Refused(
+            "validity",
+            f"expected at most {latest}, {validity_seconds_max} seconds ahead",
+            field="valid_until",
+        )
 
 
 def require_homes(state: ProgramState, bucket: int, items: Sequence[Attested]) -> list[int]:
-    """Every account is in its home bucket, opened once. Returns the addresses that the batch opens, in order of first appearance.
+    """Every account is in its home bucket, opened once. Returns the addresses that the batch opens,
+    in order of first appearance.
 
     A lower bucket that is not full yet may fill, hence StateBehind.
     """
@@ -169,24 +227,34 @@ def require_homes(state: ProgramState, bucket: int, items: Sequence[Attested]) -
         for lower in range(bucket % state.families, bucket, state.families):
             if lower not in state.buckets or not state.buckets[lower].full:
                 raise StateBehind(
-                    f"item {j} opens an account, and bucket {lower} has a free slot on the final chain", field="items"
+                    f"item {j} opens an account, and bucket {lower} has a free slot on the "
+                    "final chain",
+                    field="items",
                 )
         try:
             state.require_home(bucket, address, len(opening))
         except StateError:
-            raise Refused("home", f"bucket {bucket} has no free slot for the account", item=j) from None
+            raise Refused(
+                "home", f"bucket {bucket} has no free slot for the account", item=j
+            ) from None
         opening[address] = j
     return list(opening)
 
 
-def plan_deltas(state: ProgramState, bucket: int, items: Sequence[Attested], opening: Sequence[int]) -> Deltas:
+def plan_deltas(
+    state: ProgramState, bucket: int, items: Sequence[Attested], opening: Sequence[int]
+) -> Deltas:
     """What the items add to each slot. Each sum must fit the format."""
     sums: dict[int, int] = {}
     for j, item in enumerate(items):
         sums[item.address] = sums.get(item.address, 0) + item.amount
         if sums[item.address] > UINT96_MAX:
             raise Refused("amount", "the account's sum in this batch does not fit 96 bits", item=j)
-    existing = sorted((state.home[address][1], amount) for address, amount in sums.items() if address not in set(opening))
+    existing = sorted(
+        (state.home[address][1], amount)
+        for address, amount in sums.items()
+        if address not in set(opening)
+    )
     return Deltas(tuple(existing), tuple((address, sums[address]) for address in opening))
 
 
@@ -199,12 +267,17 @@ def next_root(state: ProgramState, bucket: int, deltas: bytes) -> int:
 
 def items_root(instance: Instance, items: Sequence[Attested]) -> int:
     """Root of the items tree."""
-    return Tree(instance.item_levels, [element for item in items for element in (item.address, item.amount)]).root
+    return Tree(
+        instance.item_levels, [element for item in items for element in (item.address, item.amount)]
+    ).root
 
 
 def interactions_root(items: Sequence[Attested]) -> bytes:
     """Root of the StandardMerkleTree over the items' leaves."""
-    leaves = [Leaf(j, item.interaction.hash, item.interaction.account, item.amount) for j, item in enumerate(items)]
+    leaves = [
+        Leaf(j, item.interaction.hash, item.interaction.account, item.amount)
+        for j, item in enumerate(items)
+    ]
     return InteractionsTree(leaves).root
 
 

@@ -1,4 +1,5 @@
-"""The JSON that an attestor reads, checked field by field. Amounts and roots are decimal texts, bytes are 0x-prefixed hex."""
+"""The JSON that an attestor reads, checked field by field. Amounts and roots are decimal texts,
+bytes are 0x-prefixed hex."""
 
 import base64
 import binascii
@@ -27,10 +28,18 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def _bytes(length: int | None) -> BeforeValidator:
-    expected = "0x and an even number of hex digits" if length is None else f"0x and {2 * length} hex digits"
+    expected = (
+        "0x and an even number of hex digits"
+        if length is None
+        else f"0x and {2 * length} hex digits"
+    )
 
     def parse(value: Any) -> bytes:
-        if not isinstance(value, str) or not _HEX.fullmatch(value) or (length is not None and len(value) != 2 + 2 * length):
+        if (
+            not isinstance(value, str)
+            or not _HEX.fullmatch(value)
+            or (length is not None and len(value) != 2 + 2 * length)
+        ):
             raise ValueError(f"expected {expected}")
         return bytes.fromhex(value[2:])
 
@@ -39,7 +48,11 @@ def _bytes(length: int | None) -> BeforeValidator:
 
 def _decimal(low: int, high: int, expected: str) -> BeforeValidator:
     def parse(value: Any) -> int:
-        if not isinstance(value, str) or not _DECIMAL.fullmatch(value) or not low <= int(value) <= high:
+        if (
+            not isinstance(value, str)
+            or not _DECIMAL.fullmatch(value)
+            or not low <= int(value) <= high
+        ):
             raise ValueError(f"expected a decimal text, {expected}")
         return int(value)
 
@@ -125,12 +138,21 @@ class AttestationIn(_Strict):
     items: Annotated[list[ItemIn], Field(min_length=1, max_length=LEAVES_MAX)]
 
     def question(self) -> Question:
-        values = {name: getattr(self, name) for name in type(self).model_fields if name not in ("deliveries", "items")}
+        values = {
+            name: getattr(self, name)
+            for name in type(self).model_fields
+            if name not in ("deliveries", "items")
+        }
         deliveries = tuple(
-            SaltedDelivery(d.partner, Delivery(d.message_id, d.timestamp, d.signature, d.body), d.salt) for d in self.deliveries
+            SaltedDelivery(
+                d.partner, Delivery(d.message_id, d.timestamp, d.signature, d.body), d.salt
+            )
+            for d in self.deliveries
         )
         return Question(
-            **values, deliveries=deliveries, items=tuple(ItemClaim(i.delivery, i.position, i.amount) for i in self.items)
+            **values,
+            deliveries=deliveries,
+            items=tuple(ItemClaim(i.delivery, i.position, i.amount) for i in self.items),
         )
 
 
@@ -160,7 +182,8 @@ class LeavesIn(_Strict):
 
 
 def parse(model: type[Model], body: bytes) -> Model:
-    """`body` as `model`. Raises BadRequest for broken JSON, Invalid for the first field that breaks a rule; neither repeats the input."""
+    """`body` as `model`. Raises BadRequest for broken JSON, Invalid for the first field that breaks
+    a rule; neither repeats the input."""
     try:
         return model.model_validate_json(body)
     except ValidationError as error:

@@ -28,7 +28,8 @@ logger = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Question:
-    """What the lead asks to have signed. Roots as integers, hashes as 32 bytes, times in Unix seconds."""
+    """What the lead asks to have signed. Roots as integers, hashes as 32 bytes, times in Unix
+    seconds."""
 
     chain_id: int
     distributor: str
@@ -85,7 +86,9 @@ class Attestor:
         self._pins = pins
         self._clock = clock
         self._programs = {
-            program.distributor: Program(config.chain_id, program, views[program.distributor], store)
+            program.distributor: Program(
+                config.chain_id, program, views[program.distributor], store
+            )
             for program in config.programs
         }
         self._looking = Lock()
@@ -97,16 +100,25 @@ class Attestor:
 
     def _program(self, chain_id: int, distributor: str) -> Program:
         if chain_id != self._config.chain_id:
-            raise NotFound(f"this attestor is for chain {self._config.chain_id}", field="chain_id", code="unknown_program")
+            raise NotFound(
+                f"this attestor is for chain {self._config.chain_id}",
+                field="chain_id",
+                code="unknown_program",
+            )
         if distributor not in self._programs:
-            raise NotFound("this attestor does not attest for this Distributor", field="distributor", code="unknown_program")
+            raise NotFound(
+                "this attestor does not attest for this Distributor",
+                field="distributor",
+                code="unknown_program",
+            )
         return self._programs[distributor]
 
     def attest(self, question: Question) -> Answer:
         """Check everything, then sign. The same question gets the same answer.
 
         Raises:
-            Refused, StateBehind, AlreadyLanded, MissingLeaves, OtherDigestSigned, NotFound, Unavailable, Halted.
+            Refused, StateBehind, AlreadyLanded, MissingLeaves, OtherDigestSigned, NotFound,
+            Unavailable, Halted.
         """
         program = self._program(question.chain_id, question.distributor)
         with program.lock:
@@ -118,7 +130,12 @@ class Attestor:
             leaves = [_leaf(item) for item in items]
             moment = Moment(chain.block.timestamp, chain.attestors.epoch)
             signature = self._store.sign_once(
-                program.key, envelope, digest, leaves, moment, lambda: self._signer.sign_digest(digest)
+                program.key,
+                envelope,
+                digest,
+                leaves,
+                moment,
+                lambda: self._signer.sign_digest(digest),
             )
         logger.info(
             "signed",
@@ -133,30 +150,48 @@ class Attestor:
     def _check_envelope(self, program: Program, chain: FinalChain, question: Question) -> None:
         """All that needs no evidence."""
         if self.address not in chain.attestors.addresses:
-            raise Refused("not_an_attestor", f"{self.address} is not in the program's set of attestors on the final chain")
+            raise Refused(
+                "not_an_attestor",
+                f"{self.address} is not in the program's set of attestors on the final chain",
+            )
         rules.require_next(chain.state, question.bucket, question.sequence)
         rules.require_epoch(chain.attestors.epoch, question.attestor_epoch)
         head = program.view.block("latest")
-        rules.require_validity(question.valid_until, head.timestamp, int(self._clock()), self._config.validity_seconds_max)
+        rules.require_validity(
+            question.valid_until,
+            head.timestamp,
+            int(self._clock()),
+            self._config.validity_seconds_max,
+        )
         if missing := self._store.missing_leaves(program.key):
             raise MissingLeaves(missing)
 
-    def _check_content(self, program: Program, chain: FinalChain, question: Question) -> list[rules.Attested]:
+    def _check_content(
+        self, program: Program, chain: FinalChain, question: Question
+    ) -> list[rules.Attested]:
         """Every item from its evidence, then everything that follows from the items."""
         instance, bucket = program.config.sizes, question.bucket
         rules.require_size(instance, question.items)
-        delivered = rules.authenticate(self._pins.partners(program.config.distributor), question.deliveries)
+        delivered = rules.authenticate(
+            self._pins.partners(program.config.distributor), question.deliveries
+        )
         items = rules.derive_items(program.domain.program, delivered, question.items)
         rules.require_distinct(items)
         opening = rules.require_homes(chain.state, bucket, items)
         deltas = rules.plan_deltas(chain.state, bucket, items, opening).encode()
         rules.require_equal("deltas", deltas, question.deltas)
-        rules.require_equal("new_root", rules.next_root(chain.state, bucket, deltas), question.new_root)
+        rules.require_equal(
+            "new_root", rules.next_root(chain.state, bucket, deltas), question.new_root
+        )
         rules.require_equal("items_root", rules.items_root(instance, items), question.items_root)
-        rules.require_equal("interactions_root", rules.interactions_root(items), question.interactions_root)
+        rules.require_equal(
+            "interactions_root", rules.interactions_root(items), question.interactions_root
+        )
         return items
 
-    def accept_leaves(self, chain_id: int, distributor: str, bucket: int, sequence: int, leaves: Sequence[Leaf]) -> None:
+    def accept_leaves(
+        self, chain_id: int, distributor: str, bucket: int, sequence: int, leaves: Sequence[Leaf]
+    ) -> None:
         """Keep the leaves of a landed batch, if they are the ones behind its root.
 
         Raises:
@@ -169,22 +204,33 @@ class Attestor:
             program.tracker.sync()
             landed = self._store.landed_at(program.key, bucket, sequence)
         if landed is None:
-            raise StateBehind(f"bucket {bucket} has no sequence {sequence} on the final chain", field="sequence")
+            raise StateBehind(
+                f"bucket {bucket} has no sequence {sequence} on the final chain", field="sequence"
+            )
         self._check_leaves(program, landed, leaves)
         self._store.put_landed_leaves(program.key, landed, leaves)
-        logger.info("leaves kept", program=program.key, bucket=bucket, sequence=sequence, items=len(leaves))
+        logger.info(
+            "leaves kept", program=program.key, bucket=bucket, sequence=sequence, items=len(leaves)
+        )
 
     @staticmethod
     def _check_leaves(program: Program, landed: Landed, leaves: Sequence[Leaf]) -> None:
         hashed = [
-            MerkleLeaf(j, leaf.interaction(program.domain.program).hash, leaf.account, leaf.item_amount)
+            MerkleLeaf(
+                j, leaf.interaction(program.domain.program).hash, leaf.account, leaf.item_amount
+            )
             for j, leaf in enumerate(leaves)
         ]
         if InteractionsTree(hashed).root != landed.interactions_root:
-            raise Refused("interactions_root", "these are not the leaves behind the root that landed", field="items")
+            raise Refused(
+                "interactions_root",
+                "these are not the leaves behind the root that landed",
+                field="items",
+            )
 
     def catch_up(self) -> None:
-        """Read and replay every program's log, so that the first question need not wait for it. What goes wrong is for that question to meet."""
+        """Read and replay every program's log, so that the first question need not wait for it.
+        What goes wrong is for that question to meet."""
         for program in self._programs.values():
             try:
                 with program.lock:
@@ -193,20 +239,30 @@ class Attestor:
                 logger.warning("not caught up", program=program.key, error=type(error).__name__)
 
     def readiness(self) -> tuple[bool, dict[str, object]]:
-        """Whether every program can be attested for now, and what stands in the way. Anybody may ask, as often as they like: it replays
-        nothing, waits for no question that is being answered, and asks the node for one caller at a time; the others get its last answer.
+        """Whether every program can be attested for now, and what stands in the way. Anybody may
+        ask, as often as they like: it replays nothing, waits for no question that is being
+        answered, and asks the node for one caller at a time; the others get its last answer.
         """
         if self._looking.acquire(blocking=False):
             try:
-                programs = {distributor: self._program_readiness(program) for distributor, program in self._programs.items()}
+                programs = {
+                    distributor: self._program_readiness(program)
+                    for distributor, program in self._programs.items()
+                }
                 self._readiness = self._ready_answer(programs)
             finally:
                 self._looking.release()
         return self._readiness
 
-    def _ready_answer(self, programs: dict[str, dict[str, object]]) -> tuple[bool, dict[str, object]]:
+    def _ready_answer(
+        self, programs: dict[str, dict[str, object]]
+    ) -> tuple[bool, dict[str, object]]:
         ready = bool(programs) and all(entry["ready"] for entry in programs.values())
-        return ready, {"attestor": self.address, "chain_id": self._config.chain_id, "programs": programs}
+        return ready, {
+            "attestor": self.address,
+            "chain_id": self._config.chain_id,
+            "programs": programs,
+        }
 
     def _program_readiness(self, program: Program) -> dict[str, object]:
         try:
@@ -217,11 +273,17 @@ class Attestor:
         read = self._store.progress(program.key)
         member = self.address in attestors.addresses
         entry: dict[str, object] = {
-            "ready": member, "final_block": final.number, "read_to_block": read and read[0], "attestor_epoch": attestors.epoch,
+            "ready": member,
+            "final_block": final.number,
+            "read_to_block": read and read[0],
+            "attestor_epoch": attestors.epoch,
             "batches_without_leaves": len(self._store.missing_leaves(program.key)),
-        }  # fmt: skip
+        }
         if not member:
-            entry |= {"code": "not_an_attestor", "reason": "this address is not in the program's set of attestors"}
+            entry |= {
+                "code": "not_an_attestor",
+                "reason": "this address is not in the program's set of attestors",
+            }
         return entry
 
 
@@ -229,11 +291,27 @@ def _envelope(chain: FinalChain, question: Question) -> BatchEnvelope:
     known = chain.state.buckets.get(question.bucket)
     old_root = known.root if known else zero_root(chain.state.instance.levels)
     return BatchEnvelope(
-        question.bucket, question.sequence, old_root, question.new_root, question.items_root, question.interactions_root,
-        question.ledger_head, keccak(question.deltas), question.attestor_epoch, question.valid_until,
-    )  # fmt: skip
+        question.bucket,
+        question.sequence,
+        old_root,
+        question.new_root,
+        question.items_root,
+        question.interactions_root,
+        question.ledger_head,
+        keccak(question.deltas),
+        question.attestor_epoch,
+        question.valid_until,
+    )
 
 
 def _leaf(item: rules.Attested) -> Leaf:
     found = item.interaction
-    return Leaf(found.partner, found.event_id, found.account, found.amount, found.occurred_at, found.evidence, item.amount)
+    return Leaf(
+        found.partner,
+        found.event_id,
+        found.account,
+        found.amount,
+        found.occurred_at,
+        found.evidence,
+        item.amount,
+    )

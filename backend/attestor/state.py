@@ -14,7 +14,8 @@ from prover.wire import DeltasError
 
 @dataclass(frozen=True)
 class FinalChain:
-    """The final chain as last read: its newest block, the state after it and the attestors at it."""
+    """The final chain as last read: its newest block, the state after it and the attestors at
+    it."""
 
     block: Block
     state: ProgramState
@@ -24,7 +25,9 @@ class FinalChain:
 class Tracker:
     """Follows one program. `look` is for any thread; for `sync` the caller holds a lock."""
 
-    def __init__(self, key: str, chain_id: int, config: ProgramConfig, view: ChainView, store: Store) -> None:
+    def __init__(
+        self, key: str, chain_id: int, config: ProgramConfig, view: ChainView, store: Store
+    ) -> None:
         self._key = key
         self._chain_id = chain_id
         self._config = config
@@ -38,7 +41,8 @@ class Tracker:
         self._broken: str | None = None
 
     def look(self) -> tuple[Block, AttestorSet]:
-        """The newest final block and the attestors at it: a few questions to the node, however long the log is. Raises as `sync`."""
+        """The newest final block and the attestors at it: a few questions to the node, however long
+        the log is. Raises as `sync`."""
         _, final, attestors = self._look()
         return final, attestors
 
@@ -46,10 +50,13 @@ class Tracker:
         """Read on to the newest final block. The state that is returned changes with the next call.
 
         Raises:
-            Unavailable: the node does not answer, is behind what was read before, or its head changed meanwhile.
-            Halted: a block that was final has changed, the log does not give the roots, or the program is not the pinned one.
+            Unavailable: the node does not answer, is behind what was read before, or its head
+            changed meanwhile.
+            Halted: a block that was final has changed, the log does not give the roots, or the
+            program is not the pinned one.
         """
-        # All that the node must say comes first: one that is down costs no replay, and does no harm to the state.
+        # All that the node must say comes first: one that is down costs no replay, and does no harm
+        # to the state.
         progress, final, attestors = self._look()
         fresh = self._read(progress, final)
         if self._state is None or self._state_at != progress:
@@ -84,16 +91,24 @@ class Tracker:
         }
         for name, expected in pinned.items():
             if getattr(shape, name) != expected:
-                raise Halted(f"{name}: the configuration says {expected}, the chain says {getattr(shape, name)}")
+                raise Halted(
+                    f"{name}: the configuration says {expected}, the chain says "
+                    f"{getattr(shape, name)}"
+                )
         self._shape_checked = True
 
     def _check_final(self, progress: tuple[int, bytes], final: Block) -> None:
         number, block_hash = progress
         known = final if final.number == number else self._view.block(number)
         if known.hash != block_hash:
-            raise Halted(f"block {number} was final and has changed: nothing is signed until the chain is read anew")
+            raise Halted(
+                f"block {number} was final and has changed: nothing is signed until the chain "
+                "is read anew"
+            )
         if final.number < number:
-            raise Unavailable(f"the node's final block is {final.number}, block {number} was final before")
+            raise Unavailable(
+                f"the node's final block is {final.number}, block {number} was final before"
+            )
 
     def _check_unchanged(self, final: Block) -> None:
         if self._view.block(final.number).hash != final.hash:
@@ -131,6 +146,7 @@ class Tracker:
             raise self._halt(f"the log does not give the root of {where}")
 
     def _halt(self, message: str) -> Halted:
-        # Kept until the process ends: to find it again would be to replay everything at each question.
+        # Kept until the process ends: to find it again would be to replay everything at each
+        # question.
         self._broken = message
         return Halted(message)

@@ -1,7 +1,9 @@
-"""What an attestor must not forget: what it signed, and the leaves behind it. SQLite, durable at every commit.
+"""What an attestor must not forget: what it signed, and the leaves behind it. SQLite, durable at
+every commit.
 
-A signature is committed before it leaves the process, so that after any crash the same question gets the same answer and no other.
-What came from the chain (`landed`, `progress`) is kept only to start quickly; it can be forgotten and read again.
+A signature is committed before it leaves the process, so that after any crash the same question
+gets the same answer and no other. What came from the chain (`landed`, `progress`) is kept only to
+start quickly; it can be forgotten and read again.
 """
 
 import sqlite3
@@ -20,23 +22,28 @@ BUSY_TIMEOUT_SECONDS = 30
 _SCHEMA = """
 CREATE TABLE signed (
   program TEXT NOT NULL, bucket INTEGER NOT NULL, sequence INTEGER NOT NULL, digest BLOB NOT NULL,
-  interactions_root BLOB NOT NULL, attestor_epoch INTEGER NOT NULL, valid_until INTEGER NOT NULL, signature BLOB NOT NULL,
+  interactions_root BLOB NOT NULL, attestor_epoch INTEGER NOT NULL, valid_until INTEGER NOT NULL,
+    signature BLOB NOT NULL,
   signed_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP,
   PRIMARY KEY (program, bucket, sequence, digest)
 ) STRICT;
 CREATE TABLE leaf (
-  program TEXT NOT NULL, bucket INTEGER NOT NULL, sequence INTEGER NOT NULL, interactions_root BLOB NOT NULL, item_index INTEGER NOT NULL,
-  partner BLOB NOT NULL, event_id BLOB NOT NULL, account TEXT NOT NULL, amount TEXT NOT NULL, occurred_at INTEGER NOT NULL,
+  program TEXT NOT NULL, bucket INTEGER NOT NULL, sequence INTEGER NOT NULL,
+    interactions_root BLOB NOT NULL, item_index INTEGER NOT NULL,
+  partner BLOB NOT NULL, event_id BLOB NOT NULL, account TEXT NOT NULL, amount TEXT NOT NULL,
+    occurred_at INTEGER NOT NULL,
   evidence BLOB NOT NULL, item_amount TEXT NOT NULL,
   PRIMARY KEY (program, bucket, sequence, interactions_root, item_index)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX leaf_event ON leaf (program, event_id, partner);
 CREATE TABLE landed (
-  program TEXT NOT NULL, bucket INTEGER NOT NULL, sequence INTEGER NOT NULL, block_number INTEGER NOT NULL, log_index INTEGER NOT NULL,
+  program TEXT NOT NULL, bucket INTEGER NOT NULL, sequence INTEGER NOT NULL,
+    block_number INTEGER NOT NULL, log_index INTEGER NOT NULL,
   new_root BLOB NOT NULL, interactions_root BLOB NOT NULL, deltas BLOB NOT NULL,
   PRIMARY KEY (program, bucket, sequence)
 ) STRICT;
-CREATE TABLE progress (program TEXT PRIMARY KEY, block_number INTEGER NOT NULL, block_hash BLOB NOT NULL) STRICT;
+CREATE TABLE progress (program TEXT PRIMARY KEY, block_number INTEGER NOT NULL,
+  block_hash BLOB NOT NULL) STRICT;
 """
 
 
@@ -46,7 +53,8 @@ class StoreError(Exception):
 
 @dataclass(frozen=True)
 class Landed:
-    """One BatchPosted log of the final chain: roots as an integer and 32 bytes, `deltas` as emitted."""
+    """One BatchPosted log of the final chain: roots as an integer and 32 bytes, `deltas` as
+    emitted."""
 
     bucket: int
     sequence: int
@@ -59,7 +67,8 @@ class Landed:
 
 @dataclass(frozen=True)
 class Leaf:
-    """One item of a batch as it is remembered: hashes of partner, event and evidence, amounts in base units."""
+    """One item of a batch as it is remembered: hashes of partner, event and evidence, amounts in
+    base units."""
 
     partner: bytes
     event_id: bytes
@@ -71,25 +80,37 @@ class Leaf:
 
     def interaction(self, program: bytes) -> Interaction:
         """The interaction behind it; `program` is the Distributor's address in 32 bytes."""
-        return Interaction(program, self.partner, self.event_id, self.account, self.amount, self.occurred_at, self.evidence)
+        return Interaction(
+            program,
+            self.partner,
+            self.event_id,
+            self.account,
+            self.amount,
+            self.occurred_at,
+            self.evidence,
+        )
 
 
 @dataclass(frozen=True)
 class Moment:
-    """The final chain at the time of a question: a signature is alive while its batch could still be posted after it."""
+    """The final chain at the time of a question: a signature is alive while its batch could still
+    be posted after it."""
 
     timestamp: int
     attestor_epoch: int
 
 
 class Store:
-    """The file at `path`. Safe for several threads, and for several processes should that happen."""
+    """The file at `path`. Safe for several threads, and for several processes should that
+    happen."""
 
     def __init__(self, path: Path) -> None:
         """Raises StoreError."""
         self._lock = threading.RLock()
         try:
-            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_SECONDS)
+            self._db = sqlite3.connect(
+                path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_SECONDS
+            )
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
             with self._transaction() as db:
@@ -105,7 +126,9 @@ class Store:
                 db.execute(statement)
             db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         elif version != SCHEMA_VERSION:
-            raise StoreError(f"the store has version {version}, this program has version {SCHEMA_VERSION}")
+            raise StoreError(
+                f"the store has version {version}, this program has version {SCHEMA_VERSION}"
+            )
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -137,16 +160,19 @@ class Store:
         moment: Moment,
         sign: Callable[[], bytes],
     ) -> bytes:
-        """The signature over `digest`: the recorded one if there is one, else `sign()`, recorded and committed with the leaves.
+        """The signature over `digest`: the recorded one if there is one, else `sign()`, recorded
+        and committed with the leaves.
 
         Raises:
-            Refused: an event of the leaves is in a batch that landed, or in another that was signed and can still land.
+            Refused: an event of the leaves is in a batch that landed, or in another that was signed
+            and can still land.
             OtherDigestSigned: another digest for this bucket and sequence can still land.
         """
         place = (program, envelope.bucket, envelope.sequence)
         with self._transaction() as db:
             recorded = db.execute(
-                "SELECT digest, signature, attestor_epoch, valid_until FROM signed WHERE program = ? AND bucket = ? AND sequence = ?",
+                "SELECT digest, signature, attestor_epoch, valid_until FROM signed WHERE "
+                "program = ? AND bucket = ? AND sequence = ?",
                 place,
             ).fetchall()
             for other, signature, _, _ in recorded:
@@ -155,15 +181,24 @@ class Store:
             for _, _, epoch, valid_until in recorded:
                 if epoch >= moment.attestor_epoch and valid_until >= moment.timestamp:
                     raise OtherDigestSigned(
-                        f"another digest was signed that is valid until {valid_until}; the final chain is at {moment.timestamp}",
+                        f"another digest was signed that is valid until {valid_until}; the "
+                        f"final chain is at {moment.timestamp}",
                         field="sequence",
                     )
             self._require_unseen(db, program, leaves, moment)
             signature = sign()
             db.execute(
-                "INSERT INTO signed (program, bucket, sequence, digest, interactions_root, attestor_epoch, valid_until, signature)"
+                "INSERT INTO signed (program, bucket, sequence, digest, interactions_root, "
+                "attestor_epoch, valid_until, signature)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (*place, digest, envelope.interactions_root, envelope.attestor_epoch, envelope.valid_until, signature),
+                (
+                    *place,
+                    digest,
+                    envelope.interactions_root,
+                    envelope.attestor_epoch,
+                    envelope.valid_until,
+                    signature,
+                ),
             )
             self._put_leaves(db, place, envelope.interactions_root, leaves)
             failpoint("attestor.signed")
@@ -171,60 +206,100 @@ class Store:
         return signature
 
     @staticmethod
-    def _require_unseen(db: sqlite3.Connection, program: str, leaves: Sequence[Leaf], moment: Moment) -> None:
-        # A candidate that lost its place is gone (`advance`); one for the asked place is dead, or `sign_once` would have stopped.
+    def _require_unseen(
+        db: sqlite3.Connection, program: str, leaves: Sequence[Leaf], moment: Moment
+    ) -> None:
+        # A candidate that lost its place is gone (`advance`); one for the asked place is dead, or
+        # `sign_once` would have stopped.
         for j, leaf in enumerate(leaves):
             seen = db.execute(
                 "SELECT l.bucket, l.sequence, l.interactions_root, d.interactions_root FROM leaf l"
-                " LEFT JOIN landed d ON d.program = l.program AND d.bucket = l.bucket AND d.sequence = l.sequence"
+                " LEFT JOIN landed d ON d.program = l.program AND d.bucket = l.bucket AND "
+                "d.sequence = l.sequence"
                 " WHERE l.program = ? AND l.event_id = ? AND l.partner = ?",
                 (program, leaf.event_id, leaf.partner),
             ).fetchall()
             for at_bucket, at_sequence, root, landed_root in seen:
                 if root == landed_root:
-                    raise Refused("paid_event", f"the event was paid in bucket {at_bucket}, sequence {at_sequence}", item=j)
+                    raise Refused(
+                        "paid_event",
+                        f"the event was paid in bucket {at_bucket}, sequence {at_sequence}",
+                        item=j,
+                    )
                 if _alive(db, (program, at_bucket, at_sequence, root), moment):
-                    message = f"the event is in a signed batch that can still land, bucket {at_bucket}, sequence {at_sequence}"
+                    message = (
+                        f"the event is in a signed batch that can still land, bucket {at_bucket}, "
+                        f"sequence {at_sequence}"
+                    )
                     raise Refused("signed_event", message, item=j)
 
     @staticmethod
-    def _put_leaves(db: sqlite3.Connection, place: tuple[str, int, int], root: bytes, leaves: Sequence[Leaf]) -> None:
+    def _put_leaves(
+        db: sqlite3.Connection, place: tuple[str, int, int], root: bytes, leaves: Sequence[Leaf]
+    ) -> None:
         db.executemany(
-            "INSERT OR IGNORE INTO leaf (program, bucket, sequence, interactions_root, item_index, partner, event_id, account, amount,"
+            "INSERT OR IGNORE INTO leaf (program, bucket, sequence, interactions_root, "
+            "item_index, partner, event_id, account, amount,"
             " occurred_at, evidence, item_amount) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
-                (*place, root, j, leaf.partner, leaf.event_id, leaf.account, str(leaf.amount), leaf.occurred_at, leaf.evidence,
-                 str(leaf.item_amount))
+                (
+                    *place,
+                    root,
+                    j,
+                    leaf.partner,
+                    leaf.event_id,
+                    leaf.account,
+                    str(leaf.amount),
+                    leaf.occurred_at,
+                    leaf.evidence,
+                    str(leaf.item_amount),
+                )
                 for j, leaf in enumerate(leaves)
             ],
-        )  # fmt: skip
+        )
 
     def put_landed_leaves(self, program: str, landed: Landed, leaves: Sequence[Leaf]) -> None:
-        """Keep the leaves of a landed batch; the caller has checked that their root is the batch's."""
+        """Keep the leaves of a landed batch; the caller has checked that their root is the
+        batch's."""
         with self._transaction() as db:
-            self._put_leaves(db, (program, landed.bucket, landed.sequence), landed.interactions_root, leaves)
+            self._put_leaves(
+                db, (program, landed.bucket, landed.sequence), landed.interactions_root, leaves
+            )
 
     def leaves(self, program: str, bucket: int, sequence: int, root: bytes) -> list[Leaf]:
         """The leaves that are held behind a root, in item order; empty if they are not."""
         rows = self._rows(
-            "SELECT partner, event_id, account, amount, occurred_at, evidence, item_amount FROM leaf"
-            " WHERE program = ? AND bucket = ? AND sequence = ? AND interactions_root = ? ORDER BY item_index",
-            program, bucket, sequence, root,
-        )  # fmt: skip
-        return [Leaf(p, e, account, int(a), at, evidence, int(i)) for p, e, account, a, at, evidence, i in rows]
+            "SELECT partner, event_id, account, amount, occurred_at, evidence, item_amount "
+            "FROM leaf"
+            " WHERE program = ? AND bucket = ? AND sequence = ? AND interactions_root = ? "
+            "ORDER BY item_index",
+            program,
+            bucket,
+            sequence,
+            root,
+        )
+        return [
+            Leaf(p, e, account, int(a), at, evidence, int(i))
+            for p, e, account, a, at, evidence, i in rows
+        ]
 
     def missing_leaves(self, program: str) -> list[tuple[int, int]]:
         """(bucket, sequence) of the landed batches whose leaves are not held."""
         return self._rows(
-            "SELECT bucket, sequence FROM landed d WHERE program = ? AND NOT EXISTS (SELECT 1 FROM leaf l WHERE l.program = d.program"
-            " AND l.bucket = d.bucket AND l.sequence = d.sequence AND l.interactions_root = d.interactions_root AND l.item_index = 0)"
+            "SELECT bucket, sequence FROM landed d WHERE program = ? AND NOT EXISTS (SELECT 1 "
+            "FROM leaf l WHERE l.program = d.program"
+            " AND l.bucket = d.bucket AND l.sequence = d.sequence AND l.interactions_root = "
+            "d.interactions_root AND l.item_index = 0)"
             " ORDER BY bucket, sequence",
             program,
         )
 
     def landed(self, program: str) -> list[Landed]:
         """All landed batches, in chain order."""
-        return [_landed(row) for row in self._rows(f"{_LANDED} ORDER BY block_number, log_index", program)]
+        return [
+            _landed(row)
+            for row in self._rows(f"{_LANDED} ORDER BY block_number, log_index", program)
+        ]
 
     def landed_at(self, program: str, bucket: int, sequence: int) -> Landed | None:
         """The landed batch at a place."""
@@ -233,44 +308,75 @@ class Store:
 
     def progress(self, program: str) -> tuple[int, bytes] | None:
         """Number and hash of the block up to which the chain has been read."""
-        rows = self._rows("SELECT block_number, block_hash FROM progress WHERE program = ?", program)
+        rows = self._rows(
+            "SELECT block_number, block_hash FROM progress WHERE program = ?", program
+        )
         return rows[0] if rows else None
 
-    def advance(self, program: str, batches: Sequence[Landed], block_number: int, block_hash: bytes) -> None:
-        """Book landed batches and the block read up to, at once; drop what was sent for their places and did not land."""
+    def advance(
+        self, program: str, batches: Sequence[Landed], block_number: int, block_hash: bytes
+    ) -> None:
+        """Book landed batches and the block read up to, at once; drop what was sent for their
+        places and did not land."""
         with self._transaction() as db:
             for batch in batches:
                 db.execute(
-                    "INSERT INTO landed (program, bucket, sequence, block_number, log_index, new_root, interactions_root, deltas)"
+                    "INSERT INTO landed (program, bucket, sequence, block_number, log_index, "
+                    "new_root, interactions_root, deltas)"
                     " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                    (program, batch.bucket, batch.sequence, batch.block_number, batch.log_index,
-                     batch.new_root.to_bytes(32, "big"), batch.interactions_root, batch.deltas),
-                )  # fmt: skip
+                    (
+                        program,
+                        batch.bucket,
+                        batch.sequence,
+                        batch.block_number,
+                        batch.log_index,
+                        batch.new_root.to_bytes(32, "big"),
+                        batch.interactions_root,
+                        batch.deltas,
+                    ),
+                )
                 db.execute(
-                    "DELETE FROM leaf WHERE program = ? AND bucket = ? AND sequence = ? AND interactions_root != ?",
+                    "DELETE FROM leaf WHERE program = ? AND bucket = ? AND sequence = ? AND "
+                    "interactions_root != ?",
                     (program, batch.bucket, batch.sequence, batch.interactions_root),
                 )
-            db.execute("INSERT OR REPLACE INTO progress VALUES (?, ?, ?)", (program, block_number, block_hash))
+            db.execute(
+                "INSERT OR REPLACE INTO progress VALUES (?, ?, ?)",
+                (program, block_number, block_hash),
+            )
 
     def forget_chain(self, program: str) -> None:
-        """Drop what was read from the chain, so that it is read anew. Signatures and leaves stay."""
+        """Drop what was read from the chain, so that it is read anew. Signatures and leaves
+        stay."""
         with self._transaction() as db:
             db.execute("DELETE FROM landed WHERE program = ?", (program,))
             db.execute("DELETE FROM progress WHERE program = ?", (program,))
 
 
-_LANDED = "SELECT bucket, sequence, block_number, log_index, new_root, interactions_root, deltas FROM landed WHERE program = ?"
+_LANDED = (
+    "SELECT bucket, sequence, block_number, log_index, new_root, interactions_root, deltas FROM "
+    "landed WHERE program = ?"
+)
 
 
 def _landed(row: tuple) -> Landed:
     bucket, sequence, block_number, log_index, new_root, interactions_root, deltas = row
-    return Landed(bucket, sequence, block_number, log_index, int.from_bytes(new_root, "big"), interactions_root, deltas)
+    return Landed(
+        bucket,
+        sequence,
+        block_number,
+        log_index,
+        int.from_bytes(new_root, "big"),
+        interactions_root,
+        deltas,
+    )
 
 
 def _alive(db: sqlite3.Connection, candidate: tuple[str, int, int, bytes], moment: Moment) -> bool:
     """Whether a candidate was signed in an envelope that has not expired."""
     row = db.execute(
-        "SELECT EXISTS (SELECT 1 FROM signed WHERE program = ? AND bucket = ? AND sequence = ? AND interactions_root = ?"
+        "SELECT EXISTS (SELECT 1 FROM signed WHERE program = ? AND bucket = ? AND sequence = "
+        "? AND interactions_root = ?"
         " AND attestor_epoch >= ? AND valid_until >= ?)",
         (*candidate, moment.attestor_epoch, moment.timestamp),
     ).fetchone()

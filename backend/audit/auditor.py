@@ -1,4 +1,5 @@
-"""The audit: everything about a program that the chain alone can show, rebuilt and compared. No database, no operator's word."""
+"""The audit: everything about a program that the chain alone can show, rebuilt and compared. No
+database, no operator's word."""
 
 from collections.abc import Callable, Mapping
 
@@ -28,7 +29,8 @@ Progress = Callable[[str, int, int], None]
 
 
 class AuditImpossible(Conflict):
-    """There is nothing here that could be audited, which is not a finding: no Distributor, or a chain that changed meanwhile."""
+    """There is nothing here that could be audited, which is not a finding: no Distributor, or a
+    chain that changed meanwhile."""
 
     code = "audit_impossible"
 
@@ -44,8 +46,9 @@ def audit(
 ) -> AuditReport:
     """Audit a program from the chain alone, up to its newest block that is settled by `finality`.
 
-    `first_block` is at or before the Distributor's deployment; it is searched for if not given. `expected_keys` (by digest)
-    are the verifying keys that the program may have; those of the user's cache folder if not given.
+    `first_block` is at or before the Distributor's deployment; it is searched for if not given.
+    `expected_keys` (by digest) are the verifying keys that the program may have; those of the
+    user's cache folder if not given.
 
     Raises:
         Invalid: the address is none, or has no code.
@@ -54,15 +57,24 @@ def audit(
     """
     report_progress = progress or (lambda stage, done, total: None)
     if not is_address(distributor_address):
-        raise Invalid(f"distributor: expected an address, got {distributor_address!r}", field="distributor")
+        raise Invalid(
+            f"distributor: expected an address, got {distributor_address!r}", field="distributor"
+        )
     with node_errors():
         head = final_block(w3, finality)
         distributor = Distributor(w3, distributor_address)
         first = _first_block(w3, distributor.address, first_block, head.number)
         info = _info(distributor, head.number)
-        report = AuditReport(info.chain_id, distributor.address, first, head.number, info.token, info.verifier)
+        report = AuditReport(
+            info.chain_id, distributor.address, first, head.number, info.token, info.verifier
+        )
         key = check_contracts(
-            w3, info, distributor.address, head.number, known_keys() if expected_keys is None else expected_keys, report
+            w3,
+            info,
+            distributor.address,
+            head.number,
+            known_keys() if expected_keys is None else expected_keys,
+            report,
         )
         replay = _replay(distributor, info, first, head.number, report, report_progress)
         check_creation(w3, info, distributor.address, replay.first_attestors, report)
@@ -70,7 +82,10 @@ def audit(
         _proofs(jobs, key, report, report_progress)
         _views(distributor, head.number, replay, report, report_progress)
         if block(w3, head.number).hash != head.hash:
-            raise AuditImpossible(f"the chain was reorganised below block {head.number} during the audit: run it again")
+            raise AuditImpossible(
+                f"the chain was reorganised below block {head.number} during the audit: run "
+                "it again"
+            )
     report.accounts = len(replay.state.home)
     report.totals |= {"committed": replay.committed, "claimed": replay.claimed}
     return report
@@ -78,17 +93,23 @@ def audit(
 
 def _first_block(w3: Web3, address: str, given: int | None, head: int) -> int:
     if not code(w3, address, head):
-        raise Invalid(f"{address} has no code at block {head}: not a contract of this chain", field="distributor")
+        raise Invalid(
+            f"{address} has no code at block {head}: not a contract of this chain",
+            field="distributor",
+        )
     if given is None:
         return deployment_block(w3, address, head)
     if not 0 <= given <= head:
         raise Invalid(f"first_block: expected 0 to {head}, got {given}", field="first_block")
     try:
         late = given > 0 and bool(code(w3, address, given - 1))
-    except Unavailable:  # A node without old state cannot say; a log that starts late shows as a gap in the sequences.
+    except Unavailable:
+        # A node without old state cannot say; a log that starts late shows as a gap.
         late = False
     if late:
-        raise Invalid(f"first_block: the Distributor is older than block {given}", field="first_block")
+        raise Invalid(
+            f"first_block: the Distributor is older than block {given}", field="first_block"
+        )
     return given
 
 
@@ -98,18 +119,32 @@ def _info(distributor: Distributor, head: int) -> ProgramInfo:
     except NotADistributor as error:
         raise AuditImpossible(error.message) from error
     if not 1 <= info.levels <= LEVELS_MAX or info.families < 1:
-        raise AuditImpossible(f"levels {info.levels}, families {info.families}: no Distributor has that shape")
+        raise AuditImpossible(
+            f"levels {info.levels}, families {info.families}: no Distributor has that shape"
+        )
     return info
 
 
 def _replay(
-    distributor: Distributor, info: ProgramInfo, first: int, head: int, report: AuditReport, progress: Progress
+    distributor: Distributor,
+    info: ProgramInfo,
+    first: int,
+    head: int,
+    report: AuditReport,
+    progress: Progress,
 ) -> Replay:
     if info.slots != capacity(info.levels):
-        report.find("slots_mismatch", f"slots() is {info.slots}, {info.levels} levels hold {capacity(info.levels)}")
+        report.find(
+            "slots_mismatch",
+            f"slots() is {info.slots}, {info.levels} levels hold {capacity(info.levels)}",
+        )
     instance = Instance(f"{info.levels} levels", info.levels, 0, 0)
-    replay = Replay(report, ProgramState(instance, info.families), _reserve_before(distributor, first))
-    replay.add_all(distributor.events(first, head, lambda done, total: progress("logs", done, total)))
+    replay = Replay(
+        report, ProgramState(instance, info.families), _reserve_before(distributor, first)
+    )
+    replay.add_all(
+        distributor.events(first, head, lambda done, total: progress("logs", done, total))
+    )
     return replay
 
 
@@ -125,9 +160,16 @@ def _reserve_before(distributor: Distributor, first: int) -> int | None:
 
 
 def _postings(
-    w3: Web3, distributor: Distributor, info: ProgramInfo, replay: Replay, report: AuditReport, progress: Progress
+    w3: Web3,
+    distributor: Distributor,
+    info: ProgramInfo,
+    replay: Replay,
+    report: AuditReport,
+    progress: Progress,
 ) -> list[ProofJob]:
-    check = PostingCheck(w3, Domain(info.chain_id, distributor.address), capacity(info.levels), report)
+    check = PostingCheck(
+        w3, Domain(info.chain_id, distributor.address), capacity(info.levels), report
+    )
     jobs = []
     for done, step in enumerate(replay.steps, start=1):
         job = check.check(step)
@@ -137,12 +179,20 @@ def _postings(
     return jobs
 
 
-def _proofs(jobs: list[ProofJob], key: VerifyingKey | None, report: AuditReport, progress: Progress) -> None:
+def _proofs(
+    jobs: list[ProofJob], key: VerifyingKey | None, report: AuditReport, progress: Progress
+) -> None:
     if key is None:
         for job in jobs:
             event = job.step.event
             message = "no verifying key can be read from the verifier's code"
-            report.find("proof_unchecked", message, bucket=event.bucket, sequence=event.sequence, tx_hash=event.tx_hash)
+            report.find(
+                "proof_unchecked",
+                message,
+                bucket=event.bucket,
+                sequence=event.sequence,
+                tx_hash=event.tx_hash,
+            )
         return
     finished = 0
 
@@ -154,7 +204,9 @@ def _proofs(jobs: list[ProofJob], key: VerifyingKey | None, report: AuditReport,
     check_proofs(jobs, key, report, done)
 
 
-def _views(distributor: Distributor, head: int, replay: Replay, report: AuditReport, progress: Progress) -> None:
+def _views(
+    distributor: Distributor, head: int, replay: Replay, report: AuditReport, progress: Progress
+) -> None:
     finished = 0
 
     def done() -> None:

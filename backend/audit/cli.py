@@ -1,4 +1,5 @@
-"""`guerdon audit`: the auditor on a command line. Exit code 0 only if all holds, 1 with findings, 2 if nothing could be audited."""
+"""`guerdon audit`: the auditor on a command line. Exit code 0 only if all holds, 1 with findings, 2
+if nothing could be audited."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -22,31 +23,47 @@ FINDINGS, IMPOSSIBLE = 1, 2
 
 def audit(
     rpc_url: Annotated[str, typer.Option("--rpc-url", help="The chain's node, http(s).")],
-    distributor: Annotated[str, typer.Option("--distributor", help="The program's Distributor, 0x...")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print the whole report as JSON.")] = False,
+    distributor: Annotated[
+        str, typer.Option("--distributor", help="The program's Distributor, 0x...")
+    ],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the whole report as JSON.")
+    ] = False,
     first_block: Annotated[
-        int | None, typer.Option("--first-block", help="The Distributor's block; searched for if not given.")
+        int | None,
+        typer.Option("--first-block", help="The Distributor's block; searched for if not given."),
     ] = None,
     key: Annotated[
         str | None,
         typer.Option(
             "--key",
-            help="The verifying key there must be, which you vouch for: its digest, JSON file or folder. Else one of the local cache.",
+            help="The verifying key there must be, which you vouch for: its digest, JSON file or "
+            "folder. Else one of the local cache.",
         ),
     ] = None,
     finality: Annotated[
-        str, typer.Option("--finality", help="Audit up to: latest, safe, finalized or a number of confirmations.")
+        str,
+        typer.Option(
+            "--finality", help="Audit up to: latest, safe, finalized or a number of confirmations."
+        ),
     ] = "latest",
 ) -> None:
-    """Audit a program from the chain alone: rebuild every bucket, check each root, proof, attestation, claim, total and the reserve."""
+    """Audit a program from the chain alone: rebuild every bucket, check each root, proof,
+    attestation, claim, total and the reserve."""
     out, err = Console(), Console(stderr=True)
     try:
         expected = None if key is None else expected_key(key)
         w3 = connect(rpc_url)
         with _progress_bars(err) as progress:
-            report = run_audit(w3, distributor, first_block, progress, expected_keys=expected, finality=finality)
+            report = run_audit(
+                w3, distributor, first_block, progress, expected_keys=expected, finality=finality
+            )
     except Exception as error:  # Exit code 1 must mean findings and nothing else.
-        body = error if isinstance(error, GuerdonError) else GuerdonError(f"{type(error).__name__}: {error}")
+        body = (
+            error
+            if isinstance(error, GuerdonError)
+            else GuerdonError(f"{type(error).__name__}: {error}")
+        )
         err.print(f"could not audit: {body.message}", style="red", markup=False)
         if as_json:
             typer.echo(json.dumps({"ok": False, **body.to_json()}))
@@ -60,7 +77,12 @@ def audit(
 
 @contextmanager
 def _progress_bars(console: Console) -> Iterator[Callable[[str, int, int], None]]:
-    columns = (TextColumn("{task.description:<9}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description:<9}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
         tasks = {}
 
@@ -73,7 +95,9 @@ def _progress_bars(console: Console) -> Iterator[Callable[[str, int, int], None]
 
 
 def _print(report: AuditReport, console: Console) -> None:
-    facts = Table(title=f"Distributor {report.distributor} on chain {report.chain_id}", show_header=False)
+    facts = Table(
+        title=f"Distributor {report.distributor} on chain {report.chain_id}", show_header=False
+    )
     rows = {
         "blocks": f"{report.first_block} to {report.last_block}",
         "token": report.token,
@@ -96,10 +120,16 @@ def _print(report: AuditReport, console: Console) -> None:
         findings.add_column("what", overflow="fold")
         for found in report.findings:
             # Text, not markup: messages hold brackets.
-            what = Text(found.message if found.tx_hash is None else f"{found.message}\ntransaction {found.tx_hash}")
+            what = Text(
+                found.message
+                if found.tx_hash is None
+                else f"{found.message}\ntransaction {found.tx_hash}"
+            )
             findings.add_row(found.code, _batch(found), what)
         console.print(findings)
-        console.print(f"{len(report.findings)} findings: this program does not hold.", style="bold red")
+        console.print(
+            f"{len(report.findings)} findings: this program does not hold.", style="bold red"
+        )
     else:
         console.print("Everything holds.", style="bold green")
 
@@ -107,4 +137,6 @@ def _print(report: AuditReport, console: Console) -> None:
 def _batch(found: Finding) -> str:
     if found.bucket is None:
         return ""
-    return f"bucket {found.bucket}" + ("" if found.sequence is None else f", sequence {found.sequence}")
+    return f"bucket {found.bucket}" + (
+        "" if found.sequence is None else f", sequence {found.sequence}"
+    )

@@ -1,4 +1,5 @@
-"""The program's contracts: are they the ones of this project, and does the verifier hold a key that may be there."""
+"""The program's contracts: are they the ones of this project, and does the verifier hold a key that
+may be there."""
 
 from collections.abc import Mapping
 
@@ -14,15 +15,24 @@ from prover.keys import VerifyingKey
 
 
 def check_contracts(
-    w3: Web3, info: ProgramInfo, distributor: str, block: int, expected_keys: Mapping[str, ExpectedKey], report: AuditReport
+    w3: Web3,
+    info: ProgramInfo,
+    distributor: str,
+    block: int,
+    expected_keys: Mapping[str, ExpectedKey],
+    report: AuditReport,
 ) -> VerifyingKey | None:
-    """Compare the code of Distributor, hasher and verifier with what this project compiles, and the key with `expected_keys` (by
-    digest). Returns the deployed key; None if none can be read from the verifier or none can be verified with."""
+    """Compare the code of Distributor, hasher and verifier with what this project compiles, and the
+    key with `expected_keys` (by digest). Returns the deployed key; None if none can be read from
+    the verifier or none can be verified with."""
 
     words, foreign = match_verifier(code(w3, info.verifier, block))
     report.checks["contract code"] += 3
     for finding, differences in (
-        ("distributor_code_foreign", match_distributor(code(w3, distributor, block), info, distributor)),
+        (
+            "distributor_code_foreign",
+            match_distributor(code(w3, distributor, block), info, distributor),
+        ),
         ("hasher_code_foreign", match_hasher(code(w3, info.hasher, block))),
         ("verifier_code_foreign", foreign),
     ):
@@ -40,11 +50,16 @@ def check_contracts(
     return key
 
 
-def _compare(key: VerifyingKey, expected: Mapping[str, ExpectedKey], info: ProgramInfo, report: AuditReport) -> None:
+def _compare(
+    key: VerifyingKey, expected: Mapping[str, ExpectedKey], info: ProgramInfo, report: AuditReport
+) -> None:
     report.key_digest = key.digest
     report.checks["verifying key"] += 1
     if not expected:
-        message = f"the verifier's key is {key.digest}, and there is nothing to compare it with: give the key that it should be"
+        message = (
+            f"the verifier's key is {key.digest}, and there is nothing to compare it with: give "
+            "the key that it should be"
+        )
         report.find("verifier_key_unknown", message)
     elif key.digest not in expected:
         known = ", ".join(f"{digest} ({known.origin})" for digest, known in expected.items())

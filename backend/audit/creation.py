@@ -1,9 +1,10 @@
 """How the program came to be: by our constructor and nothing else.
 
-Runtime code says what a contract does from here on; it does not say what its storage held when it began. A constructor of somebody else's
-can leave our very code behind over storage that holds a bucket of its own, claims already paid, or a change of attestors long announced.
-Once the creation is proven to be ours, every word of storage follows from our code and the calls made to it, so nothing that the
-constructor could have slipped in, announcements included, is checked apart.
+Runtime code says what a contract does from here on; it does not say what its storage held when it
+began. A constructor of somebody else's can leave our very code behind over storage that holds a
+bucket of its own, claims already paid, or a change of attestors long announced. Once the creation
+is proven to be ours, every word of storage follows from our code and the calls made to it, so
+nothing that the constructor could have slipped in, announcements included, is checked apart.
 """
 
 from backend.audit.report import AuditReport
@@ -14,15 +15,25 @@ from backend.chain.events import AttestorsChanged
 from backend.chain.reads import traced, transaction
 
 
-def check_creation(w3: Web3, info: ProgramInfo, distributor: str, first: AttestorsChanged | None, report: AuditReport) -> None:
-    """Require that our constructor made the Distributor, with this program's configuration. `first` is the log's first AttestorsChanged.
+def check_creation(
+    w3: Web3,
+    info: ProgramInfo,
+    distributor: str,
+    first: AttestorsChanged | None,
+    report: AuditReport,
+) -> None:
+    """Require that our constructor made the Distributor, with this program's configuration. `first`
+    is the log's first AttestorsChanged.
 
-    Our constructor emits that one, so its transaction must be the one that created the contract. This finds it on a node without old state,
-    and however early the first block was given.
+    Our constructor emits that one, so its transaction must be the one that created the contract.
+    This finds it on a node without old state, and however early the first block was given.
     """
     report.checks["creation"] += 1
     if first is None or first.epoch != 1:
-        message = f"from block {report.first_block} on, the log does not begin with the attestors of epoch 1, which our constructor emits"
+        message = (
+            f"from block {report.first_block} on, the log does not begin with the attestors of "
+            "epoch 1, which our constructor emits"
+        )
         report.find("creation_foreign", message)
         return
     where = {"tx_hash": first.tx_hash}
@@ -34,7 +45,8 @@ def check_creation(w3: Web3, info: ProgramInfo, distributor: str, first: Attesto
         frames = traced(w3, first.tx_hash, distributor)
         if frames is None:
             message = (
-                "the Distributor was created by another contract, and this node does not show with which code: "
+                "the Distributor was created by another contract, and this node does not show "
+                "with which code: "
                 "ask a node that traces (debug_traceTransaction)"
             )
             report.find("creation_unchecked", message, **where)
@@ -42,7 +54,9 @@ def check_creation(w3: Web3, info: ProgramInfo, distributor: str, first: Attesto
         made = [frame.data for frame in frames if frame.kind in ("CREATE", "CREATE2")]
     if not made:
         report.find(
-            "creation_foreign", "the first attestors were not set by the transaction that created the Distributor", **where
+            "creation_foreign",
+            "the first attestors were not set by the transaction that created the Distributor",
+            **where,
         )
     for init_code in made:
         for difference in match_creation(init_code, info, first.attestors, first.threshold):

@@ -1,8 +1,9 @@
 """Names a false root for what it is when it makes somebody's cumulative fall.
 
-A root is a hash, so what it holds can only be guessed and tested. The guesses are the ways in which a balance is taken back: a root of
-the past once more, deltas booked with the wrong sign, a sum that wrapped round at 96 bits, an account put back to an earlier cumulative.
-A false root that none of them explains is still a false root; it just has no name.
+A root is a hash, so what it holds can only be guessed and tested. The guesses are the ways in which
+a balance is taken back: a root of the past once more, deltas booked with the wrong sign, a sum that
+wrapped round at 96 bits, an account put back to an earlier cumulative. A false root that none of
+them explains is still a false root; it just has no name.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,8 +26,9 @@ def explain_fall(
 ) -> str | None:
     """Which cumulatives fall under `root`, in words, or None if no guess gives that root.
 
-    `bucket` is the state after `deltas`, `before` its pairs before; `history` holds each slot's cumulatives, oldest first, and
-    `earlier_roots` the bucket's posted roots by sequence. `bucket` is left as it was.
+    `bucket` is the state after `deltas`, `before` its pairs before; `history` holds each slot's
+    cumulatives, oldest first, and `earlier_roots` the bucket's posted roots by sequence. `bucket`
+    is left as it was.
     """
     newest = max(earlier_roots, default=0)
     for sequence, earlier in earlier_roots.items():
@@ -41,7 +43,9 @@ def explain_fall(
 def _guesses(
     before: Sequence[tuple[int, int]], deltas: Deltas, history: Mapping[int, Sequence[int]]
 ) -> Iterator[tuple[str, dict[int, int]]]:
-    lowered = {slot: before[slot][1] - delta for slot, delta in deltas.existing if before[slot][1] >= delta}
+    lowered = {
+        slot: before[slot][1] - delta for slot, delta in deltas.existing if before[slot][1] >= delta
+    }
     wrapped = {
         slot: (before[slot][1] + delta) % 2**96
         for slot, delta in deltas.existing
@@ -52,7 +56,10 @@ def _guesses(
             yield f"slots {sorted(changes)}: the deltas are {how}", changes
         if len(changes) > 1:
             for slot, value in changes.items():
-                yield f"slot {slot} falls from {before[slot][1]} to {value}: the delta is {how}", {slot: value}
+                yield (
+                    f"slot {slot} falls from {before[slot][1]} to {value}: the delta is {how}",
+                    {slot: value},
+                )
     for slot, (_, cumulative) in enumerate(before):
         earlier = [value for value in history[slot] if value < cumulative]
         for value in [0, *earlier[-HISTORY_MAX:]]:

@@ -1,8 +1,10 @@
-"""The transaction behind each batch: its calldata, its attestations, its time, and what its proof must prove.
+"""The transaction behind each batch: its calldata, its attestations, its time, and what its proof
+must prove.
 
-Which call made a batch is certain if the transaction goes to the Distributor itself, or if the node shows (traces) what a wrapper called.
-Otherwise all there is to see are bytes in the wrapper's calldata that look like the call, and whoever sent it may have put others before
-it. An attested one still shows that the batch is attested; that none is attested shows nothing.
+Which call made a batch is certain if the transaction goes to the Distributor itself, or if the node
+shows (traces) what a wrapper called. Otherwise all there is to see are bytes in the wrapper's
+calldata that look like the call, and whoever sent it may have put others before it. An attested one
+still shows that the batch is attested; that none is attested shows nothing.
 """
 
 import contextlib
@@ -13,7 +15,12 @@ from typing import Any
 from backend.audit.attestations import attestation_problems
 from backend.audit.replay import Step
 from backend.audit.report import AuditReport
-from backend.chain.calldata import PostBatchCall, find_post_batches, post_batch_start, read_post_batch
+from backend.chain.calldata import (
+    PostBatchCall,
+    find_post_batches,
+    post_batch_start,
+    read_post_batch,
+)
 from backend.chain.client import Block, Web3, block
 from backend.chain.events import BatchPosted
 from backend.chain.reads import StateMissing, Transaction, traced, transaction
@@ -21,7 +28,8 @@ from prover.eip712 import Domain
 from prover.wire import challenge
 
 CANDIDATES_MAX = 64
-"""Different calls in a wrapper's calldata whose signatures are looked at; a bad one costs at most two calls to the node."""
+"""Different calls in a wrapper's calldata whose signatures are looked at; a bad one costs at most
+two calls to the node."""
 PROOFS_MAX = 8
 """Proofs of attested candidates that are tried: each takes a second."""
 TRACE_ADVICE = "ask a node that traces transactions (debug_traceTransaction)"
@@ -31,8 +39,8 @@ Signals = tuple[int, ...]
 
 @dataclass(frozen=True)
 class ProofJob:
-    """(public signals, proof) pairs of which one must hold. If `certain`, the batch's own proof is among them; otherwise they are what was
-    seen of it, and if none holds nothing is shown."""
+    """(public signals, proof) pairs of which one must hold. If `certain`, the batch's own proof is
+    among them; otherwise they are what was seen of it, and if none holds nothing is shown."""
 
     step: Step
     proofs: tuple[tuple[Signals, tuple[int, ...]], ...]
@@ -47,7 +55,8 @@ class PostingCheck:
         self._blocks: dict[int, Block] = {}
 
     def check(self, step: Step) -> ProofJob | None:
-        """Findings go to the report; what is left to do is the proof. None if there is nothing to prove with."""
+        """Findings go to the report; what is left to do is the proof. None if there is nothing to
+        prove with."""
         self.report.checks["transactions"] += 1
         self.report.checks["times"] += 1
         sent = transaction(self.w3, step.event.tx_hash)
@@ -57,17 +66,22 @@ class PostingCheck:
         candidates = _candidates(step.event, sent, self.domain.distributor)
         if candidates:
             return self._judge_candidates(step, candidates)
-        message = "no postBatch call that fits the log in the transaction's calldata: attestations and proof are unchecked"
+        message = (
+            "no postBatch call that fits the log in the transaction's calldata: attestations and "
+            "proof are unchecked"
+        )
         self.report.find("calldata_missing", message, **_where(step.event))
         return None
 
     def _made(self, event: BatchPosted, sent: Transaction | None) -> list[PostBatchCall]:
-        """Calls that the transaction made for certain, and that fit the log; on a Distributor of ours it is one."""
+        """Calls that the transaction made for certain, and that fit the log; on a Distributor of
+        ours it is one."""
         if sent is not None and sent.to == self.domain.distributor:
             calls = _fitting([sent.data], event)
             if calls:
                 return calls
-        # A delegate call at the Distributor runs its code over somebody else's storage: only plain calls make its log.
+        # A delegate call at the Distributor runs its code over somebody else's storage: only plain
+        # calls make its log.
         frames = traced(self.w3, event.tx_hash, self.domain.distributor) or ()
         return _fitting([frame.data for frame in frames if frame.kind == "CALL"], event)
 
@@ -82,7 +96,11 @@ class PostingCheck:
         self._attested(step, call, "bad" if unattested else "ok")
         for code, message in problems:
             self.report.find(code, message, **_where(step.event))
-        return None if step.deltas is None else ProofJob(step, ((self._signals(step, call), call.proof),))
+        return (
+            None
+            if step.deltas is None
+            else ProofJob(step, ((self._signals(step, call), call.proof),))
+        )
 
     def _judge_candidates(self, step: Step, candidates: list[PostBatchCall]) -> ProofJob | None:
         verdicts: dict[tuple[Any, ...], bool] = {}
@@ -97,15 +115,19 @@ class PostingCheck:
                 break
         if not clean:
             message = (
-                f"posted through another contract, and none of {len(candidates)} calls in its calldata that could be the batch's is attested, "
-                f"as strangers can bring about: attestations and proof are unchecked; {TRACE_ADVICE}"
+                f"posted through another contract, and none of {len(candidates)} calls in its "
+                "calldata that could be the batch's is attested, "
+                "as strangers can bring about: attestations and proof are unchecked; "
+                f"{TRACE_ADVICE}"
             )
             self.report.find("attestations_unchecked", message, **_where(step.event))
             return None
         self._attested(step, clean[0], "ok")
         if step.deltas is None:
             return None
-        return ProofJob(step, tuple((self._signals(step, call), call.proof) for call in clean), certain=False)
+        return ProofJob(
+            step, tuple((self._signals(step, call), call.proof) for call in clean), certain=False
+        )
 
     def _attested(self, step: Step, call: PostBatchCall, verdict: str) -> None:
         step.row.attestations, step.row.signers = verdict, len(call.attestations)
@@ -123,12 +145,15 @@ class PostingCheck:
         return (step.old_root, step.event.new_root, step.event.items_root, r, fingerprint)
 
     def _problems(self, step: Step, call: PostBatchCall) -> Iterator[tuple[str, str]]:
-        """(code, message) of everything for which the contract must have refused the call, the proof apart."""
+        """(code, message) of everything for which the contract must have refused the call, the
+        proof apart."""
         valid_until, timestamp = call.batch.valid_until, self._timestamp(step.event.block_number)
         if timestamp > valid_until:
             yield "expired", f"posted at {timestamp}, valid until {valid_until}"
         digest = step.envelope(valid_until).digest(self.domain)
-        yield from attestation_problems(self.w3, digest, call.attestations, step.attestor_set, step.event.block_number)
+        yield from attestation_problems(
+            self.w3, digest, call.attestations, step.attestor_set, step.event.block_number
+        )
 
     def _timestamp(self, number: int) -> int:
         if number not in self._blocks:
@@ -142,7 +167,12 @@ def _where(event: BatchPosted) -> dict[str, Any]:
 
 def _start(event: BatchPosted) -> bytes:
     return post_batch_start(
-        event.bucket, event.sequence, event.new_root, event.items_root, event.interactions_root, event.ledger_head
+        event.bucket,
+        event.sequence,
+        event.new_root,
+        event.items_root,
+        event.interactions_root,
+        event.ledger_head,
     )
 
 
@@ -156,7 +186,9 @@ def _fitting(inputs: Iterable[bytes], event: BatchPosted) -> list[PostBatchCall]
     return list(_distinct(found, event))
 
 
-def _candidates(event: BatchPosted, sent: Transaction | None, distributor: str) -> list[PostBatchCall]:
+def _candidates(
+    event: BatchPosted, sent: Transaction | None, distributor: str
+) -> list[PostBatchCall]:
     """What in a wrapper's calldata could be the call that fits the log."""
     if sent is None or sent.to == distributor:
         return []

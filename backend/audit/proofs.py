@@ -18,14 +18,18 @@ POOL_FROM_JOBS = 4
 """Fewer proofs than this are done sooner than a second process has started."""
 
 
-def proof_holds(key_words: Sequence[int], proofs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> bool:
-    """Whether one of the (signals, proof) holds. Whatever is no proof at all is one that does not hold."""
+def proof_holds(
+    key_words: Sequence[int], proofs: Sequence[tuple[Sequence[int], Sequence[int]]]
+) -> bool:
+    """Whether one of the (signals, proof) holds. Whatever is no proof at all is one that does not
+    hold."""
     key = VerifyingKey.from_words(list(key_words))
     return any(pairing.verify(key, Proof.from_words(words), signals) for signals, words in proofs)
 
 
 def key_problems(words: Sequence[int], signals: int) -> list[str]:
-    """What makes a verifying key unfit, in words: points that are none, points at infinity, gamma equal to delta, a wrong length."""
+    """What makes a verifying key unfit, in words: points that are none, points at infinity, gamma
+    equal to delta, a wrong length."""
     if len(words) != 14 + 2 * (signals + 1):
         return [f"{len(words)} words, expected {14 + 2 * (signals + 1)}"]
     try:
@@ -45,13 +49,19 @@ def key_problems(words: Sequence[int], signals: int) -> list[str]:
 
 
 def check_proofs(
-    jobs: Sequence[ProofJob], key: VerifyingKey, report: AuditReport, done: Callable[[], None], workers: int = WORKERS_MAX
+    jobs: Sequence[ProofJob],
+    key: VerifyingKey,
+    report: AuditReport,
+    done: Callable[[], None],
+    workers: int = WORKERS_MAX,
 ) -> None:
-    """Verify every job; findings and each batch's `proof` go to the report, `done` is called after each."""
+    """Verify every job; findings and each batch's `proof` go to the report, `done` is called after
+    each."""
     words = key.to_words()
     left = dict(enumerate(jobs))
     if len(jobs) >= POOL_FROM_JOBS and min(workers, os.cpu_count() or 1) > 1:
-        # A pool breaks where processes cannot be started or are killed: what it did not do is done here.
+        # A pool breaks where processes cannot be started or are killed: what it did not do is done
+        # here.
         with contextlib.suppress(BrokenProcessPool):
             for number, holds in _in_processes(words, jobs, workers):
                 _judge(left.pop(number), holds, report)
@@ -61,11 +71,15 @@ def check_proofs(
         done()
 
 
-def _in_processes(words: Sequence[int], jobs: Sequence[ProofJob], workers: int) -> Iterator[tuple[int, bool]]:
+def _in_processes(
+    words: Sequence[int], jobs: Sequence[ProofJob], workers: int
+) -> Iterator[tuple[int, bool]]:
     """(number of the job, whether its proof holds), in the order in which they are done."""
     # Spawned, not forked: the caller may hold threads and connections.
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        pending = {pool.submit(proof_holds, words, job.proofs): number for number, job in enumerate(jobs)}
+        pending = {
+            pool.submit(proof_holds, words, job.proofs): number for number, job in enumerate(jobs)
+        }
         for future in as_completed(pending):
             yield pending[future], future.result()
 
@@ -79,7 +93,14 @@ def _judge(job: ProofJob, holds: bool, report: AuditReport) -> None:
     where = {"bucket": event.bucket, "sequence": event.sequence, "tx_hash": event.tx_hash}
     if job.certain:
         job.step.row.proof = "bad"
-        report.find("proof_bad", "the Groth16 proof does not hold for the public signals recomputed from the chain", **where)
+        report.find(
+            "proof_bad",
+            "the Groth16 proof does not hold for the public signals recomputed from the chain",
+            **where,
+        )
     else:
-        message = f"posted through another contract, and none of {len(job.proofs)} proofs in its calldata holds: {TRACE_ADVICE}"
+        message = (
+            f"posted through another contract, and none of {len(job.proofs)} proofs in its "
+            f"calldata holds: {TRACE_ADVICE}"
+        )
         report.find("proof_unchecked", message, **where)

@@ -1,7 +1,9 @@
-"""The log, replayed: every bucket, claim and attestor set as they must be, and what in the log contradicts itself. No network.
+"""The log, replayed: every bucket, claim and attestor set as they must be, and what in the log
+contradicts itself. No network.
 
-The rebuilt state follows `deltas` alone. Digest and proof of a batch, though, start from the root that the chain holds, so one false
-root is found once for itself and does not make the proofs of later batches look false.
+The rebuilt state follows `deltas` alone. Digest and proof of a batch, though, start from the root
+that the chain holds, so one false root is found once for itself and does not make the proofs of
+later batches look false.
 """
 
 from collections import defaultdict
@@ -12,7 +14,15 @@ from eth_utils import keccak, to_checksum_address
 
 from backend.audit.falls import explain_fall
 from backend.audit.report import AuditReport, BatchReport
-from backend.chain.events import AttestorsChanged, BatchPosted, Claimed, Event, Funded, Unreadable, Withdrawn
+from backend.chain.events import (
+    AttestorsChanged,
+    BatchPosted,
+    Claimed,
+    Event,
+    Funded,
+    Unreadable,
+    Withdrawn,
+)
 from prover.eip712 import BatchEnvelope
 from prover.field import P
 from prover.state import BucketState, ProgramState, StateError
@@ -31,7 +41,8 @@ class AttestorSet:
 
 @dataclass(frozen=True)
 class Step:
-    """One batch of the log with all that its digest and its proof rest on. `deltas` is None if they cannot be parsed."""
+    """One batch of the log with all that its digest and its proof rest on. `deltas` is None if they
+    cannot be parsed."""
 
     event: BatchPosted
     row: BatchReport
@@ -43,16 +54,25 @@ class Step:
     def envelope(self, valid_until: int) -> BatchEnvelope:
         event = self.event
         return BatchEnvelope(
-            event.bucket, event.sequence, self.old_root, event.new_root, event.items_root, event.interactions_root,
-            event.ledger_head, keccak(event.deltas), self.attestor_set.epoch, valid_until,
-        )  # fmt: skip
+            event.bucket,
+            event.sequence,
+            self.old_root,
+            event.new_root,
+            event.items_root,
+            event.interactions_root,
+            event.ledger_head,
+            keccak(event.deltas),
+            self.attestor_set.epoch,
+            valid_until,
+        )
 
 
 @dataclass
 class Replay:
     """Feed events in chain order to `add`; violations go to the report as findings.
 
-    `reserve` is funded less withdrawn, over the balance that the Distributor had before its first block; None if that is unknown.
+    `reserve` is funded less withdrawn, over the balance that the Distributor had before its first
+    block; None if that is unknown.
     """
 
     report: AuditReport
@@ -88,7 +108,9 @@ class Replay:
                     self._require_covered("withdrawal", event)
                 case Unreadable():
                     self.report.find(
-                        "log_unreadable", f"{event.name} log {event.log_index}: {event.reason}", tx_hash=event.tx_hash
+                        "log_unreadable",
+                        f"{event.name} log {event.log_index}: {event.reason}",
+                        tx_hash=event.tx_hash,
                     )
 
     def _move(self, amount: int) -> None:
@@ -96,11 +118,15 @@ class Replay:
             self.reserve += amount
 
     def _require_covered(self, what: str, event: Event, **where: int) -> None:
-        # committed <= balance + claimed, and balance + claimed is what was funded less what was withdrawn.
+        # committed <= balance + claimed, and balance + claimed is what was funded less what was
+        # withdrawn.
         if self.reserve is not None:
             self.report.checks["reserve covers committed"] += 1
             if self.committed > self.reserve:
-                message = f"after this {what} {self.committed} are committed and {self.reserve} funded and not withdrawn"
+                message = (
+                    f"after this {what} {self.committed} are committed and {self.reserve} funded "
+                    "and not withdrawn"
+                )
                 self.report.find("reserve_exceeded", message, tx_hash=event.tx_hash, **where)
 
     def _attestors(self, event: AttestorsChanged) -> None:
@@ -111,7 +137,10 @@ class Replay:
             message = f"attestor epoch {event.epoch} follows {self.attestor_set.epoch}"
             self.report.find("attestor_epoch", message, tx_hash=event.tx_hash)
         if not 1 <= event.threshold <= len(distinct) or len(distinct) != len(event.attestors):
-            message = f"{event.threshold} of {len(event.attestors)} attestors ({len(distinct)} distinct) is no threshold"
+            message = (
+                f"{event.threshold} of {len(event.attestors)} attestors ({len(distinct)} "
+                "distinct) is no threshold"
+            )
             self.report.find("attestor_set", message, tx_hash=event.tx_hash)
         self.attestor_set = AttestorSet(distinct, event.threshold, event.epoch)
 
@@ -122,15 +151,26 @@ class Replay:
         old_root = self._old_root(event, bucket)
         self.report.checks["sequences"] += 1
         if event.sequence != bucket.sequence + 1:
-            self.report.find("sequence_gap", f"sequence {event.sequence} follows {bucket.sequence}", **where)
+            self.report.find(
+                "sequence_gap", f"sequence {event.sequence} follows {bucket.sequence}", **where
+            )
             bucket.sequence = event.sequence - 1
         if not (0 < event.new_root < P and event.items_root < P):
-            self.report.find("not_a_field_element", "newRoot or itemsRoot is not below p, or newRoot is 0", **where)
+            self.report.find(
+                "not_a_field_element",
+                "newRoot or itemsRoot is not below p, or newRoot is 0",
+                **where,
+            )
         deltas = self._apply(event, bucket, where)
         row = BatchReport(
-            event.bucket, event.sequence, "0x" + event.tx_hash.hex(), event.block_number, event.total,
-            None if deltas is None else len(deltas.existing) + len(deltas.opened), None if deltas is None else len(deltas.opened),
-        )  # fmt: skip
+            event.bucket,
+            event.sequence,
+            "0x" + event.tx_hash.hex(),
+            event.block_number,
+            event.total,
+            None if deltas is None else len(deltas.existing) + len(deltas.opened),
+            None if deltas is None else len(deltas.opened),
+        )
         self.report.batches.append(row)
         self.steps.append(Step(event, row, old_root, len(before), deltas, self.attestor_set))
         self._root(event, bucket, before, deltas, where)
@@ -154,7 +194,11 @@ class Replay:
         self._homes(event, deltas, where)
         self.report.checks["totals"] += 1
         if deltas.total != event.total:
-            self.report.find("total_mismatch", f"total is {event.total}, the deltas sum to {deltas.total}", **where)
+            self.report.find(
+                "total_mismatch",
+                f"total is {event.total}, the deltas sum to {deltas.total}",
+                **where,
+            )
         start = bucket.opened
         self.state.apply(event.bucket, event.sequence, event.deltas)
         for slot in [slot for slot, _ in deltas.existing] + list(range(start, bucket.opened)):
@@ -177,32 +221,58 @@ class Replay:
             seen.add(address)
 
     def _root(
-        self, event: BatchPosted, bucket: BucketState, before: list[tuple[int, int]], deltas: Deltas | None, where: dict
+        self,
+        event: BatchPosted,
+        bucket: BucketState,
+        before: list[tuple[int, int]],
+        deltas: Deltas | None,
+        where: dict,
     ) -> None:
         self.report.checks["roots"] += 1
         if event.new_root == bucket.root:
             return
-        self.report.find("root_mismatch", f"newRoot is {event.new_root:#066x}, the log gives {bucket.root:#066x}", **where)
+        self.report.find(
+            "root_mismatch",
+            f"newRoot is {event.new_root:#066x}, the log gives {bucket.root:#066x}",
+            **where,
+        )
         if deltas is None:
             return
         history = {slot: self.history[event.bucket, slot] for slot in range(bucket.opened)}
-        fall = explain_fall(bucket, before, deltas, event.new_root, history, self.roots[event.bucket])
+        fall = explain_fall(
+            bucket, before, deltas, event.new_root, history, self.roots[event.bucket]
+        )
         if fall:
             self.report.find("cumulative_falls", fall, **where)
 
     def _claim(self, event: Claimed) -> None:
         self.report.checks["claims"] += 1
         bucket = self.state.buckets.get(event.bucket)
-        where = {"bucket": event.bucket, "sequence": bucket.sequence if bucket else 0, "tx_hash": event.tx_hash}
+        where = {
+            "bucket": event.bucket,
+            "sequence": bucket.sequence if bucket else 0,
+            "tx_hash": event.tx_hash,
+        }
         key = (event.bucket, event.slot)
         self.claimed += event.amount
         self.claimed_by_slot[key] += event.amount
-        address, cumulative = bucket.pairs[event.slot] if bucket and event.slot < bucket.opened else (0, 0)
+        address, cumulative = (
+            bucket.pairs[event.slot] if bucket and event.slot < bucket.opened else (0, 0)
+        )
         if event.amount == 0:
-            self.report.find("claim_of_nothing", f"slot {event.slot}: a claim that pays nothing", **where)
+            self.report.find(
+                "claim_of_nothing", f"slot {event.slot}: a claim that pays nothing", **where
+            )
         if self.claimed_by_slot[key] > cumulative:
-            message = f"slot {event.slot}: {self.claimed_by_slot[key]} claimed in all, {cumulative} earned so far"
+            message = (
+                f"slot {event.slot}: {self.claimed_by_slot[key]} claimed in all, {cumulative} "
+                "earned so far"
+            )
             self.report.find("claim_beyond_cumulative", message, **where)
         holder = to_checksum_address(address.to_bytes(20, "big"))
         if event.account != holder:
-            self.report.find("claim_wrong_account", f"slot {event.slot} is {holder}'s, claimed for {event.account}", **where)
+            self.report.find(
+                "claim_wrong_account",
+                f"slot {event.slot} is {holder}'s, claimed for {event.account}",
+                **where,
+            )

@@ -7,7 +7,8 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One violation. `code` is stable; bucket, sequence and tx_hash (0x hex) name the batch or transaction where there is one."""
+    """One violation. `code` is stable; bucket, sequence and tx_hash (0x hex) name the batch or
+    transaction where there is one."""
 
     code: str
     message: str
@@ -18,7 +19,8 @@ class Finding:
 
 @dataclass(slots=True)
 class BatchReport:
-    """One posted batch as the auditor saw it. `proof` and `attestations` are "ok", "bad" or "unchecked"."""
+    """One posted batch as the auditor saw it. `proof` and `attestations` are "ok", "bad" or
+    "unchecked"."""
 
     bucket: int
     sequence: int
@@ -34,9 +36,11 @@ class BatchReport:
 
 @dataclass
 class AuditReport:
-    """The outcome. `checks` counts what was looked at, by name; `ok` only if no finding stands against it.
+    """The outcome. `checks` counts what was looked at, by name; `ok` only if no finding stands
+    against it.
 
-    Amounts (`totals`, each batch's total) are integers in base units here and decimal strings in `to_json`.
+    Amounts (`totals`, each batch's total) are integers in base units here and decimal strings in
+    `to_json`.
     """
 
     chain_id: int
@@ -61,15 +65,30 @@ class AuditReport:
     def find(self, code: str, message: str, **where: Any) -> None:
         """Add a finding; `where` may name bucket, sequence and tx_hash (bytes)."""
         tx_hash = where.pop("tx_hash", None)
-        self.findings.append(Finding(code, message, tx_hash=None if tx_hash is None else "0x" + bytes(tx_hash).hex(), **where))
+        self.findings.append(
+            Finding(
+                code,
+                message,
+                tx_hash=None if tx_hash is None else "0x" + bytes(tx_hash).hex(),
+                **where,
+            )
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for `json.dumps`: amounts as decimal strings."""
         batches = [{**asdict(batch), "total": str(batch.total)} for batch in self.batches]
         return {
-            "ok": self.ok, "chain_id": self.chain_id, "distributor": self.distributor, "token": self.token,
-            "verifier": self.verifier, "key_digest": self.key_digest, "first_block": self.first_block,
-            "last_block": self.last_block, "accounts": self.accounts, "batches": batches,
+            "ok": self.ok,
+            "chain_id": self.chain_id,
+            "distributor": self.distributor,
+            "token": self.token,
+            "verifier": self.verifier,
+            "key_digest": self.key_digest,
+            "first_block": self.first_block,
+            "last_block": self.last_block,
+            "accounts": self.accounts,
+            "batches": batches,
             "totals": {name: str(amount) for name, amount in self.totals.items()},
-            "checks": dict(self.checks), "findings": [asdict(finding) for finding in self.findings],
-        }  # fmt: skip
+            "checks": dict(self.checks),
+            "findings": [asdict(finding) for finding in self.findings],
+        }

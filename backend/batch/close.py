@@ -1,7 +1,7 @@
 """Closing batches: which accepted interactions make the next state of which bucket.
 
-The program's row is locked throughout, so closings of one program follow one another; everything that a closing changes commits
-together. What goes into which batch is drafted in `draft`.
+The program's row is locked throughout, so closings of one program follow one another; everything
+that a closing changes commits together. What goes into which batch is drafted in `draft`.
 """
 
 from collections.abc import Sequence
@@ -23,10 +23,11 @@ from prover.eip712 import Domain
 
 
 def close_batches(session: Session, program: Program, force: bool = False) -> list[Batch]:
-    """Close what is due: a bucket with a full batch, or whose oldest interaction is old enough and which has nothing under way.
+    """Close what is due: a bucket with a full batch, or whose oldest interaction is old enough and
+    which has nothing under way.
 
-    The caller holds the program's row lock. At most `BATCHES_PER_CLOSING`: ask again, in another transaction, until nothing is left. `force`
-    closes everything. Returns the new batches.
+    The caller holds the program's row lock. At most `BATCHES_PER_CLOSING`: ask again, in another
+    transaction, until nothing is left. `force` closes everything. Returns the new batches.
     """
     if program.halted is not None:
         return []
@@ -38,7 +39,10 @@ def close_batches(session: Session, program: Program, force: bool = False) -> li
         bucket: draft
         for bucket, draft in sorted(found.items())
         if not terms.blocked(bucket)
-        and (draft.full or terms.due(bucket, len(draft.rows), draft.isolation is not None, draft.since))
+        and (
+            draft.full
+            or terms.due(bucket, len(draft.rows), draft.isolation is not None, draft.since)
+        )
     }
     chosen = openable(due, found, program.families)
     if not chosen:
@@ -53,28 +57,57 @@ def close_batches(session: Session, program: Program, force: bool = False) -> li
 def items_of(session: Session, rows: Sequence[Interaction | Row]) -> list[Item]:
     """The rows as items, in order."""
     partners = dict(
-        session.execute(select(Partner.id, Partner.name).where(Partner.id.in_({row.partner_id for row in rows}))).all()
+        session.execute(
+            select(Partner.id, Partner.name).where(Partner.id.in_({row.partner_id for row in rows}))
+        ).all()
     )
     deliveries = {row.delivery_id for row in rows}
-    evidence = dict(session.execute(select(DeliveryRow.id, DeliveryRow.evidence).where(DeliveryRow.id.in_(deliveries))).all())
+    evidence = dict(
+        session.execute(
+            select(DeliveryRow.id, DeliveryRow.evidence).where(DeliveryRow.id.in_(deliveries))
+        ).all()
+    )
     return [
-        Item(partners[row.partner_id], row.event_id, row.account, row.amount, row.occurred_at, evidence[row.delivery_id])
+        Item(
+            partners[row.partner_id],
+            row.event_id,
+            row.account,
+            row.amount,
+            row.occurred_at,
+            evidence[row.delivery_id],
+        )
         for row in rows
     ]
 
 
-def _close(session: Session, program: Program, instance: Instance, bucket: int, draft: Draft, ledger_head: bytes) -> Batch:
+def _close(
+    session: Session,
+    program: Program,
+    instance: Instance,
+    bucket: int,
+    draft: Draft,
+    ledger_head: bytes,
+) -> Batch:
     previous = repository.newest_sequence(session, program.id, bucket)
     old = as_pairs(repository.pairs_after(session, program.id, bucket, previous))
     domain = Domain(program.chain_id, program.distributor)
     content = assemble(instance, domain, old, items_of(session, draft.rows))
     batch = Batch(
-        program_id=program.id, bucket=bucket, sequence=previous + 1, state=BatchState.CLOSED, items=len(draft.rows),
-        accounts_touched=len(content.deltas.existing) + len(content.deltas.opened), total=content.deltas.total,
-        old_root=content.old_root, new_root=content.new_root, items_root=content.items_root,
-        interactions_root=content.interactions_root, ledger_head=ledger_head, deltas=content.deltas.encode(),
+        program_id=program.id,
+        bucket=bucket,
+        sequence=previous + 1,
+        state=BatchState.CLOSED,
+        items=len(draft.rows),
+        accounts_touched=len(content.deltas.existing) + len(content.deltas.opened),
+        total=content.deltas.total,
+        old_root=content.old_root,
+        new_root=content.new_root,
+        items_root=content.items_root,
+        interactions_root=content.interactions_root,
+        ledger_head=ledger_head,
+        deltas=content.deltas.encode(),
         isolation=draft.isolation,
-    )  # fmt: skip
+    )
     session.add(batch)
     session.flush()
     repository.put_items(session, batch.id, [row.id for row in draft.rows])
@@ -83,13 +116,22 @@ def _close(session: Session, program: Program, instance: Instance, bucket: int, 
         Account(program_id=program.id, address=by_integer[address], bucket=bucket, slot=slot)
         for slot, (address, _) in enumerate(content.new[len(old) :], start=len(old))
     )
-    touched = [*content.deltas.existing, *((len(old) + i, delta) for i, (_, delta) in enumerate(content.deltas.opened))]
+    touched = [
+        *content.deltas.existing,
+        *((len(old) + i, delta) for i, (_, delta) in enumerate(content.deltas.opened)),
+    ]
     session.add_all(
         BatchAccount(
-            batch_id=batch.id, slot=slot, program_id=program.id, bucket=bucket, sequence=batch.sequence,
-            address=by_integer[content.new[slot][0]], delta=delta, cumulative=content.new[slot][1],
+            batch_id=batch.id,
+            slot=slot,
+            program_id=program.id,
+            bucket=bucket,
+            sequence=batch.sequence,
+            address=by_integer[content.new[slot][0]],
+            delta=delta,
+            cumulative=content.new[slot][1],
         )
         for slot, delta in touched
-    )  # fmt: skip
+    )
     session.flush()
     return batch

@@ -1,4 +1,5 @@
-"""What a batch's interactions make of it: hashes, trees, roots and deltas. Pure: rows in, protocol values out."""
+"""What a batch's interactions make of it: hashes, trees, roots and deltas. Pure: rows in, protocol
+values out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ from prover.wire import Deltas
 
 @dataclass(frozen=True)
 class Item:
-    """One interaction as it goes into a batch. `evidence` is the hash of its delivery's evidence."""
+    """One interaction as it goes into a batch. `evidence` is the hash of its delivery's
+    evidence."""
 
     partner: str
     event_id: str
@@ -26,9 +28,14 @@ class Item:
     def interaction(self, domain: Domain) -> ProtocolInteraction:
         """The protocol's form of it."""
         return ProtocolInteraction(
-            domain.program, partner_hash(self.partner), event_hash(self.event_id), self.account, self.amount, self.occurred_at,
+            domain.program,
+            partner_hash(self.partner),
+            event_hash(self.event_id),
+            self.account,
+            self.amount,
+            self.occurred_at,
             self.evidence,
-        )  # fmt: skip
+        )
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,9 @@ def leaf(domain: Domain, index: int, item: Item) -> Leaf:
     return Leaf(index, item.interaction(domain).hash, item.account, item.amount)
 
 
-def assemble(instance: Instance, domain: Domain, old: Sequence[tuple[int, int]], items: Sequence[Item]) -> Content:
+def assemble(
+    instance: Instance, domain: Domain, old: Sequence[tuple[int, int]], items: Sequence[Item]
+) -> Content:
     """Book `items` on the slots in use. Raises StateError if they do not fit."""
     pairs = as_pairs([(item.account, item.amount) for item in items])
     new = book_items(instance, old, pairs)
@@ -73,4 +82,6 @@ def assemble(instance: Instance, domain: Domain, old: Sequence[tuple[int, int]],
     touched = [slot for slot, _ in deltas.existing] + list(range(len(old), len(new)))
     tree.update((2 * slot + k, element) for slot in touched for k, element in enumerate(new[slot]))
     items_root = Tree(instance.item_levels, [element for pair in pairs for element in pair]).root
-    return Content(new, deltas, old_root, tree.root, items_root, interactions_tree(domain, items).root)
+    return Content(
+        new, deltas, old_root, tree.root, items_root, interactions_tree(domain, items).root
+    )

@@ -1,7 +1,8 @@
 """Drafts: which open interactions would make the next batch of which bucket.
 
-Interactions are taken in ledger order within a bucket. A new account gets its home, the lowest bucket of its family with a free slot, in the
-very batch that opens it. How many wait in one bucket holds up no other: each bucket is looked at by itself, the most pressing ones first.
+Interactions are taken in ledger order within a bucket. A new account gets its home, the lowest
+bucket of its family with a free slot, in the very batch that opens it. How many wait in one bucket
+holds up no other: each bucket is looked at by itself, the most pressing ones first.
 """
 
 from collections import Counter
@@ -22,18 +23,22 @@ from prover.state import family
 from prover.wire import UINT96_MAX
 
 BATCHES_PER_CLOSING = 4
-"""Batches that one closing makes at most, under the program's lock; whoever closes asks again until nothing is due."""
+"""Batches that one closing makes at most, under the program's lock; whoever closes asks again until
+nothing is due."""
 
 ON_THEIR_WAY_MAX = 1 + repository.AHEAD_MAX
-"""A bucket that has so many batches on their way closes no more until one has landed: more could not even be proven ahead."""
+"""A bucket that has so many batches on their way closes no more until one has landed: more could
+not even be proven ahead."""
 
 EVIDENCE_BYTES_MAX = 16 * 2**20
-"""Bodies of deliveries that one batch may rest on: an attestor is sent all of them, in base64, in one request."""
+"""Bodies of deliveries that one batch may rest on: an attestor is sent all of them, in base64, in
+one request."""
 
 
 @dataclass
 class Draft:
-    """Interactions chosen for one bucket's next batch, and the bodies of the deliveries that they came in."""
+    """Interactions chosen for one bucket's next batch, and the bodies of the deliveries that they
+    came in."""
 
     rows: list[Row] = field(default_factory=list)
     opened: list[str] = field(default_factory=list)
@@ -45,7 +50,8 @@ class Draft:
 
     @property
     def isolation(self) -> int | None:
-        """The group of suspects that it is for; those of one group are batched apart from all others."""
+        """The group of suspects that it is for; those of one group are batched apart from all
+        others."""
         return self.rows[0].isolation if self.rows else None
 
     @property
@@ -54,7 +60,8 @@ class Draft:
         return self.rows[0].created_at
 
     def fits(self, row: Row, size: int, items_max: int) -> bool:
-        """Whether `row` can join: the batch's items, the account's delta, and what attestors take in one request."""
+        """Whether `row` can join: the batch's items, the account's delta, and what attestors take
+        in one request."""
         evidence = self.evidence_bytes + (0 if row.delivery_id in self.deliveries else size)
         return (
             len(self.rows) < items_max
@@ -83,19 +90,23 @@ class Terms:
     force: bool
 
     def blocked(self, bucket: int) -> bool:
-        """Whether the bucket closes nothing now. What is closed on top of suspects would be withdrawn with them."""
+        """Whether the bucket closes nothing now. What is closed on top of suspects would be
+        withdrawn with them."""
         count, suspects = self.on_their_way.get(bucket, (0, False))
         return suspects or (count >= ON_THEIR_WAY_MAX and not self.force)
 
     def due(self, bucket: int, items: int, suspects: bool, since: datetime) -> bool:
         """Whether so many items, the oldest of them there since `since`, are a batch now."""
-        aged = bucket not in self.on_their_way and utc_now() - since >= timedelta(seconds=self.program.batch_age_max_seconds)
+        aged = bucket not in self.on_their_way and utc_now() - since >= timedelta(
+            seconds=self.program.batch_age_max_seconds
+        )
         return self.force or suspects or items >= self.items_max or aged
 
 
 @dataclass
 class _Queue:
-    """What waits for one bucket: of the accounts that live there, and of newcomers that would be opened there."""
+    """What waits for one bucket: of the accounts that live there, and of newcomers that would be
+    opened there."""
 
     items: int
     first: int
@@ -145,7 +156,8 @@ class _Homes:
 
 
 def drafts(session: Session, terms: Terms) -> dict[int, Draft]:
-    """The drafts of the buckets that are looked at: those that are due, the longest waiting first, then the others."""
+    """The drafts of the buckets that are looked at: those that are due, the longest waiting first,
+    then the others."""
     program = terms.program
     homes = _Homes(program.families, terms.instance.slots, repository.opened(session, program.id))
     waiting = {
@@ -154,10 +166,15 @@ def drafts(session: Session, terms: Terms) -> dict[int, Draft]:
         if not terms.blocked(row.bucket)
     }
     homeless = waiting.pop(None, None)
-    newcomers = _newcomers(terms, homes, repository.waiting_without_home(session, program.id)) if homeless else {}
+    newcomers = (
+        _newcomers(terms, homes, repository.waiting_without_home(session, program.id))
+        if homeless
+        else {}
+    )
     for bucket, rows in newcomers.items():
         queue = waiting.setdefault(bucket, _Queue(0, rows[0].id, rows[0].created_at, False))
-        # Those beyond the free slots count for no bucket: the next one of their family is opened once this one is full.
+        # Those beyond the free slots count for no bucket: the next one of their family is opened
+        # once this one is full.
         fitting = set(islice(dict.fromkeys(row.account for row in rows), homes.free(bucket)))
         for row in rows:
             if row.account in fitting:
@@ -177,14 +194,17 @@ def drafts(session: Session, terms: Terms) -> dict[int, Draft]:
 
 
 def _newcomers(terms: Terms, homes: _Homes, rows: Iterable[Row]) -> dict[int, list[Row]]:
-    """bucket -> interactions of accounts without a home, of the family that is opened there, the oldest first.
+    """bucket -> interactions of accounts without a home, of the family that is opened there, the
+    oldest first.
 
-    As much is taken as this closing could use: a family has its share, whatever waits in the others. An account that fills a batch by itself
-    does not hide those behind it.
+    As much is taken as this closing could use: a family has its share, whatever waits in the
+    others. An account that fills a batch by itself does not hide those behind it.
     """
     families = terms.program.families
     shut = {
-        bucket % families for bucket in terms.on_their_way if terms.blocked(bucket) and homes.room(bucket % families) == bucket
+        bucket % families
+        for bucket in terms.on_their_way
+        if terms.blocked(bucket) and homes.room(bucket % families) == bucket
     }
     wanting = min(BATCHES_PER_CLOSING, families - len(shut))
     if not wanting:
@@ -206,13 +226,16 @@ def _newcomers(terms: Terms, homes: _Homes, rows: Iterable[Row]) -> dict[int, li
     return found
 
 
-def _fill(homes: _Homes, rows: Sequence[Row], sizes: Mapping[int, int], items_max: int) -> dict[int, Draft]:
+def _fill(
+    homes: _Homes, rows: Sequence[Row], sizes: Mapping[int, int], items_max: int
+) -> dict[int, Draft]:
     found: dict[int, Draft] = {}
     skipped: set[str] = set()
     for row in rows:
         bucket, is_open = homes.find(row)
         draft = found.setdefault(bucket, Draft())
-        # What does not fit now waits, and with it whatever else its account has: an account's rewards stay in ledger order.
+        # What does not fit now waits, and with it whatever else its account has: an account's
+        # rewards stay in ledger order.
         if row.account in skipped or not draft.fits(row, sizes[row.delivery_id], items_max):
             skipped.add(row.account)
             draft.full = True
@@ -224,9 +247,11 @@ def _fill(homes: _Homes, rows: Sequence[Row], sizes: Mapping[int, int], items_ma
     return {bucket: draft for bucket, draft in found.items() if draft.rows}
 
 
-def openable(due: Mapping[int, Draft], all_drafts: Mapping[int, Draft], families: int) -> dict[int, Draft]:
-    """Of what is due, the drafts whose openings do not rest on a draft that is not: a higher bucket opens once the lower ones of its
-    family are full."""
+def openable(
+    due: Mapping[int, Draft], all_drafts: Mapping[int, Draft], families: int
+) -> dict[int, Draft]:
+    """Of what is due, the drafts whose openings do not rest on a draft that is not: a higher bucket
+    opens once the lower ones of its family are full."""
     waiting = [bucket for bucket, draft in all_drafts.items() if bucket not in due and draft.opened]
 
     def rests(bucket: int) -> bool:
@@ -236,7 +261,8 @@ def openable(due: Mapping[int, Draft], all_drafts: Mapping[int, Draft], families
 
 
 def first_in_turn(chosen: Mapping[int, Draft], families: int) -> Collection[int]:
-    """The buckets of at most `BATCHES_PER_CLOSING` drafts, the longest waiting ones, but never openings before those that they rest on."""
+    """The buckets of at most `BATCHES_PER_CLOSING` drafts, the longest waiting ones, but never
+    openings before those that they rest on."""
     turns: dict[int, int] = {}
     opened_until: dict[int, int] = {}
     for bucket in sorted(chosen):

@@ -23,7 +23,8 @@ class BatchState(StrEnum):
 
 
 GONE = (BatchState.SET_ASIDE, BatchState.WITHDRAWN)
-"""States of batches that never land. The others stand: no two of one bucket have the same sequence."""
+"""States of batches that never land. The others stand: no two of one bucket have the same
+sequence."""
 STANDS = "state NOT IN ('set_aside', 'withdrawn')"
 
 
@@ -32,7 +33,14 @@ class Batch(Base):
 
     __tablename__ = "batch"
     __table_args__ = (
-        Index("uq_batch_standing", "program_id", "bucket", "sequence", unique=True, postgresql_where=text(STANDS)),
+        Index(
+            "uq_batch_standing",
+            "program_id",
+            "bucket",
+            "sequence",
+            unique=True,
+            postgresql_where=text(STANDS),
+        ),
         Index("ix_batch_listed", "program_id", "id"),
         CheckConstraint("sequence > 0", name="sequence"),
         CheckConstraint("total > 0", name="total"),
@@ -60,7 +68,8 @@ class Batch(Base):
     ledger_head: Mapped[Bytes]
     deltas: Mapped[Bytes]
 
-    # The envelope: what the attestors sign beside the content. Made anew when it has expired unposted or the epoch moved.
+    # The envelope: what the attestors sign beside the content. Made anew when it has expired
+    # unposted or the epoch moved.
     attestor_epoch: Mapped[int | None]
     valid_until: Mapped[int | None] = mapped_column(BigInteger)
     digest: Mapped[bytes | None]
@@ -68,9 +77,11 @@ class Batch(Base):
     proof: Mapped[bytes | None]
     prove_ms: Mapped[int | None]
     prove_attempts: Mapped[int] = mapped_column(default=0)
-    """Proofs begun since the last one that was made, counted before each begins: a crash counts too."""
+    """Proofs begun since the last one that was made, counted before each begins: a crash counts
+    too."""
     landable_until: Mapped[int | None] = mapped_column(BigInteger)
-    """Latest `valid_until` under which it was ever both signed and proven: until the chain is past it, anybody may post it."""
+    """Latest `valid_until` under which it was ever both signed and proven: until the chain is past
+    it, anybody may post it."""
     isolation: Mapped[int | None] = mapped_column(BigInteger)
     """It holds suspects only, of this group (`Interaction.isolation`)."""
     transaction_id: Mapped[int | None] = mapped_column(BigInteger)
@@ -93,7 +104,9 @@ class BatchAccount(Base):
     """One touched slot of a batch: what it gained, and its cumulative after the batch."""
 
     __tablename__ = "batch_account"
-    __table_args__ = (Index("ix_batch_account_history", "program_id", "bucket", "slot", "sequence"),)
+    __table_args__ = (
+        Index("ix_batch_account_history", "program_id", "bucket", "slot", "sequence"),
+    )
 
     batch_id: Mapped[int] = mapped_column(ForeignKey("batch.id"), primary_key=True)
     slot: Mapped[int] = mapped_column(primary_key=True)

@@ -12,11 +12,13 @@ from backend.interaction.models import Interaction, InteractionState
 from backend.kit.amount import Amount
 
 AHEAD_MAX = 8
-"""Batches of a bucket behind its head that are proven ahead; more could expire before their turn."""
+"""Batches of a bucket behind its head that are proven ahead; more could expire before their
+turn."""
 
 _OPEN = (Interaction.state == InteractionState.ACCEPTED, Interaction.batch_id.is_(None))
-# Looked up row by row, which LIMIT makes sure of: while the statistics are behind, as when the first accounts of a program come all at once,
-# a join would compare every open interaction with every account.
+# Looked up row by row, which LIMIT makes sure of: while the statistics are behind, as when the
+# first accounts of a program come all at once, a join would compare every open interaction with
+# every account.
 _HOME = (
     select(Account.bucket)
     .where(Account.program_id == Interaction.program_id, Account.address == Interaction.account)
@@ -25,47 +27,70 @@ _HOME = (
     .lateral("home")
 )
 _WAITING = (
-    Interaction.id, Interaction.partner_id, Interaction.delivery_id, Interaction.event_id, Interaction.account, Interaction.amount,
-    Interaction.occurred_at, Interaction.isolation, Interaction.created_at,
-)  # fmt: skip
+    Interaction.id,
+    Interaction.partner_id,
+    Interaction.delivery_id,
+    Interaction.event_id,
+    Interaction.account,
+    Interaction.amount,
+    Interaction.occurred_at,
+    Interaction.isolation,
+    Interaction.created_at,
+)
 
 
 def opened(session: Session, program_id: int) -> dict[int, int]:
-    """bucket -> slots in use, closed batches included. One look-up a bucket: a bucket's slots have no gaps."""
+    """bucket -> slots in use, closed batches included. One look-up a bucket: a bucket's slots have
+    no gaps."""
     query = text("""
         WITH RECURSIVE used AS (
             SELECT (SELECT min(bucket) FROM account WHERE program_id = :program_id) AS bucket
             UNION ALL
-            SELECT (SELECT min(bucket) FROM account WHERE program_id = :program_id AND account.bucket > used.bucket)
+            SELECT (SELECT min(bucket) FROM account WHERE program_id = :program_id
+              AND account.bucket > used.bucket)
             FROM used WHERE used.bucket IS NOT NULL
         )
-        SELECT bucket, (SELECT max(slot) + 1 FROM account WHERE program_id = :program_id AND account.bucket = used.bucket)
+        SELECT bucket, (SELECT max(slot) + 1 FROM account WHERE program_id = :program_id
+          AND account.bucket = used.bucket)
         FROM used WHERE bucket IS NOT NULL
     """)
     return dict(session.execute(query, {"program_id": program_id}).all())
 
 
 def queues(session: Session, program_id: int) -> Sequence[Row]:
-    """What waits in each bucket for its next batch, of the accounts that live there: (bucket, items, first, since, suspects). `first` is the
-    lowest id, `since` the earliest time, `suspects` whether there are any. One row with None as bucket is for accounts that have no home."""
+    """What waits in each bucket for its next batch, of the accounts that live there: (bucket,
+    items, first, since, suspects). `first` is the lowest id, `since` the earliest time, `suspects`
+    whether there are any. One row with None as bucket is for accounts that have no home."""
     query = (
         select(
-            _HOME.c.bucket, func.count().label("items"), func.min(Interaction.id).label("first"),
-            func.min(Interaction.created_at).label("since"), func.bool_or(Interaction.isolation.is_not(None)).label("suspects"),
+            _HOME.c.bucket,
+            func.count().label("items"),
+            func.min(Interaction.id).label("first"),
+            func.min(Interaction.created_at).label("since"),
+            func.bool_or(Interaction.isolation.is_not(None)).label("suspects"),
         )
         .outerjoin_from(Interaction, _HOME, true())
         .where(Interaction.program_id == program_id, *_OPEN)
         .group_by(_HOME.c.bucket)
-    )  # fmt: skip
+    )
     return session.execute(query).all()
 
 
 def waiting_at_home(session: Session, program_id: int, bucket: int, limit: int) -> Sequence[Row]:
-    """The oldest open interactions of the accounts that live in a bucket, at most `limit`; with the bucket."""
-    addresses = select(Account.address).where(Account.program_id == program_id, Account.bucket == bucket).scalar_subquery()
+    """The oldest open interactions of the accounts that live in a bucket, at most `limit`; with the
+    bucket."""
+    addresses = (
+        select(Account.address)
+        .where(Account.program_id == program_id, Account.bucket == bucket)
+        .scalar_subquery()
+    )
     query = (
         select(*_WAITING, literal(bucket).label("bucket"))
-        .where(Interaction.program_id == program_id, *_OPEN, Interaction.account == any_(func.array(addresses)))
+        .where(
+            Interaction.program_id == program_id,
+            *_OPEN,
+            Interaction.account == any_(func.array(addresses)),
+        )
         .order_by(Interaction.id)
         .limit(limit)
     )
@@ -73,7 +98,8 @@ def waiting_at_home(session: Session, program_id: int, bucket: int, limit: int) 
 
 
 def waiting_without_home(session: Session, program_id: int) -> Iterator[Row]:
-    """The open interactions of accounts that have no home, in ledger order; with None as bucket. Only what is taken is read."""
+    """The open interactions of accounts that have no home, in ledger order; with None as bucket.
+    Only what is taken is read."""
     query = (
         select(*_WAITING, _HOME.c.bucket)
         .outerjoin_from(Interaction, _HOME, true())
@@ -92,22 +118,31 @@ def newest_sequence(session: Session, program_id: int, bucket: int) -> int:
     return session.scalar(query) or 0
 
 
-def pairs_after(session: Session, program_id: int, bucket: int, sequence: int) -> list[tuple[str, int]]:
-    """(address, cumulative) of the slots in use after batch `sequence`, in order of slot. One look-up a slot, however long its history."""
+def pairs_after(
+    session: Session, program_id: int, bucket: int, sequence: int
+) -> list[tuple[str, int]]:
+    """(address, cumulative) of the slots in use after batch `sequence`, in order of slot. One
+    look-up a slot, however long its history."""
     query = text(f"""
         SELECT slot, address, cumulative
-        FROM generate_series(0, (SELECT max(slot) FROM batch_account WHERE program_id = :program_id AND bucket = :bucket)) AS slot
+        FROM generate_series(0, (SELECT max(slot) FROM batch_account WHERE program_id = :program_id
+          AND bucket = :bucket)) AS slot
         CROSS JOIN LATERAL (
             SELECT address, cumulative FROM batch_account JOIN batch ON batch.id = batch_id
-            WHERE batch_account.program_id = :program_id AND batch_account.bucket = :bucket AND batch_account.slot = slot.slot
+            WHERE batch_account.program_id = :program_id AND batch_account.bucket = :bucket
+              AND batch_account.slot = slot.slot
               AND batch_account.sequence <= :sequence AND {STANDS}
             ORDER BY batch_account.sequence DESC LIMIT 1
         ) AS newest
         ORDER BY slot
     """).columns(cumulative=Amount)
-    rows = session.execute(query, {"program_id": program_id, "bucket": bucket, "sequence": sequence}).all()
+    rows = session.execute(
+        query, {"program_id": program_id, "bucket": bucket, "sequence": sequence}
+    ).all()
     if [row.slot for row in rows] != list(range(len(rows))):
-        raise AssertionError(f"bucket {bucket}: slots {[row.slot for row in rows]} are not 0 .. {len(rows) - 1}")
+        raise AssertionError(
+            f"bucket {bucket}: slots {[row.slot for row in rows]} are not 0 .. {len(rows) - 1}"
+        )
     return [(row.address, row.cumulative) for row in rows]
 
 
@@ -123,16 +158,19 @@ def under_way(session: Session, program_id: int) -> dict[int, tuple[int, bool]]:
 
 def open_batches(session: Session, program_id: int) -> list[Batch]:
     """The batches that are on their way, by bucket and sequence."""
-    query = select(Batch).where(Batch.program_id == program_id, Batch.state.not_in((BatchState.FINAL, *GONE)))
+    query = select(Batch).where(
+        Batch.program_id == program_id, Batch.state.not_in((BatchState.FINAL, *GONE))
+    )
     return list(session.scalars(query.order_by(Batch.bucket, Batch.sequence)))
 
 
 def movable(session: Session) -> list[Batch]:
-    """The batches that can move, heads first: the oldest of each bucket that is on its way, and those behind it that can be proven ahead.
-    Of programs that are not halted."""
+    """The batches that can move, heads first: the oldest of each bucket that is on its way, and
+    those behind it that can be proven ahead. Of programs that are not halted."""
     query = text("""
         SELECT id FROM (
-            SELECT batch.id, state, proof, retry_at, row_number() OVER (PARTITION BY program_id, bucket ORDER BY sequence) AS place
+            SELECT batch.id, state, proof, retry_at, row_number() OVER (PARTITION BY program_id,
+              bucket ORDER BY sequence) AS place
             FROM batch JOIN program ON program.id = program_id
             WHERE state NOT IN ('final', 'set_aside', 'withdrawn') AND halted IS NULL
         ) AS queued
@@ -153,9 +191,14 @@ def is_head(session: Session, batch: Batch) -> bool:
 def locked(session: Session, batch_id: int, state: str) -> Batch | None:
     """The batch, its row locked until the transaction ends; None unless it is still in `state`.
 
-    Whoever works on a batch holds its advisory lock, but the watcher does not: it makes a batch final when the chain says so.
+    Whoever works on a batch holds its advisory lock, but the watcher does not: it makes a batch
+    final when the chain says so.
     """
-    query = select(Batch).where(Batch.id == batch_id, Batch.state == state).with_for_update(key_share=True)
+    query = (
+        select(Batch)
+        .where(Batch.id == batch_id, Batch.state == state)
+        .with_for_update(key_share=True)
+    )
     return session.scalar(query)
 
 
@@ -168,15 +211,22 @@ def mark_proven(batch: Batch) -> None:
 def get(session: Session, program_id: int, bucket: int, sequence: int) -> Batch | None:
     """The batch that stands at a place: none that was set aside or withdrawn."""
     query = select(Batch).where(
-        Batch.program_id == program_id, Batch.bucket == bucket, Batch.sequence == sequence, Batch.state.not_in(GONE)
+        Batch.program_id == program_id,
+        Batch.bucket == bucket,
+        Batch.sequence == sequence,
+        Batch.state.not_in(GONE),
     )
     return session.scalar(query)
 
 
 def listed(session: Session, program_id: int, limit: int, before_id: int | None) -> list[Batch]:
     """Newest first."""
-    query = select(Batch).where(Batch.program_id == program_id).order_by(Batch.id.desc()).limit(limit)
-    return list(session.scalars(query.where(Batch.id < before_id) if before_id is not None else query))
+    query = (
+        select(Batch).where(Batch.program_id == program_id).order_by(Batch.id.desc()).limit(limit)
+    )
+    return list(
+        session.scalars(query.where(Batch.id < before_id) if before_id is not None else query)
+    )
 
 
 def newest_final(session: Session, program_id: int, bucket: int) -> int:
@@ -188,19 +238,30 @@ def newest_final(session: Session, program_id: int, bucket: int) -> int:
 
 
 def put_items(session: Session, batch_id: int, interaction_ids: Sequence[int]) -> None:
-    """Give the interactions, in this order, to the batch. Raises AssertionError if one of them was taken meanwhile."""
+    """Give the interactions, in this order, to the batch. Raises AssertionError if one of them was
+    taken meanwhile."""
     result = session.execute(
         text("""
             UPDATE interaction SET batch_id = :batch_id, item_index = item.rank - 1
             FROM unnest(:ids) WITH ORDINALITY AS item (id, rank)
-            WHERE interaction.id = item.id AND interaction.batch_id IS NULL AND interaction.state = 'accepted'
+            WHERE interaction.id = item.id AND interaction.batch_id IS NULL
+              AND interaction.state = 'accepted'
         """).bindparams(bindparam("ids", type_=ARRAY(BigInteger))),
         {"batch_id": batch_id, "ids": list(interaction_ids)},
     )
     if result.rowcount != len(interaction_ids):
-        raise AssertionError(f"batch {batch_id}: {len(interaction_ids) - result.rowcount} of its interactions are taken")
+        raise AssertionError(
+            f"batch {batch_id}: {len(interaction_ids) - result.rowcount} of its interactions "
+            "are taken"
+        )
 
 
 def touched(session: Session, batch_id: int) -> list[BatchAccount]:
     """The slots that a batch touches, in order."""
-    return list(session.scalars(select(BatchAccount).where(BatchAccount.batch_id == batch_id).order_by(BatchAccount.slot)))
+    return list(
+        session.scalars(
+            select(BatchAccount)
+            .where(BatchAccount.batch_id == batch_id)
+            .order_by(BatchAccount.slot)
+        )
+    )

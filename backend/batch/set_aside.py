@@ -1,7 +1,9 @@
-"""Setting aside a batch that cannot be proven, so that the bucket goes on without it and no reward is lost (docs/adr/0005).
+"""Setting aside a batch that cannot be proven, so that the bucket goes on without it and no reward
+is lost (docs/adr/0005).
 
-What stands on it is withdrawn and batched anew. Its own interactions come back as suspects, in two halves that are batched apart, until the
-half that cannot be proven is a single interaction: that one waits for an operator, its reward booked all the same.
+What stands on it is withdrawn and batched anew. Its own interactions come back as suspects, in two
+halves that are batched apart, until the half that cannot be proven is a single interaction: that
+one waits for an operator, its reward booked all the same.
 """
 
 from collections.abc import Sequence
@@ -22,11 +24,15 @@ from prover.wire import count_openings
 log = structlog.get_logger()
 
 
-def affected(session: Session, program_id: int, batch_id: int, booked_timestamp: int) -> list[Batch]:
-    """What has to go with a batch: itself first, then what stands on it; all locked. Empty if it has moved on meanwhile.
+def affected(
+    session: Session, program_id: int, batch_id: int, booked_timestamp: int
+) -> list[Batch]:
+    """What has to go with a batch: itself first, then what stands on it; all locked. Empty if it
+    has moved on meanwhile.
 
     Args:
-        booked_timestamp: of the newest block that is booked: a batch that expired before it, and is not final, never lands.
+        booked_timestamp: of the newest block that is booked: a batch that expired before it, and is
+        not final, never lands.
 
     Raises:
         NotYet: one of them may still land.
@@ -42,47 +48,70 @@ def affected(session: Session, program_id: int, batch_id: int, booked_timestamp:
     return going
 
 
-def set_aside(session: Session, program_id: int, batch_id: int, reason: str, booked_timestamp: int) -> list[Batch]:
-    """Set the batch aside and withdraw what stands on it, all in the caller's transaction. As `affected`; `reason` is public."""
+def set_aside(
+    session: Session, program_id: int, batch_id: int, reason: str, booked_timestamp: int
+) -> list[Batch]:
+    """Set the batch aside and withdraw what stands on it, all in the caller's transaction. As
+    `affected`; `reason` is public."""
     going = affected(session, program_id, batch_id, booked_timestamp)
     if not going:
         return []
     batch = going[0]
     for row in going:
         row.state, row.note, row.retry_at = BatchState.WITHDRAWN, None, None
-        row.reason = f"it stood on batch {batch.sequence} of bucket {batch.bucket}, which was set aside"
+        row.reason = (
+            f"it stood on batch {batch.sequence} of bucket {batch.bucket}, which was set aside"
+        )
     batch.state, batch.reason = BatchState.SET_ASIDE, reason
     session.flush()
     _release_interactions(session, batch, going[1:])
     for bucket in {row.bucket for row in going}:
         _close_accounts(session, program_id, bucket)
     log.error(
-        "batch_set_aside", program=program_id, batch=batch.id, bucket=batch.bucket, sequence=batch.sequence, items=batch.items,
-        reason=reason, withdrawn=[row.id for row in going[1:]],
-    )  # fmt: skip
+        "batch_set_aside",
+        program=program_id,
+        batch=batch.id,
+        bucket=batch.bucket,
+        sequence=batch.sequence,
+        items=batch.items,
+        reason=reason,
+        withdrawn=[row.id for row in going[1:]],
+    )
     return going
 
 
 def release_unprovable(session: Session, program_id: int) -> int:
-    """For an operator: let every unprovable interaction be tried once more, each in a batch of its own. Returns how many."""
+    """For an operator: let every unprovable interaction be tried once more, each in a batch of its
+    own. Returns how many."""
     programs.lock(session, program_id)
     query = (
         update(Interaction)
-        .where(Interaction.program_id == program_id, Interaction.state == InteractionState.UNPROVABLE)
+        .where(
+            Interaction.program_id == program_id, Interaction.state == InteractionState.UNPROVABLE
+        )
         .values(state=InteractionState.ACCEPTED, isolation=-Interaction.id)
     )
     return session.execute(query, execution_options={"synchronize_session": False}).rowcount
 
 
 def _standing(session: Session, program_id: int) -> list[Batch]:
-    query = select(Batch).where(Batch.program_id == program_id, Batch.state.not_in((BatchState.FINAL, *GONE)))
-    return list(session.scalars(query.order_by(Batch.bucket, Batch.sequence).with_for_update(key_share=True)))
+    query = select(Batch).where(
+        Batch.program_id == program_id, Batch.state.not_in((BatchState.FINAL, *GONE))
+    )
+    return list(
+        session.scalars(
+            query.order_by(Batch.bucket, Batch.sequence).with_for_update(key_share=True)
+        )
+    )
 
 
 def _on_top_of(batch: Batch, standing: Sequence[Batch], families: int) -> list[Batch]:
-    """The bucket's later batches. If slots become free, also what opens accounts in higher buckets of the family, and what follows that:
-    an account is opened only where the lower buckets are full."""
-    found = [row for row in standing if row.bucket == batch.bucket and row.sequence > batch.sequence]
+    """The bucket's later batches. If slots become free, also what opens accounts in higher buckets
+    of the family, and what follows that: an account is opened only where the lower buckets are
+    full."""
+    found = [
+        row for row in standing if row.bucket == batch.bucket and row.sequence > batch.sequence
+    ]
     if not any(count_openings(row.deltas) for row in [batch, *found]):
         return found
     opens: set[int] = set()
@@ -100,7 +129,9 @@ def _require_dead(batch: Batch, booked_timestamp: int) -> None:
     if batch.state not in (BatchState.CLOSED, BatchState.ATTESTED):
         raise NotYet(f"{place} is {batch.state} and can still land")
     if batch.landable_until is not None and batch.landable_until >= booked_timestamp:
-        raise NotYet(f"{place} was signed and proven until {batch.landable_until} and can still land")
+        raise NotYet(
+            f"{place} was signed and proven until {batch.landable_until} and can still land"
+        )
 
 
 def _release_interactions(session: Session, batch: Batch, withdrawn: Sequence[Batch]) -> None:
@@ -112,18 +143,28 @@ def _release_interactions(session: Session, batch: Batch, withdrawn: Sequence[Ba
         values = loose | {"isolation": 2 * batch.id + number}
         if len(own) == 1:
             values["state"] = InteractionState.UNPROVABLE
-        query = update(Interaction).where(Interaction.id.in_([row.id for row in part])).values(values)
+        query = (
+            update(Interaction).where(Interaction.id.in_([row.id for row in part])).values(values)
+        )
         session.execute(query, execution_options=once)
-    query = update(Interaction).where(Interaction.batch_id.in_([row.id for row in withdrawn])).values(loose)
+    query = (
+        update(Interaction)
+        .where(Interaction.batch_id.in_([row.id for row in withdrawn]))
+        .values(loose)
+    )
     session.execute(query, execution_options=once)
 
 
 def _close_accounts(session: Session, program_id: int, bucket: int) -> None:
-    """Accounts that only batches that are gone had opened have no home any more; the next batch that they are in gives them one."""
+    """Accounts that only batches that are gone had opened have no home any more; the next batch
+    that they are in gives them one."""
     newest = repository.newest_sequence(session, program_id, bucket)
     used = len(repository.pairs_after(session, program_id, bucket, newest))
     session.execute(
         delete(Account).where(
-            Account.program_id == program_id, Account.bucket == bucket, Account.slot >= used, Account.posted == 0
+            Account.program_id == program_id,
+            Account.bucket == bucket,
+            Account.slot >= used,
+            Account.posted == 0,
         )
-    )  # fmt: skip
+    )

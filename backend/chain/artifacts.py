@@ -20,7 +20,8 @@ class ArtifactError(GuerdonError):
 
 @dataclass(frozen=True)
 class Artifact:
-    """One compiled contract. `immutables` is name -> [(start, length)] of its places in `deployed_bytecode`, which holds zeros there."""
+    """One compiled contract. `immutables` is name -> [(start, length)] of its places in
+    `deployed_bytecode`, which holds zeros there."""
 
     name: str
     abi: list[dict[str, Any]]
@@ -42,10 +43,13 @@ def artifact(name: str) -> Artifact:
         return _load(path, path.stat().st_mtime_ns)
     except FileNotFoundError:
         raise ArtifactError(
-            f"{path} is missing: run `make contracts`, or set GUERDON_ARTIFACTS to the folder of the artifacts"
+            f"{path} is missing: run `make contracts`, or set GUERDON_ARTIFACTS to the folder "
+            "of the artifacts"
         ) from None
     except (KeyError, TypeError, ValueError) as error:
-        raise ArtifactError(f"{path} is not an artifact ({error!r}): run `make contracts` again") from error
+        raise ArtifactError(
+            f"{path} is not an artifact ({error!r}): run `make contracts` again"
+        ) from error
 
 
 @lru_cache(maxsize=64)
@@ -62,4 +66,7 @@ def _load(path: Path, _modified_ns: int) -> Artifact:
 
 
 def _places(references: dict[str, list[dict[str, int]]]) -> dict[str, tuple[tuple[int, int], ...]]:
-    return {name: tuple((place["start"], place["length"]) for place in places) for name, places in references.items()}
+    return {
+        name: tuple((place["start"], place["length"]) for place in places)
+        for name, places in references.items()
+    }

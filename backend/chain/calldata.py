@@ -1,6 +1,8 @@
-"""Calldata of the Distributor's calls, written and read (PROTOCOL sections 4 and 7). Nothing here needs a node.
+"""Calldata of the Distributor's calls, written and read (PROTOCOL sections 4 and 7). Nothing here
+needs a node.
 
-Addresses are 0x-prefixed strings (read: checksummed), amounts integers in base units, times Unix seconds.
+Addresses are 0x-prefixed strings (read: checksummed), amounts integers in base units, times Unix
+seconds.
 """
 
 import contextlib
@@ -11,7 +13,8 @@ from eth_abi import encode
 from eth_utils import keccak, to_checksum_address
 
 ATTESTATIONS_MAX = 64
-"""Attestors that a program can have (Attestations.sol); a call holds each at most once, or the contract refuses it."""
+"""Attestors that a program can have (Attestations.sol); a call holds each at most once, or the
+contract refuses it."""
 
 _HEAD = 4
 """Where arguments begin: behind the selector."""
@@ -71,12 +74,21 @@ class Payout:
     cumulative: int
 
 
-def post_batch(batch: Batch, deltas: bytes, proof_words: Sequence[int], attestations: Sequence[Attestation]) -> bytes:
-    """Calldata of `postBatch`. Attestations are put in the ascending order of addresses that the contract asks for."""
+def post_batch(
+    batch: Batch, deltas: bytes, proof_words: Sequence[int], attestations: Sequence[Attestation]
+) -> bytes:
+    """Calldata of `postBatch`. Attestations are put in the ascending order of addresses that the
+    contract asks for."""
     ordered = sorted(attestations, key=lambda attestation: int(attestation.attestor, 16))
     fields = (
-        batch.bucket, batch.sequence, batch.new_root, batch.items_root, batch.interactions_root, batch.ledger_head, batch.valid_until,
-    )  # fmt: skip
+        batch.bucket,
+        batch.sequence,
+        batch.new_root,
+        batch.items_root,
+        batch.interactions_root,
+        batch.ledger_head,
+        batch.valid_until,
+    )
     signatures = [(attestation.attestor, attestation.signature) for attestation in ordered]
     return POST_BATCH + encode(_POST_BATCH, (fields, deltas, list(proof_words), signatures))
 
@@ -86,48 +98,81 @@ def invalid_attestation(attestor: str) -> bytes:
     return keccak(text="InvalidAttestation(address)")[:4] + encode(["address"], [attestor])
 
 
-def claim(bucket: int, slot: int, sequence: int, account: str, cumulative: int, siblings: Sequence[int]) -> bytes:
+def claim(
+    bucket: int, slot: int, sequence: int, account: str, cumulative: int, siblings: Sequence[int]
+) -> bytes:
     """Calldata of `claim`; the siblings are `prover.tree`'s of the root at `sequence`."""
     return CLAIM + encode(_CLAIM, (bucket, slot, sequence, account, cumulative, list(siblings)))
 
 
-def claim_many(bucket: int, sequence: int, payouts: Sequence[Payout], siblings: Sequence[int]) -> bytes:
+def claim_many(
+    bucket: int, sequence: int, payouts: Sequence[Payout], siblings: Sequence[int]
+) -> bytes:
     """Calldata of `claimMany`; slots ascending, siblings those of `Tree.multi_siblings`."""
     rows = [(payout.slot, payout.account, payout.cumulative) for payout in payouts]
     return CLAIM_MANY + encode(_CLAIM_MANY, (bucket, sequence, rows, list(siblings)))
 
 
 def claim_to(
-    bucket: int, slot: int, sequence: int, account: str, cumulative: int, siblings: Sequence[int],
-    recipient: str, deadline: int, permission: bytes,
-) -> bytes:  # fmt: skip
-    """Calldata of `claimTo`; `permission` is the account's signature over `ClaimTo`, empty if the account itself calls."""
-    values = (bucket, slot, sequence, account, cumulative, list(siblings), recipient, deadline, permission)
+    bucket: int,
+    slot: int,
+    sequence: int,
+    account: str,
+    cumulative: int,
+    siblings: Sequence[int],
+    recipient: str,
+    deadline: int,
+    permission: bytes,
+) -> bytes:
+    """Calldata of `claimTo`; `permission` is the account's signature over `ClaimTo`, empty if the
+    account itself calls."""
+    values = (
+        bucket,
+        slot,
+        sequence,
+        account,
+        cumulative,
+        list(siblings),
+        recipient,
+        deadline,
+        permission,
+    )
     return CLAIM_TO + encode(_CLAIM_TO, values)
 
 
 def post_batch_start(
-    bucket: int, sequence: int, new_root: int, items_root: int, interactions_root: bytes, ledger_head: bytes
+    bucket: int,
+    sequence: int,
+    new_root: int,
+    items_root: int,
+    interactions_root: bytes,
+    ledger_head: bytes,
 ) -> bytes:
-    """The 196 bytes with which calldata of every `postBatch` of this batch begins: all of the Batch but validUntil."""
-    return POST_BATCH + encode(_LOGGED, (bucket, sequence, new_root, items_root, interactions_root, ledger_head))
+    """The 196 bytes with which calldata of every `postBatch` of this batch begins: all of the Batch
+    but validUntil."""
+    return POST_BATCH + encode(
+        _LOGGED, (bucket, sequence, new_root, items_root, interactions_root, ledger_head)
+    )
 
 
 def read_post_batch(data: bytes) -> PostBatchCall:
     """The call that calldata is, as the contract reads it; bytes behind it do not count.
 
-    Raises ValueError for what cannot land: no `postBatch` call, one that Solidity's decoder refuses, or more attestations than there can be
+    Raises ValueError for what cannot land: no `postBatch` call, one that Solidity's decoder
+    refuses, or more attestations than there can be
     attestors. Its size is at most ATTESTATIONS_MAX times that of `data`.
     """
     return _post_batch_at(memoryview(data), ATTESTATIONS_MAX * len(data))
 
 
 def find_post_batches(data: bytes, start: bytes = POST_BATCH) -> Iterator[PostBatchCall]:
-    """Every `postBatch` call inside calldata: the call itself, or wrapped in the calldata of a call through another contract.
+    """Every `postBatch` call inside calldata: the call itself, or wrapped in the calldata of a call
+    through another contract.
 
-    A wrapper (a multicall, a multisig's `execTransaction`) holds the inner call's bytes whole, at some offset: each place where `start`
-    stands is tried. What does not decode is passed over, and so are signatures that overlap: many small calls would be large together.
-    A result is a candidate, and a stranger may have put it there.
+    A wrapper (a multicall, a multisig's `execTransaction`) holds the inner call's bytes whole, at
+    some offset: each place where `start` stands is tried. What does not decode is passed over, and
+    so are signatures that overlap: many small calls would be large together. A result is a
+    candidate, and a stranger may have put it there.
     """
     view, at = memoryview(data), data.find(start)
     while at >= 0:
@@ -150,9 +195,14 @@ def _post_batch_at(data: memoryview, signatures_size_max: int) -> PostBatchCall:
     call = _Calldata(data)
     word = [_HEAD + 32 * i for i in range(17)]
     batch = Batch(
-        call.number(word[0], 32), call.number(word[1], 64), call.number(word[2]), call.number(word[3]),
-        call.copy(word[4], 32), call.copy(word[5], 32), call.number(word[6], 64),
-    )  # fmt: skip
+        call.number(word[0], 32),
+        call.number(word[1], 64),
+        call.number(word[2]),
+        call.number(word[3]),
+        call.copy(word[4], 32),
+        call.copy(word[5], 32),
+        call.number(word[6], 64),
+    )
     deltas = call.copy(*call.parameter(word[7], 1))
     proof = tuple(call.number(at) for at in word[8:16])
     base, count = call.parameter(word[16], 32)
@@ -161,15 +211,20 @@ def _post_batch_at(data: memoryview, signatures_size_max: int) -> PostBatchCall:
     places = [call.attestation(base, i) for i in range(count)]
     if sum(length for _, _, length in places) > signatures_size_max:
         raise ValueError(f"calldata: expected at most {signatures_size_max} bytes of signatures")
-    attestations = tuple(Attestation(attestor, call.copy(start, length)) for attestor, start, length in places)
+    attestations = tuple(
+        Attestation(attestor, call.copy(start, length)) for attestor, start, length in places
+    )
     return PostBatchCall(batch, deltas, proof, attestations)
 
 
 class _Calldata:
-    """Calldata from its selector on, read as solc's decoder reads it (YulUtilFunctions.cpp, ABIFunctions.cpp).
+    """Calldata from its selector on, read as solc's decoder reads it (YulUtilFunctions.cpp,
+    ABIFunctions.cpp).
 
-    An ABI library is not enough here: the contract takes offsets that overlap and, inside arrays, ones that run backwards, and whoever
-    posts a batch chooses them. What lands must be read; what it decodes to must not grow beyond all bounds.
+    An ABI library is not enough here: the contract takes offsets that overlap and, inside arrays,
+    ones that run backwards, and whoever
+    posts a batch chooses them. What lands must be read; what it decodes to must not grow beyond all
+    bounds.
     """
 
     def __init__(self, data: memoryview) -> None:
@@ -177,7 +232,9 @@ class _Calldata:
 
     def copy(self, at: int, length: int) -> bytes:
         """CALLDATACOPY: zeros outside."""
-        return bytes(self.data[at : at + length] if 0 <= at < self.size else b"").ljust(length, b"\0")
+        return bytes(self.data[at : at + length] if 0 <= at < self.size else b"").ljust(
+            length, b"\0"
+        )
 
     def number(self, at: int, bits: int = 256) -> int:
         value = int.from_bytes(self.copy(at, 32), "big")
@@ -202,7 +259,8 @@ class _Calldata:
         at = self._tail(place, _signed(place + 32), 32)
         length = self.number(at, 64)
         start = _signed(at + 32)
-        # Only a start before the calldata, where there are zeros, lets solc's check pass a length beyond it: no signature is that.
+        # Only a start before the calldata, where there are zeros, lets solc's check pass a length
+        # beyond it: no signature is that.
         if start > self.size - length or length > self.size:
             raise ValueError(f"calldata: {length} bytes of signature at byte {start} do not fit")
         return to_checksum_address(attestor.to_bytes(20, "big")), start, length

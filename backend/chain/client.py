@@ -16,7 +16,8 @@ from backend.errors import Invalid, Unavailable
 
 TIMEOUT_SECONDS = 30
 CACHED = {"cache_allowed_requests": True, "cacheable_requests": {"eth_chainId"}}
-"""Options of an HTTPProvider: web3 asks for the chain id before every call, and a chain keeps its id."""
+"""Options of an HTTPProvider: web3 asks for the chain id before every call, and a chain keeps its
+id."""
 BLOCK_TAGS = ("latest", "safe", "finalized")
 
 T = TypeVar("T")
@@ -42,22 +43,29 @@ def connect(rpc_url: str) -> Web3:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise Invalid("rpc_url: expected http(s)://host[:port][/path]", field="rpc_url")
     retries = ExceptionRetryConfiguration(errors=(RequestException,), retries=5, backoff_factor=0.1)
-    provider = Web3.HTTPProvider(rpc_url, {"timeout": TIMEOUT_SECONDS}, exception_retry_configuration=retries, **CACHED)
+    provider = Web3.HTTPProvider(
+        rpc_url, {"timeout": TIMEOUT_SECONDS}, exception_retry_configuration=retries, **CACHED
+    )
     w3 = Web3(provider)
-    # Chains with a proof-of-authority history put more than 32 bytes in extraData, which web3 refuses by default.
+    # Chains with a proof-of-authority history put more than 32 bytes in extraData, which web3
+    # refuses by default.
     w3.middleware_onion.inject(ExtraDataToPOAMiddleware, layer=0)
-    # Credentials and API keys stand in the path, the query or before the @: only the host is ever shown.
+    # Credentials and API keys stand in the path, the query or before the @: only the host is ever
+    # shown.
     where = f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname
     try:
         w3.eth.chain_id  # noqa: B018 - the question is whether it answers
     except (RequestException, Web3Exception, ValueError) as error:
-        raise Unavailable(f"no Ethereum node answers at {where}: {type(error).__name__}", field="rpc_url") from None
+        raise Unavailable(
+            f"no Ethereum node answers at {where}: {type(error).__name__}", field="rpc_url"
+        ) from None
     return w3
 
 
 @contextmanager
 def node_errors(what: str = "chain") -> Iterator[None]:
-    """Inside, a node that does not answer, or answers with an error, is Unavailable that names `what`."""
+    """Inside, a node that does not answer, or answers with an error, is Unavailable that names
+    `what`."""
     try:
         yield
     except RequestException as error:
@@ -73,13 +81,15 @@ def reading(what: str, call: Callable[[], T]) -> T:
 
 
 def block(w3: Web3, which: int | str) -> Block:
-    """The header of a block by number, hash or tag. Raises Unavailable if the node does not have it."""
+    """The header of a block by number, hash or tag. Raises Unavailable if the node does not have
+    it."""
     header = reading(f"block {which}", lambda: w3.eth.get_block(which))
     return Block(header["number"], bytes(header["hash"]), header["timestamp"])
 
 
 def final_block(w3: Web3, finality: str) -> Block:
-    """The newest block that is settled by `finality`: "latest", "safe", "finalized" or a number of confirmations ("12").
+    """The newest block that is settled by `finality`: "latest", "safe", "finalized" or a number of
+    confirmations ("12").
 
     With n confirmations it is the block n below the head, block 0 if the chain is shorter.
 
@@ -91,7 +101,9 @@ def final_block(w3: Web3, finality: str) -> Block:
         return block(w3, finality)
     if not (finality.isascii() and finality.isdigit()):
         raise Invalid(
-            f"finality: expected latest, safe, finalized or a number of confirmations, got {finality!r}", field="finality"
+            "finality: expected latest, safe, finalized or a number of confirmations, got "
+            f"{finality!r}",
+            field="finality",
         )
     head = reading("head", lambda: w3.eth.block_number)
     return block(w3, max(0, head - int(finality)))
@@ -105,13 +117,19 @@ def deployment_block(w3: Web3, address: str, head: int) -> int:
         Unavailable: the node does not hold old state; the message says to give the block.
     """
     if not reading("code", lambda: w3.eth.get_code(address, head)):
-        raise Invalid(f"{address} has no code at block {head}: not a contract of this chain", field="distributor")
+        raise Invalid(
+            f"{address} has no code at block {head}: not a contract of this chain",
+            field="distributor",
+        )
     low, high = 0, head
     while low < high:
         middle = (low + high) // 2
         try:
             has_code = bool(w3.eth.get_code(address, middle))
         except (Web3RPCError, BlockNotFound) as error:
-            raise Unavailable(f"the node does not serve the state of block {middle} ({error}): give the first block") from error
+            raise Unavailable(
+                f"the node does not serve the state of block {middle} ({error}): give the "
+                "first block"
+            ) from error
         low, high = (low, middle) if has_code else (middle + 1, high)
     return low

@@ -1,4 +1,5 @@
-"""Deployed code against compiled code: equal byte for byte outside immutables, whose values are read from where they stand."""
+"""Deployed code against compiled code: equal byte for byte outside immutables, whose values are
+read from where they stand."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,8 @@ from prover.tree import capacity, zero_root
 
 @dataclass(frozen=True)
 class CodeMatch:
-    """`immutables` is name -> value (32 bytes) as found; `differences` says in words what is not as compiled, empty if all is."""
+    """`immutables` is name -> value (32 bytes) as found; `differences` says in words what is not as
+    compiled, empty if all is."""
 
     immutables: dict[str, bytes] = field(default_factory=dict)
     differences: tuple[str, ...] = ()
@@ -28,11 +30,14 @@ class CodeMatch:
 def match_code(artifact: Artifact, code: bytes) -> CodeMatch:
     """Compare runtime `code` with what the artifact compiles to.
 
-    An immutable that is used at several places must have one value: code that was not made by the compiled constructor may differ there.
+    An immutable that is used at several places must have one value: code that was not made by the
+    compiled constructor may differ there.
     """
     expected = artifact.deployed_bytecode
     if len(code) != len(expected):
-        return CodeMatch(differences=(f"{artifact.name}: {len(code)} bytes of code, expected {len(expected)}",))
+        return CodeMatch(
+            differences=(f"{artifact.name}: {len(code)} bytes of code, expected {len(expected)}",)
+        )
     blanked = bytearray(code)
     immutables: dict[str, bytes] = {}
     differences = []
@@ -44,22 +49,49 @@ def match_code(artifact: Artifact, code: bytes) -> CodeMatch:
             differences.append(f"{artifact.name}: immutable {name} has {len(values)} values")
         for start, length in places:
             blanked[start : start + length] = bytes(length)
-    first = next((i for i, (a, b) in enumerate(zip(blanked, expected, strict=True)) if a != b), None)
+    first = next(
+        (i for i, (a, b) in enumerate(zip(blanked, expected, strict=True)) if a != b), None
+    )
     if first is not None:
         differences.append(f"{artifact.name}: code differs from byte {first} on")
     return CodeMatch(immutables, tuple(differences))
 
 
 KEY_IMMUTABLES = (
-    "alphaX", "alphaY", "betaX1", "betaX0", "betaY1", "betaY0", "gammaX1", "gammaX0", "gammaY1", "gammaY0",
-    "deltaX1", "deltaX0", "deltaY1", "deltaY0", "ic0X", "ic0Y", "ic1X", "ic1Y", "ic2X", "ic2Y", "ic3X", "ic3Y", "ic4X", "ic4Y",
-    "ic5X", "ic5Y",
-)  # fmt: skip
-"""Groth16Verifier's immutables in the order of its constructor's words, which is that of `VerifyingKey.to_words`."""
+    "alphaX",
+    "alphaY",
+    "betaX1",
+    "betaX0",
+    "betaY1",
+    "betaY0",
+    "gammaX1",
+    "gammaX0",
+    "gammaY1",
+    "gammaY0",
+    "deltaX1",
+    "deltaX0",
+    "deltaY1",
+    "deltaY0",
+    "ic0X",
+    "ic0Y",
+    "ic1X",
+    "ic1Y",
+    "ic2X",
+    "ic2Y",
+    "ic3X",
+    "ic3Y",
+    "ic4X",
+    "ic4Y",
+    "ic5X",
+    "ic5Y",
+)
+"""Groth16Verifier's immutables in the order of its constructor's words, which is that of
+`VerifyingKey.to_words`."""
 
 
 def match_verifier(code: bytes) -> tuple[list[int], tuple[str, ...]]:
-    """(the key's words as they stand in a verifier's code, differences); no words if the code is not our verifier's."""
+    """(the key's words as they stand in a verifier's code, differences); no words if the code is
+    not our verifier's."""
     match = match_code(artifact("Groth16Verifier"), code)
     if match.differences:
         return [], match.differences
@@ -72,58 +104,99 @@ def match_hasher(code: bytes) -> tuple[str, ...]:
 
 
 def match_distributor(code: bytes, info: ProgramInfo, distributor: str) -> tuple[str, ...]:
-    """In what a Distributor's code is not ours with the immutables that our constructor would have set."""
+    """In what a Distributor's code is not ours with the immutables that our constructor would have
+    set."""
     match = match_code(artifact("Distributor"), code)
     if match.differences:
         return match.differences
     named = {
-        "token": int(info.token, 16), "verifier": int(info.verifier, 16), "hasher": int(info.hasher, 16), "levels": info.levels,
-        "slots": capacity(info.levels), "families": info.families, "_zeroRoot": zero_root(info.levels),
-    }  # fmt: skip
+        "token": int(info.token, 16),
+        "verifier": int(info.verifier, 16),
+        "hasher": int(info.hasher, 16),
+        "levels": info.levels,
+        "slots": capacity(info.levels),
+        "families": info.families,
+        "_zeroRoot": zero_root(info.levels),
+    }
     wrong = [name for name, value in named.items() if match.integer(name) != value]
-    # OpenZeppelin's EIP712 holds the rest; a compiler numbers immutables in the order of their declaration.
-    rest = [match.immutables[key] for key in sorted(match.immutables.keys() - named.keys(), key=int)]
+    # OpenZeppelin's EIP712 holds the rest; a compiler numbers immutables in the order of their
+    # declaration.
+    rest = [
+        match.immutables[key] for key in sorted(match.immutables.keys() - named.keys(), key=int)
+    ]
     if rest != _domain_immutables(Domain(info.chain_id, distributor)):
         wrong.append("the EIP-712 domain")
     return tuple(f"Distributor: {name} is not what the constructor sets" for name in wrong)
 
 
 CONFIG = "(address,address,address,uint8,uint32,address,address,address[],uint16)"
-"""The constructor's Config: token, verifier, hasher, levels, families, owner, guardian, attestors, threshold."""
+"""The constructor's Config: token, verifier, hasher, levels, families, owner, guardian, attestors,
+threshold."""
 
 
-def match_creation(init_code: bytes, info: ProgramInfo, attestors: Sequence[str], threshold: int) -> tuple[str, ...]:
-    """In what the code that created a Distributor is not our constructor's, called with this program's configuration and these attestors.
+def match_creation(
+    init_code: bytes, info: ProgramInfo, attestors: Sequence[str], threshold: int
+) -> tuple[str, ...]:
+    """In what the code that created a Distributor is not our constructor's, called with this
+    program's configuration and these attestors.
 
-    Whoever creates a contract chooses the code that runs first, and that can write any storage before it leaves our runtime code behind. If it
-    was our constructor, all storage follows from our code. Owner and guardian may have changed since, by its rules, so they are not compared.
+    Whoever creates a contract chooses the code that runs first, and that can write any storage
+    before it leaves our runtime code behind. If it was our constructor, all storage follows from
+    our code. Owner and guardian may have changed since, by its rules, so they are not compared.
     """
     compiled = artifact("Distributor").bytecode
     if not init_code.startswith(compiled):
-        return ("Distributor: created by other code than our constructor, which can have written any storage",)
+        return (
+            "Distributor: created by other code than our constructor, which can have written "
+            "any storage",
+        )
     arguments = init_code[len(compiled) :]
     try:
         (config,) = decode([CONFIG], arguments)
     except (DecodingError, OverflowError, ValueError) as error:
-        return (f"Distributor: the constructor's arguments cannot be read ({type(error).__name__})",)
+        return (
+            f"Distributor: the constructor's arguments cannot be read ({type(error).__name__})",
+        )
     if encode([CONFIG], [config]) != arguments:
         return ("Distributor: the constructor's arguments are not plainly encoded",)
     token, verifier, hasher, levels, families, _, _, first_attestors, first_threshold = config
     given = {
-        "token": int(token, 16), "verifier": int(verifier, 16), "hasher": int(hasher, 16), "levels": levels, "families": families,
-        "attestors": tuple(to_checksum_address(attestor) for attestor in first_attestors), "threshold": first_threshold,
-    }  # fmt: skip
+        "token": int(token, 16),
+        "verifier": int(verifier, 16),
+        "hasher": int(hasher, 16),
+        "levels": levels,
+        "families": families,
+        "attestors": tuple(to_checksum_address(attestor) for attestor in first_attestors),
+        "threshold": first_threshold,
+    }
     expected = {
-        "token": int(info.token, 16), "verifier": int(info.verifier, 16), "hasher": int(info.hasher, 16), "levels": info.levels,
-        "families": info.families, "attestors": tuple(attestors), "threshold": threshold,
-    }  # fmt: skip
-    return tuple(f"Distributor: created with another {name}" for name, value in expected.items() if given[name] != value)
+        "token": int(info.token, 16),
+        "verifier": int(info.verifier, 16),
+        "hasher": int(info.hasher, 16),
+        "levels": info.levels,
+        "families": info.families,
+        "attestors": tuple(attestors),
+        "threshold": threshold,
+    }
+    return tuple(
+        f"Distributor: created with another {name}"
+        for name, value in expected.items()
+        if given[name] != value
+    )
 
 
 def _domain_immutables(domain: Domain) -> list[bytes]:
-    """EIP712.sol: _cachedDomainSeparator, _cachedChainId, _cachedThis, _hashedName, _hashedVersion, _name, _version."""
-    short = [text.encode().ljust(31, b"\0") + bytes([len(text)]) for text in (DOMAIN_NAME, DOMAIN_VERSION)]
+    """EIP712.sol: _cachedDomainSeparator, _cachedChainId, _cachedThis, _hashedName, _hashedVersion,
+    _name, _version."""
+    short = [
+        text.encode().ljust(31, b"\0") + bytes([len(text)])
+        for text in (DOMAIN_NAME, DOMAIN_VERSION)
+    ]
     return [
-        domain.separator, domain.chain_id.to_bytes(32, "big"), to_canonical_address(domain.distributor).rjust(32, b"\0"),
-        keccak(text=DOMAIN_NAME), keccak(text=DOMAIN_VERSION), *short,
-    ]  # fmt: skip
+        domain.separator,
+        domain.chain_id.to_bytes(32, "big"),
+        to_canonical_address(domain.distributor).rjust(32, b"\0"),
+        keccak(text=DOMAIN_NAME),
+        keccak(text=DOMAIN_VERSION),
+        *short,
+    ]

@@ -1,4 +1,5 @@
-"""Deploys a program's contracts, each transaction confirmed, and checks that what stands on chain is what was meant."""
+"""Deploys a program's contracts, each transaction confirmed, and checks that what stands on chain
+is what was meant."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,32 +55,54 @@ class Deployer:
         self.w3, self.signer, self.fees = w3, signer, fees
 
     def create(self, name: str, *arguments: Any) -> tuple[str, int]:
-        """Deploy a compiled contract; (address, block). Raises DeploymentError if the chain refuses it, Unavailable if it does not answer."""
+        """Deploy a compiled contract; (address, block). Raises DeploymentError if the chain refuses
+        it, Unavailable if it does not answer."""
         compiled = artifact(name)
         contract = self.w3.eth.contract(abi=compiled.abi, bytecode=compiled.bytecode)
-        receipt = self.send(f"deploy {name}", {"data": contract.constructor(*arguments).data_in_transaction})
+        receipt = self.send(
+            f"deploy {name}", {"data": contract.constructor(*arguments).data_in_transaction}
+        )
         return receipt["contractAddress"], receipt["blockNumber"]
 
     def send(self, what: str, call: dict[str, Any]) -> Any:
-        """Sign, broadcast and confirm a call (`to`, `data`); its receipt. Raises DeploymentError, Unavailable."""
+        """Sign, broadcast and confirm a call (`to`, `data`); its receipt. Raises DeploymentError,
+        Unavailable."""
         bid = self.fees.quote(self.w3)
         transaction = {
-            "type": 2, "chainId": self.w3.eth.chain_id, "from": self.signer.address, "value": 0,
-            "nonce": reading("nonce", lambda: self.w3.eth.get_transaction_count(self.signer.address, "pending")),
-            "maxFeePerGas": bid.max_fee, "maxPriorityFeePerGas": bid.max_priority_fee, **call,
-        }  # fmt: skip
+            "type": 2,
+            "chainId": self.w3.eth.chain_id,
+            "from": self.signer.address,
+            "value": 0,
+            "nonce": reading(
+                "nonce", lambda: self.w3.eth.get_transaction_count(self.signer.address, "pending")
+            ),
+            "maxFeePerGas": bid.max_fee,
+            "maxPriorityFeePerGas": bid.max_priority_fee,
+            **call,
+        }
         try:
-            transaction["gas"] = reading(what, lambda: self.w3.eth.estimate_gas(transaction)) * 6 // 5
+            transaction["gas"] = (
+                reading(what, lambda: self.w3.eth.estimate_gas(transaction)) * 6 // 5
+            )
         except Unavailable as error:
             if isinstance(error.__cause__, ContractLogicError):
-                raise DeploymentError(f"{what}: refused by the chain: {_reason(error.__cause__)}") from error
+                raise DeploymentError(
+                    f"{what}: refused by the chain: {_reason(error.__cause__)}"
+                ) from error
             raise
-        signed = self.signer.sign_transaction({key: value for key, value in transaction.items() if key != "from"})
+        signed = self.signer.sign_transaction(
+            {key: value for key, value in transaction.items() if key != "from"}
+        )
         reading(what, lambda: self.w3.eth.send_raw_transaction(signed.raw))
         try:
-            receipt = self.w3.eth.wait_for_transaction_receipt(signed.hash, CONFIRMATION_SECONDS, 0.1)
+            receipt = self.w3.eth.wait_for_transaction_receipt(
+                signed.hash, CONFIRMATION_SECONDS, 0.1
+            )
         except TimeExhausted as error:
-            message = f"{what}: transaction 0x{signed.hash.hex()} is not in a block after {CONFIRMATION_SECONDS} s"
+            message = (
+                f"{what}: transaction 0x{signed.hash.hex()} is not in a block after "
+                f"{CONFIRMATION_SECONDS} s"
+            )
             raise Unavailable(message) from error
         if receipt["status"] != 1:
             raise DeploymentError(f"{what}: transaction 0x{signed.hash.hex()} was reverted")
@@ -106,37 +129,59 @@ def deploy_program(
     fees: FeePolicy = DEFAULT_FEES,
     allow_single_party_key: bool = False,
 ) -> Deployment:
-    """Deploy hasher, verifier and Distributor, and a mintable test token if no `token` is given. `owner` is the signer by default.
+    """Deploy hasher, verifier and Distributor, and a mintable test token if no `token` is given.
+    `owner` is the signer by default.
 
-    `allow_single_party_key` takes a key with which one party can forge every proof also to a chain that is not local.
+    `allow_single_party_key` takes a key with which one party can forge every proof also to a chain
+    that is not local.
 
     Everything that can be known beforehand is checked before the first transaction.
 
     Raises:
-        SetupError: the key is of another circuit, its gamma equals delta, or it is a development key and the chain is not local.
-        Invalid: a malformed address, attestors or threshold that the contract refuses, or no token for a chain that is not local.
+        SetupError: the key is of another circuit, its gamma equals delta, or it is a development
+        key and the chain is not local.
+        Invalid: a malformed address, attestors or threshold that the contract refuses, or no token
+        for a chain that is not local.
         DeploymentError: the chain refused a contract.
         Unavailable: the node does not answer.
     """
     chain_id = reading("chain id", lambda: w3.eth.chain_id)
     key.require_allowed_on(chain_id, allow_single_party_key)
     if key.manifest.circuit_digest != instance.digest:
-        raise SetupError(f"key {key.path}: made for another circuit than this checkout's instance {instance.name}")
+        raise SetupError(
+            f"key {key.path}: made for another circuit than this checkout's instance "
+            f"{instance.name}"
+        )
     if token is None and chain_id not in LOCAL_CHAIN_IDS:
-        raise Invalid("token: expected the reward token's address; a test token is for local chains only", field="token")
+        raise Invalid(
+            "token: expected the reward token's address; a test token is for local chains only",
+            field="token",
+        )
     verifying_key = key.verifying_key  # Refuses gamma = delta.
     ordered = _checked_attestors(attestors, threshold)
     for name, address in (("token", token), ("owner", owner), ("guardian", guardian)):
         if address is not None and not is_address(address):
             raise Invalid(f"{name}: expected an address, got {address!r}", field=name)
-    if token is not None and not reading("token", lambda: w3.eth.get_code(to_checksum_address(token))):
+    if token is not None and not reading(
+        "token", lambda: w3.eth.get_code(to_checksum_address(token))
+    ):
         raise Invalid(f"token: {token} has no code on chain {chain_id}", field="token")
     deployer = Deployer(w3, signer, fees)
     if token is None:
         token, _ = deployer.create("TestToken", "Test Reward", "TRW")
     hasher, _ = deployer.create("Poseidon2")
     verifier, _ = deployer.create("Groth16Verifier", verifying_key.to_words())
-    config = (token, verifier, hasher, instance.levels, families, owner or signer.address, guardian, ordered, threshold)
+    config = (
+        token,
+        verifier,
+        hasher,
+        instance.levels,
+        families,
+        owner or signer.address,
+        guardian,
+        ordered,
+        threshold,
+    )
     distributor, block = deployer.create("Distributor", config)
     check_deployment(w3, distributor, verifying_key)
     return Deployment(token, hasher, verifier, distributor, block)
@@ -146,12 +191,20 @@ def _checked_attestors(attestors: Sequence[str], threshold: int) -> list[str]:
     """Checksummed, in the ascending order that the contract asks for."""
     for attestor in attestors:
         if not is_address(attestor) or not int(attestor, 16):
-            raise Invalid(f"attestor: expected an address above 0, got {attestor!r}", field="attestor")
-    ordered = sorted({to_checksum_address(attestor) for attestor in attestors}, key=lambda attestor: int(attestor, 16))
+            raise Invalid(
+                f"attestor: expected an address above 0, got {attestor!r}", field="attestor"
+            )
+    ordered = sorted(
+        {to_checksum_address(attestor) for attestor in attestors},
+        key=lambda attestor: int(attestor, 16),
+    )
     if len(ordered) != len(attestors):
         raise Invalid("attestor: one address is given twice", field="attestor")
     if not 1 <= threshold <= len(ordered):
-        raise Invalid(f"threshold: expected 1 to {len(ordered)}, the number of attestors, got {threshold}", field="threshold")
+        raise Invalid(
+            f"threshold: expected 1 to {len(ordered)}, the number of attestors, got {threshold}",
+            field="threshold",
+        )
     return ordered
 
 
@@ -170,7 +223,8 @@ def deployed_key(w3: Web3, verifier: str) -> VerifyingKey:
 
 
 def check_deployment(w3: Web3, distributor: str, verifying_key: VerifyingKey) -> None:
-    """Compare a program's contracts with the compiled ones, byte for byte outside immutables, and its verifier's key with `verifying_key`.
+    """Compare a program's contracts with the compiled ones, byte for byte outside immutables, and
+    its verifier's key with `verifying_key`.
 
     Raises:
         DeploymentMismatch: they differ.
@@ -179,7 +233,8 @@ def check_deployment(w3: Web3, distributor: str, verifying_key: VerifyingKey) ->
     """
     info = Distributor(w3, distributor).info()
     verifier, hasher, own = (
-        bytes(reading("code", lambda at=at: w3.eth.get_code(at))) for at in (info.verifier, info.hasher, distributor)
+        bytes(reading("code", lambda at=at: w3.eth.get_code(at)))
+        for at in (info.verifier, info.hasher, distributor)
     )
     words, differences = match_verifier(verifier)
     if words and words != verifying_key.to_words():

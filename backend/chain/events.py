@@ -1,4 +1,5 @@
-"""What a program's log says, typed. Amounts are integers in base units, addresses checksummed, hashes and ids bytes."""
+"""What a program's log says, typed. Amounts are integers in base units, addresses checksummed,
+hashes and ids bytes."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -7,7 +8,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Where a log stands on chain. (block_number, log_index) orders events; (block_hash, log_index) names one."""
+    """Where a log stands on chain. (block_number, log_index) orders events; (block_hash, log_index)
+    names one."""
 
     block_number: int
     block_hash: bytes
@@ -42,7 +44,8 @@ class Claimed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PayoutSkipped(Event):
-    """A payout of `claimMany` that did not happen: paid before, or the token refused the transfer."""
+    """A payout of `claimMany` that did not happen: paid before, or the token refused the
+    transfer."""
 
     bucket: int
     slot: int
@@ -52,7 +55,8 @@ class PayoutSkipped(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttestorsChanged(Event):
-    """The whole set of attestors from here on, how many must sign, and the epoch that batches now name."""
+    """The whole set of attestors from here on, how many must sign, and the epoch that batches now
+    name."""
 
     attestors: tuple[str, ...]
     threshold: int
@@ -77,17 +81,19 @@ class Withdrawn(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unreadable(Event):
-    """A log under one of the names above that does not hold what it must: no Distributor of this project writes one."""
+    """A log under one of the names above that does not hold what it must: no Distributor of this
+    project writes one."""
 
     name: str
     reason: str
 
 
 def references(events: Iterable[Event]) -> Iterator[tuple[str, Event]]:
-    """Each event with the name that it is booked by: its transaction's hash, and its place among the transaction's events.
+    """Each event with the name that it is booked by: its transaction's hash, and its place among
+    the transaction's events.
 
-    `events` has all of each transaction, in chain order. Unlike block and log index, the name stays when a reorg puts the transaction into
-    another block.
+    `events` has all of each transaction, in chain order. Unlike block and log index, the name stays
+    when a reorg puts the transaction into another block.
     """
     places: Counter[bytes] = Counter()
     for event in events:

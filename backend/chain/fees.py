@@ -13,7 +13,8 @@ _HISTORY_BLOCKS = 10
 
 @dataclass(frozen=True, slots=True)
 class Fees:
-    """A bid in wei per gas: at most `max_fee` in all, of it at most `max_priority_fee` to the block's proposer."""
+    """A bid in wei per gas: at most `max_fee` in all, of it at most `max_priority_fee` to the
+    block's proposer."""
 
     max_fee: int
     max_priority_fee: int
@@ -23,8 +24,9 @@ class Fees:
 class FeePolicy:
     """Bids for one chain.
 
-    `max_fee_cap` is the hard limit of the whole bid: no transaction is ever signed above it. `priority_fee_min` and
-    `priority_fee_max` bound what is offered to the proposer at first; replacements may pass the second, since nodes ask for a raise of it.
+    `max_fee_cap` is the hard limit of the whole bid: no transaction is ever signed above it.
+    `priority_fee_min` and `priority_fee_max` bound what is offered to the proposer at first;
+    replacements may pass the second, since nodes ask for a raise of it.
     """
 
     max_fee_cap: int
@@ -38,24 +40,33 @@ class FeePolicy:
             raise ValueError("max_fee_cap: expected wei per gas above 0")
 
     def quote(self, w3: Web3) -> Fees:
-        """A bid that stays good through some five full blocks: twice the next base fee, and the usual priority fee of the last blocks.
+        """A bid that stays good through some five full blocks: twice the next base fee, and the
+        usual priority fee of the last blocks.
 
         Raises:
             NotYet: the base fee alone is above the cap.
             Unavailable: the node does not answer.
         """
-        history = reading("fee history", lambda: w3.eth.fee_history(_HISTORY_BLOCKS, "latest", [50]))
+        history = reading(
+            "fee history", lambda: w3.eth.fee_history(_HISTORY_BLOCKS, "latest", [50])
+        )
         base_fee = history["baseFeePerGas"][-1]
         if base_fee > self.max_fee_cap:
-            raise NotYet(f"base fee is {base_fee} wei per gas, above the cap of {self.max_fee_cap}: waiting for it to fall")
+            raise NotYet(
+                f"base fee is {base_fee} wei per gas, above the cap of {self.max_fee_cap}: "
+                "waiting for it to fall"
+            )
         # A block without transactions reports 0, which says nothing about what they pay.
         paid = [reward[0] for reward in history.get("reward") or [] if reward[0] > 0]
-        priority_fee = min(max(median_low(paid) if paid else 0, self.priority_fee_min), self.priority_fee_max)
+        priority_fee = min(
+            max(median_low(paid) if paid else 0, self.priority_fee_min), self.priority_fee_max
+        )
         max_fee = min(2 * base_fee + priority_fee, self.max_fee_cap)
         return Fees(max_fee, min(priority_fee, max_fee))
 
     def replacement(self, w3: Web3, previous: Fees) -> Fees | None:
-        """A bid that nodes take in place of `previous` (both fees up by 12.5 % or more), or None where the cap forbids it.
+        """A bid that nodes take in place of `previous` (both fees up by 12.5 % or more), or None
+        where the cap forbids it.
 
         Raises: as `quote`.
         """
@@ -68,5 +79,6 @@ class FeePolicy:
 
 
 def _raised(fee: int) -> int:
-    """12.5 % more, rounded up, and at least 1 wei: geth and others ask for 10 % more, and for more than before."""
+    """12.5 % more, rounded up, and at least 1 wei: geth and others ask for 10 % more, and for more
+    than before."""
     return max(fee + 1, -(-fee * 9 // 8))

@@ -16,11 +16,17 @@ Progress = Callable[[int, int], None]
 
 
 def fetch_logs(
-    w3: Web3, criteria: dict[str, Any], first_block: int, last_block: int, progress: Progress | None = None
+    w3: Web3,
+    criteria: dict[str, Any],
+    first_block: int,
+    last_block: int,
+    progress: Progress | None = None,
 ) -> list[LogReceipt]:
-    """All logs that match `criteria` (address, topics) in first_block .. last_block, in chain order.
+    """All logs that match `criteria` (address, topics) in first_block .. last_block, in chain
+    order.
 
-    Nodes limit the blocks or the logs of an answer, each in its own words, so any refusal halves the range; it grows again after.
+    Nodes limit the blocks or the logs of an answer, each in its own words, so any refusal halves
+    the range; it grows again after.
 
     Raises:
         Unavailable: the node refuses even one block, or does not answer.
@@ -33,7 +39,9 @@ def fetch_logs(
             logs += w3.eth.get_logs({**criteria, "fromBlock": at, "toBlock": end})
         except (Web3RPCError, RequestException, TimeoutError) as error:
             if end == at:
-                raise Unavailable(f"logs of block {at}: {type(error).__name__} {_said(error)}") from error
+                raise Unavailable(
+                    f"logs of block {at}: {type(error).__name__} {_said(error)}"
+                ) from error
             size = (end - at + 1) // 2
             continue
         except Web3Exception as error:

@@ -1,6 +1,8 @@
-"""Transactions that leave from our keys: the nonces given out, what they are for, and every signed attempt.
+"""Transactions that leave from our keys: the nonces given out, what they are for, and every signed
+attempt.
 
-Written before anything is broadcast, and never deleted: these rows are the only memory of which nonce belongs to which purpose.
+Written before anything is broadcast, and never deleted: these rows are the only memory of which
+nonce belongs to which purpose.
 """
 
 from enum import StrEnum
@@ -27,8 +29,9 @@ class State(StrEnum):
 
     stored → sent → mined → final     executed, in a block that is settled
                           ↘ failed    reverted, in a block that is settled: the nonce is used
-    A reorg takes mined back to sent. A replacement takes sent back to stored until a node has its bytes.
-    stored, sent → lost               another transaction, not ours, has used the nonce in a settled block
+    A reorg takes mined back to sent. A replacement takes sent back to stored until a node has its
+    bytes.
+    stored, sent → lost               a foreign transaction has used the nonce, in a settled block
     """
 
     STORED = "stored"
@@ -44,10 +47,14 @@ OPEN = (State.STORED, State.SENT, State.MINED)
 
 
 class SenderAccount(Base):
-    """A key on a chain, and its next nonce to give out. Its row is the lock under which nonces are given out."""
+    """A key on a chain, and its next nonce to give out. Its row is the lock under which nonces are
+    given out."""
 
     __tablename__ = "sender_account"
-    __table_args__ = (UniqueConstraint("chain_id", "address"), CheckConstraint("next_nonce >= 0", name="next_nonce"))
+    __table_args__ = (
+        UniqueConstraint("chain_id", "address"),
+        CheckConstraint("next_nonce >= 0", name="next_nonce"),
+    )
 
     id: Mapped[Id]
     chain_id: Mapped[int] = mapped_column(BigInteger)
@@ -57,18 +64,23 @@ class SenderAccount(Base):
 
 
 class OutgoingTransaction(Base):
-    """One transaction, for one purpose, under one nonce, for ever. Its fees may be raised; what it does never changes.
+    """One transaction, for one purpose, under one nonce, for ever. Its fees may be raised; what it
+    does never changes.
 
-    Addresses are checksummed (EIP-55), `value` is in wei. The facts of the receipt are of the block that was last seen to hold it: settled only
-    in the states final and failed.
+    Addresses are checksummed (EIP-55), `value` is in wei. The facts of the receipt are of the block
+    that was last seen to hold it: settled only in the states final and failed.
     """
 
     __tablename__ = "outgoing_transaction"
     __table_args__ = (
         UniqueConstraint("purpose"),
         UniqueConstraint("chain_id", "sender", "nonce"),
-        ForeignKeyConstraint(["chain_id", "sender"], ["sender_account.chain_id", "sender_account.address"]),
-        CheckConstraint("state IN ('stored', 'sent', 'mined', 'final', 'failed', 'lost')", name="state"),
+        ForeignKeyConstraint(
+            ["chain_id", "sender"], ["sender_account.chain_id", "sender_account.address"]
+        ),
+        CheckConstraint(
+            "state IN ('stored', 'sent', 'mined', 'final', 'failed', 'lost')", name="state"
+        ),
         CheckConstraint("nonce >= 0 AND value >= 0 AND gas_limit > 0", name="amounts"),
         CheckConstraint(
             "num_nonnulls(block_number, block_hash, gas_used, status, mined_hash)"
@@ -94,7 +106,8 @@ class OutgoingTransaction(Base):
     sender: Mapped[str] = mapped_column(String(42))
     nonce: Mapped[int] = mapped_column(BigInteger)
     purpose: Mapped[str] = mapped_column(String(200))
-    """What it is for, in the caller's words: the same purpose never leads to a second transaction."""
+    """What it is for, in the caller's words: the same purpose never leads to a second
+    transaction."""
     to_address: Mapped[str] = mapped_column(String(42))
     data: Mapped[Bytes]
     value: Mapped[Money]
@@ -116,13 +129,17 @@ class OutgoingTransaction(Base):
 
 
 class TransactionAttempt(Base):
-    """Signed bytes of an outgoing transaction. Each replacement adds one; any of them may be the one that is mined. Fees in wei per gas."""
+    """Signed bytes of an outgoing transaction. Each replacement adds one; any of them may be the
+    one that is mined. Fees in wei per gas."""
 
     __tablename__ = "transaction_attempt"
     __table_args__ = (
         UniqueConstraint("tx_hash"),
         CheckConstraint("octet_length(tx_hash) = 32", name="tx_hash"),
-        CheckConstraint("max_priority_fee_per_gas >= 0 AND max_priority_fee_per_gas <= max_fee_per_gas", name="fees"),
+        CheckConstraint(
+            "max_priority_fee_per_gas >= 0 AND max_priority_fee_per_gas <= max_fee_per_gas",
+            name="fees",
+        ),
     )
 
     __mapper_args__ = {"eager_defaults": True}  # noqa: RUF012 - as above

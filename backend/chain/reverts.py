@@ -17,7 +17,8 @@ _STANDARD = (
 
 
 def explain_revert(data: bytes) -> str:
-    """`Name(argument=value, ...)` of a custom error of ours, Solidity's Error and Panic too; the hex of any other data.
+    """`Name(argument=value, ...)` of a custom error of ours, Solidity's Error and Panic too; the
+    hex of any other data.
 
     Raises ArtifactError if the contracts are not compiled.
     """
@@ -34,5 +35,13 @@ def explain_revert(data: bytes) -> str:
 
 @lru_cache(maxsize=1)
 def _errors() -> dict[bytes, dict[str, Any]]:
-    entries = [*_STANDARD, *(entry for name in CONTRACTS for entry in artifact(name).abi if entry["type"] == "error")]
-    return {keccak(text=f"{entry['name']}({','.join(item['type'] for item in entry['inputs'])})")[:4]: entry for entry in entries}
+    entries = [
+        *_STANDARD,
+        *(entry for name in CONTRACTS for entry in artifact(name).abi if entry["type"] == "error"),
+    ]
+    return {
+        keccak(text=f"{entry['name']}({','.join(item['type'] for item in entry['inputs'])})")[
+            :4
+        ]: entry
+        for entry in entries
+    }

@@ -1,13 +1,16 @@
-"""Transactions from one key, each exactly once, whoever sends them: several workers, restarted at any moment.
+"""Transactions from one key, each exactly once, whoever sends them: several workers, restarted at
+any moment.
 
-A transaction is a row before it is anything else. `enqueue` reserves the nonce and stores the signed bytes in the caller's database
-transaction; nothing has left the process then, so a rollback leaves no gap, and a commit means that this nonce belongs to this purpose
-for ever. From there on a worker polls: `advance`, or `settle`, `broadcast` and `bump` one by one, each in a transaction of its own.
+A transaction is a row before it is anything else. `enqueue` reserves the nonce and stores the
+signed bytes in the caller's database transaction; nothing has left the process then, so a rollback
+leaves no gap, and a commit means that this nonce belongs to this purpose for ever. From there on a
+worker polls: `advance`, or `settle`, `broadcast` and `bump` one by one, each in a transaction of
+its own.
 
     with database.transaction() as session:
         row = sender.enqueue(session, f"post:{batch.id}:{digest.hex()}", distributor, calldata)
         batch.transaction_id = row.id
-    failpoint("batch.enqueued.committed")           # the caller's: enqueue cannot stand after the commit
+    failpoint("batch.enqueued.committed")  # the caller's: enqueue cannot stand after the commit
     with database.transaction() as session:
         sender.broadcast(session, row.id)
     ...
@@ -17,13 +20,18 @@ for ever. From there on a worker polls: `advance`, or `settle`, `broadcast` and 
         state = sender.advance(session, transaction_id, finality)
 
 What can go wrong, and what follows:
-- The process dies before the commit: nothing happened. After it: the stored bytes go out at the next poll.
-- The outcome of a broadcast is unknown (a timeout, a crash): the same bytes go out again. Never is a new nonce taken for the same purpose.
-- Fees rise: `bump` replaces the transaction under its nonce. Whichever attempt is mined counts, since all hashes are kept.
+- The process dies before the commit: nothing happened. After it: the stored bytes go out at the
+  next poll.
+- The outcome of a broadcast is unknown (a timeout, a crash): the same bytes go out again. Never is
+  a new nonce taken for the same purpose.
+- Fees rise: `bump` replaces the transaction under its nonce. Whichever attempt is mined counts,
+  since all hashes are kept.
 - A reorg drops it: it goes back to sent, and the same bytes go out again.
-- Somebody else uses the key: the transaction becomes lost once that is settled, and a person or the caller decides.
+- Somebody else uses the key: the transaction becomes lost once that is settled, and a person or the
+  caller decides.
 
-Failpoints: tx.stored (stored, not committed), tx.broadcast (a node has it, not committed), tx.bumped, tx.settled (not committed).
+Failpoints: tx.stored (stored, not committed), tx.broadcast (a node has it, not committed),
+tx.bumped, tx.settled (not committed).
 """
 
 from functools import partial
@@ -56,46 +64,64 @@ _log = structlog.get_logger(__name__)
 
 
 class SimulationReverted(Conflict):
-    """The call would revert, so no nonce was taken. `data` is the revert data: a custom error's selector and arguments, or empty."""
+    """The call would revert, so no nonce was taken. `data` is the revert data: a custom error's
+    selector and arguments, or empty."""
 
     code = "simulation_reverted"
 
     def __init__(self, purpose: str, error: ContractLogicError) -> None:
         self.data = _revert_data(error.data)
-        reason = "" if not error.message or error.message.startswith("0x") else f" ({error.message})"
+        reason = (
+            "" if not error.message or error.message.startswith("0x") else f" ({error.message})"
+        )
         super().__init__(f"{purpose}: would revert with {explain_revert(self.data)}{reason}")
 
 
 class Sender:
-    """Sends from `signer`'s key on one chain. Holds no state: any number of processes may have one for the same key.
+    """Sends from `signer`'s key on one chain. Holds no state: any number of processes may have one
+    for the same key.
 
-    Each method works in the caller's transaction (READ COMMITTED) and never commits. All raise Unavailable, with nothing changed, when the
-    node does not answer a question.
+    Each method works in the caller's transaction (READ COMMITTED) and never commits. All raise
+    Unavailable, with nothing changed, when the node does not answer a question.
     """
 
     def __init__(
-        self, w3: Web3, signer: Signer, fees: FeePolicy, chain_id: int, *,
-        gas_limit_cap: int = GAS_LIMIT_CAP, bump_after_seconds: float = 60,
-    ) -> None:  # fmt: skip
-        """`bump_after_seconds`: how long `advance` lets an attempt wait for a block before it raises the fees."""
+        self,
+        w3: Web3,
+        signer: Signer,
+        fees: FeePolicy,
+        chain_id: int,
+        *,
+        gas_limit_cap: int = GAS_LIMIT_CAP,
+        bump_after_seconds: float = 60,
+    ) -> None:
+        """`bump_after_seconds`: how long `advance` lets an attempt wait for a block before it
+        raises the fees."""
         found = reading("chain id", lambda: w3.eth.chain_id)
         if found != chain_id:
-            raise Invalid(f"chain_id: expected {chain_id}, the node is on {found}", field="chain_id")
+            raise Invalid(
+                f"chain_id: expected {chain_id}, the node is on {found}", field="chain_id"
+            )
         self._w3, self._signer, self._fees, self.chain_id = w3, signer, fees, chain_id
         self._gas_limit_cap, self._bump_after_seconds = gas_limit_cap, bump_after_seconds
         self.address = to_checksum_address(signer.address)
 
-    def enqueue(self, session: Session, purpose: str, to: str, data: bytes, value: int = 0) -> OutgoingTransaction:
-        """The transaction for `purpose`: the row there is, in whatever state, or a new one, simulated, signed and stored under the next nonce.
+    def enqueue(
+        self, session: Session, purpose: str, to: str, data: bytes, value: int = 0
+    ) -> OutgoingTransaction:
+        """The transaction for `purpose`: the row there is, in whatever state, or a new one,
+        simulated, signed and stored under the next nonce.
 
-        Nothing is broadcast. A new row holds the key's nonce lock until the caller's transaction ends: commit soon. The simulation runs on the
-        newest block, without transactions that are still waiting.
+        Nothing is broadcast. A new row holds the key's nonce lock until the caller's transaction
+        ends: commit soon. The simulation runs on the newest block, without transactions that are
+        still waiting.
 
         Raises:
             Invalid: a malformed argument (`value` in wei), or more gas than the cap.
             Conflict: the purpose stands for another transaction.
             SimulationReverted: it would revert now.
-            NotYet: the base fee is above the cap, the key cannot pay, or the node is behind. Nothing is reserved.
+            NotYet: the base fee is above the cap, the key cannot pay, or the node is behind.
+            Nothing is reserved.
         """
         to = _checked(purpose, to, data, value)
         if row := self._stored(session, purpose, to, data, value):
@@ -105,7 +131,8 @@ class Sender:
             gas_limit = self._simulate(purpose, to, data, value)
             self._check_balance(value + gas_limit * fees.max_fee)
         except GuerdonError:
-            # Another worker may have stored it meanwhile, and its having been mined may be why this one fails.
+            # Another worker may have stored it meanwhile, and its having been mined may be why this
+            # one fails.
             if row := self._stored(session, purpose, to, data, value):
                 return row
             raise
@@ -114,9 +141,16 @@ class Sender:
             return row
         nonce = self._next_nonce(session, account)
         row = OutgoingTransaction(
-            chain_id=self.chain_id, sender=self.address, nonce=nonce, purpose=purpose, to_address=to, data=data, value=value,
-            gas_limit=gas_limit, state=State.STORED,
-        )  # fmt: skip
+            chain_id=self.chain_id,
+            sender=self.address,
+            nonce=nonce,
+            purpose=purpose,
+            to_address=to,
+            data=data,
+            value=value,
+            gas_limit=gas_limit,
+            state=State.STORED,
+        )
         session.add(row)
         account.next_nonce = nonce + 1
         session.flush()
@@ -125,9 +159,11 @@ class Sender:
         return row
 
     def broadcast(self, session: Session, transaction_id: int) -> State:
-        """Send the bytes of the newest attempt, as often as wanted. Never raises for what the node says: `note` tells.
+        """Send the bytes of the newest attempt, as often as wanted. Never raises for what the node
+        says: `note` tells.
 
-        Raises: NotFound, Conflict (another chain's), RuntimeError if the attempt is not committed yet.
+        Raises: NotFound, Conflict (another chain's), RuntimeError if the attempt is not committed
+        yet.
         """
         row = self._locked(session, transaction_id)
         if row.state in (State.STORED, State.SENT):
@@ -137,8 +173,9 @@ class Sender:
     def settle(self, session: Session, transaction_id: int, finality: str) -> State:
         """Look where the transaction is, and write it down. `finality` as for `client.final_block`.
 
-        It is final (or failed, if it reverted) once its receipt's block is at or below the final block and is the chain's block at that height.
-        A receipt that has vanished sends the same bytes again. Raises: NotFound, Conflict (another chain's).
+        It is final (or failed, if it reverted) once its receipt's block is at or below the final
+        block and is the chain's block at that height. A receipt that has vanished sends the same
+        bytes again. Raises: NotFound, Conflict (another chain's).
         """
         row = self._locked(session, transaction_id)
         if row.state not in OPEN:
@@ -153,10 +190,12 @@ class Sender:
         return State(row.state)
 
     def bump(self, session: Session, transaction_id: int) -> State:
-        """Sign the transaction anew under its nonce, with fees at least 12.5 % higher. Sent by the next `broadcast`, after the commit.
+        """Sign the transaction anew under its nonce, with fees at least 12.5 % higher. Sent by the
+        next `broadcast`, after the commit.
 
-        Stored is the answer then. Otherwise nothing changes but the note, which says why: the cap is reached, the transaction is in a
-        block, or it waits for an earlier nonce, which higher fees do not help. Raises: NotFound, Conflict (another chain's or key's).
+        Stored is the answer then. Otherwise nothing changes but the note, which says why: the cap
+        is reached, the transaction is in a block, or it waits for an earlier nonce, which higher
+        fees do not help. Raises: NotFound, Conflict (another chain's or key's).
         """
         row = self._locked(session, transaction_id)
         if row.state not in (State.STORED, State.SENT):
@@ -166,7 +205,11 @@ class Sender:
         count = self._transaction_count(row.sender, "latest")
         if count != row.nonce:
             waits = count < row.nonce
-            row.note = f"waits for nonce {count}" if waits else f"nonce {row.nonce} is used; not settled yet"
+            row.note = (
+                f"waits for nonce {count}"
+                if waits
+                else f"nonce {row.nonce} is used; not settled yet"
+            )
         elif fees := self._raised_fees(session, row):
             self._add_attempt(session, row, fees)
             row.state, row.note = State.STORED, None
@@ -175,7 +218,8 @@ class Sender:
         return State(row.state)
 
     def advance(self, session: Session, transaction_id: int, finality: str) -> State:
-        """One poll: settle; what no block holds goes out again, and gets higher fees if it has waited too long.
+        """One poll: settle; what no block holds goes out again, and gets higher fees if it has
+        waited too long.
 
         Commit after each call: a replacement leaves with the next one. Raises: as `settle`.
         """
@@ -194,28 +238,51 @@ class Sender:
     def open_ids(self, session: Session) -> list[int]:
         """Ids of this key's transactions that can still change, lowest nonce first."""
         table = OutgoingTransaction
-        mine = select(table.id).where(table.chain_id == self.chain_id, table.sender == self.address, table.state.in_(OPEN))
+        mine = select(table.id).where(
+            table.chain_id == self.chain_id, table.sender == self.address, table.state.in_(OPEN)
+        )
         return list(session.scalars(mine.order_by(table.nonce)))
 
     # Rows
 
     def _locked(self, session: Session, transaction_id: int) -> OutgoingTransaction:
-        query = select(OutgoingTransaction).where(OutgoingTransaction.id == transaction_id).with_for_update()
+        query = (
+            select(OutgoingTransaction)
+            .where(OutgoingTransaction.id == transaction_id)
+            .with_for_update()
+        )
         row = session.scalar(query.execution_options(populate_existing=True))
         if row is None:
             raise NotFound(f"outgoing transaction {transaction_id}: none such")
         if row.chain_id != self.chain_id:
-            raise Conflict(f"{row.purpose}: on chain {row.chain_id}, this sender is on {self.chain_id}")
+            raise Conflict(
+                f"{row.purpose}: on chain {row.chain_id}, this sender is on {self.chain_id}"
+            )
         return row
 
     def _attempts(self, session: Session, row: OutgoingTransaction) -> list[TransactionAttempt]:
-        query = select(TransactionAttempt).where(TransactionAttempt.outgoing_id == row.id).order_by(TransactionAttempt.id)
+        query = (
+            select(TransactionAttempt)
+            .where(TransactionAttempt.outgoing_id == row.id)
+            .order_by(TransactionAttempt.id)
+        )
         return list(session.scalars(query.execution_options(populate_existing=True)))
 
-    def _stored(self, session: Session, purpose: str, to: str, data: bytes, value: int) -> OutgoingTransaction | None:
-        row = session.scalar(select(OutgoingTransaction).where(OutgoingTransaction.purpose == purpose))
-        if row and (row.chain_id, row.to_address, row.data, row.value) != (self.chain_id, to, data, value):
-            raise Conflict(f"{purpose}: stands for another transaction (id {row.id})", field="purpose")
+    def _stored(
+        self, session: Session, purpose: str, to: str, data: bytes, value: int
+    ) -> OutgoingTransaction | None:
+        row = session.scalar(
+            select(OutgoingTransaction).where(OutgoingTransaction.purpose == purpose)
+        )
+        if row and (row.chain_id, row.to_address, row.data, row.value) != (
+            self.chain_id,
+            to,
+            data,
+            value,
+        ):
+            raise Conflict(
+                f"{purpose}: stands for another transaction (id {row.id})", field="purpose"
+            )
         return row
 
     def _locked_account(self, session: Session) -> SenderAccount:
@@ -227,42 +294,73 @@ class Sender:
     def _next_nonce(self, session: Session, account: SenderAccount) -> int:
         """The lowest nonce that neither we nor the chain has used. Called under the account's lock.
 
-        The chain's count is taken at the newest block, not with the mempool: a stranger's waiting transaction may never be mined, and a
-        nonce after it would wait for ever, while a collision with it ends in a clear state.
+        The chain's count is taken at the newest block, not with the mempool: a stranger's waiting
+        transaction may never be mined, and a nonce after it would wait for ever, while a collision
+        with it ends in a clear state.
         """
         table = OutgoingTransaction
         # Read before the chain is: what is mined in between only makes the chain's count larger.
-        mine = select(table.nonce).where(table.chain_id == self.chain_id, table.sender == self.address, table.state.in_(OPEN))
+        mine = select(table.nonce).where(
+            table.chain_id == self.chain_id, table.sender == self.address, table.state.in_(OPEN)
+        )
         waiting = set(session.scalars(mine))
         count = self._transaction_count(self.address, "latest")
         if count > account.next_nonce > 0:
-            _log.warning("nonces used elsewhere", sender=self.address, expected=account.next_nonce, found=count)
-        gap = next((nonce for nonce in range(count, account.next_nonce) if nonce not in waiting), None)
+            _log.warning(
+                "nonces used elsewhere",
+                sender=self.address,
+                expected=account.next_nonce,
+                found=count,
+            )
+        gap = next(
+            (nonce for nonce in range(count, account.next_nonce) if nonce not in waiting), None
+        )
         if gap is not None:
             raise NotYet(
-                f"{self.address}: nonce {gap} was settled, but the node counts {count}: it is behind, or the chain was reset"
+                f"{self.address}: nonce {gap} was settled, but the node counts {count}: it is "
+                "behind, or the chain was reset"
             )
         return max(count, account.next_nonce)
 
     def _add_attempt(self, session: Session, row: OutgoingTransaction, fees: Fees) -> None:
-        signed = self._signer.sign_transaction({
-            "type": 2, "chainId": row.chain_id, "nonce": row.nonce, "to": row.to_address, "data": row.data, "value": row.value,
-            "gas": row.gas_limit, "maxFeePerGas": fees.max_fee, "maxPriorityFeePerGas": fees.max_priority_fee,
-        })  # fmt: skip
-        # A key service that signs with another key, or a wrong recovery bit, would spend another account's nonce.
-        if Account.recover_transaction(signed.raw) != self.address or Web3.keccak(signed.raw) != signed.hash:
+        signed = self._signer.sign_transaction(
+            {
+                "type": 2,
+                "chainId": row.chain_id,
+                "nonce": row.nonce,
+                "to": row.to_address,
+                "data": row.data,
+                "value": row.value,
+                "gas": row.gas_limit,
+                "maxFeePerGas": fees.max_fee,
+                "maxPriorityFeePerGas": fees.max_priority_fee,
+            }
+        )
+        # A key service that signs with another key, or a wrong recovery bit, would spend another
+        # account's nonce.
+        if (
+            Account.recover_transaction(signed.raw) != self.address
+            or Web3.keccak(signed.raw) != signed.hash
+        ):
             raise GuerdonError(f"{row.purpose}: the signer's signature is not of {self.address}")
-        session.add(TransactionAttempt(
-            outgoing_id=row.id, tx_hash=signed.hash, raw=signed.raw,
-            max_fee_per_gas=fees.max_fee, max_priority_fee_per_gas=fees.max_priority_fee,
-        ))  # fmt: skip
+        session.add(
+            TransactionAttempt(
+                outgoing_id=row.id,
+                tx_hash=signed.hash,
+                raw=signed.raw,
+                max_fee_per_gas=fees.max_fee,
+                max_priority_fee_per_gas=fees.max_priority_fee,
+            )
+        )
         session.flush()
         session.info.setdefault(_UNCOMMITTED, set()).add(signed.hash)
 
     def _is_overdue(self, session: Session, row: OutgoingTransaction) -> bool:
         newest = self._attempts(session, row)[-1]
         since = func.coalesce(TransactionAttempt.broadcast_at, TransactionAttempt.created_at)
-        age = select(func.extract("epoch", func.now() - since)).where(TransactionAttempt.id == newest.id)
+        age = select(func.extract("epoch", func.now() - since)).where(
+            TransactionAttempt.id == newest.id
+        )
         return session.execute(age).scalar_one() >= self._bump_after_seconds
 
     # The chain
@@ -283,26 +381,37 @@ class Sender:
 
         gas = reading("simulation", simulate)
         if gas > self._gas_limit_cap:
-            raise Invalid(f"{purpose}: needs {gas} gas, the cap is {self._gas_limit_cap}", field="data")
+            raise Invalid(
+                f"{purpose}: needs {gas} gas, the cap is {self._gas_limit_cap}", field="data"
+            )
         return min(gas * 5 // 4, self._gas_limit_cap)
 
     def _check_balance(self, needed: int) -> None:
         balance = reading("balance", lambda: self._w3.eth.get_balance(self.address))
         if balance < needed:
-            raise NotYet(f"{self.address} holds {balance} wei, the transaction may need {needed}: fund it")
+            raise NotYet(
+                f"{self.address} holds {balance} wei, the transaction may need {needed}: fund it"
+            )
 
     def _raised_fees(self, session: Session, row: OutgoingTransaction) -> Fees | None:
         newest = self._attempts(session, row)[-1]
         try:
-            fees = self._fees.replacement(self._w3, Fees(newest.max_fee_per_gas, newest.max_priority_fee_per_gas))
+            fees = self._fees.replacement(
+                self._w3, Fees(newest.max_fee_per_gas, newest.max_priority_fee_per_gas)
+            )
         except NotYet as error:
             row.note = error.message
             return None
         if fees is None:
-            row.note = f"bids {newest.max_fee_per_gas} wei per gas; a replacement would pass the cap of {self._fees.max_fee_cap}"
+            row.note = (
+                f"bids {newest.max_fee_per_gas} wei per gas; a replacement would pass the cap of "
+                f"{self._fees.max_fee_cap}"
+            )
         return fees
 
-    def _send(self, session: Session, row: OutgoingTransaction, attempts: list[TransactionAttempt]) -> None:
+    def _send(
+        self, session: Session, row: OutgoingTransaction, attempts: list[TransactionAttempt]
+    ) -> None:
         newest = attempts[-1]
         if newest.tx_hash in session.info.get(_UNCOMMITTED, ()):
             raise RuntimeError(f"{row.purpose}: broadcast before the commit that stores its bytes")
@@ -316,12 +425,18 @@ class Sender:
         failpoint("tx.broadcast")
         if newest.broadcast_at is None:
             newest.broadcast_at = func.now()
-            _log.info("transaction sent", purpose=row.purpose, nonce=row.nonce, tx_hash="0x" + newest.tx_hash.hex())
+            _log.info(
+                "transaction sent",
+                purpose=row.purpose,
+                nonce=row.nonce,
+                tx_hash="0x" + newest.tx_hash.hex(),
+            )
         row.state, row.note = State.SENT, None
         session.flush()
 
     def _is_with_node(self, attempts: list[TransactionAttempt]) -> bool:
-        """Whether a refusal ("already known", "nonce too low", in each node's own words) means that it has been sent before."""
+        """Whether a refusal ("already known", "nonce too low", in each node's own words) means that
+        it has been sent before."""
 
         def pending() -> bool:
             try:
@@ -343,7 +458,9 @@ class Sender:
             except TransactionNotFound:
                 return None
 
-        receipts = (reading("receipt", partial(receipt, attempt.tx_hash)) for attempt in reversed(attempts))
+        receipts = (
+            reading("receipt", partial(receipt, attempt.tx_hash)) for attempt in reversed(attempts)
+        )
         return next((found for found in receipts if found is not None), None)
 
     # What settle finds
@@ -351,7 +468,11 @@ class Sender:
     def _book(self, row: OutgoingTransaction, receipt: TxReceipt, finality: str) -> None:
         row.state, row.note = State.MINED, None
         row.block_number, row.block_hash = receipt["blockNumber"], bytes(receipt["blockHash"])
-        row.gas_used, row.status, row.mined_hash = receipt["gasUsed"], receipt["status"], bytes(receipt["transactionHash"])
+        row.gas_used, row.status, row.mined_hash = (
+            receipt["gasUsed"],
+            receipt["status"],
+            bytes(receipt["transactionHash"]),
+        )
         if row.block_number > final_block(self._w3, finality).number:
             return
         if block(self._w3, row.block_number).hash != row.block_hash:
@@ -360,15 +481,27 @@ class Sender:
         row.state = State.FINAL if row.status == 1 else State.FAILED
         if row.state == State.FAILED:
             row.note = f"reverted in block {row.block_number}"
-            _log.error("transaction reverted", purpose=row.purpose, nonce=row.nonce, tx_hash="0x" + row.mined_hash.hex())
+            _log.error(
+                "transaction reverted",
+                purpose=row.purpose,
+                nonce=row.nonce,
+                tx_hash="0x" + row.mined_hash.hex(),
+            )
 
     def _book_absence(
-        self, session: Session, row: OutgoingTransaction, attempts: list[TransactionAttempt], finality: str
+        self,
+        session: Session,
+        row: OutgoingTransaction,
+        attempts: list[TransactionAttempt],
+        finality: str,
     ) -> None:
-        """No attempt is in a block: taken out by a reorg, still waiting, or pushed out by another transaction."""
+        """No attempt is in a block: taken out by a reorg, still waiting, or pushed out by another
+        transaction."""
         vanished, row.note = row.state == State.MINED, None
         if vanished:
-            _log.warning("receipt vanished", purpose=row.purpose, nonce=row.nonce, block=row.block_number)
+            _log.warning(
+                "receipt vanished", purpose=row.purpose, nonce=row.nonce, block=row.block_number
+            )
             row.block_number = row.block_hash = row.gas_used = row.status = row.mined_hash = None
             row.state, row.note = State.SENT, "a reorg took its block away"
             attempts[-1].broadcast_at = None
@@ -376,7 +509,10 @@ class Sender:
             if vanished:
                 self._send(session, row, attempts)
             return
-        row.note = f"nonce {row.nonce} is used by a transaction that is not ours, in a block that is not settled"
+        row.note = (
+            f"nonce {row.nonce} is used by a transaction that is not ours, in a block that is not "
+            "settled"
+        )
         final = final_block(self._w3, finality)
         if self._transaction_count(row.sender, final.number) <= row.nonce:
             return
@@ -385,7 +521,10 @@ class Sender:
             self._book(row, receipt, finality)
             return
         row.state = State.LOST
-        row.note = f"nonce {row.nonce} was used by a transaction that is not ours, at or before block {final.number}"
+        row.note = (
+            f"nonce {row.nonce} was used by a transaction that is not ours, at or before block "
+            f"{final.number}"
+        )
         _log.error("transaction lost", purpose=row.purpose, nonce=row.nonce, sender=row.sender)
 
 
@@ -409,7 +548,8 @@ def _checked(purpose: str, to: str, data: bytes, value: int) -> str:
 
 
 def _refusal(error: Exception) -> str:
-    """What a failed broadcast says. Errors of the connection are named only: their text holds the node's URL, and so its key."""
+    """What a failed broadcast says. Errors of the connection are named only: their text holds the
+    node's URL, and so its key."""
     answer = getattr(error, "rpc_response", None)
     if isinstance(error, RequestTimedOut) or not answer:
         return f"outcome unknown ({type(error).__name__})"
@@ -417,7 +557,8 @@ def _refusal(error: Exception) -> str:
 
 
 def _revert_data(data: Any) -> bytes:
-    """Revert data as bytes, from the shapes that nodes give it in: hex, hex after a word, or nothing."""
+    """Revert data as bytes, from the shapes that nodes give it in: hex, hex after a word, or
+    nothing."""
     text = data if isinstance(data, str) else ""
     try:
         return bytes.fromhex(text.removeprefix("Reverted ").removeprefix("0x"))

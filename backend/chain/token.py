@@ -6,9 +6,13 @@ from eth_utils import keccak
 
 def transfer_calldata(recipient: str, amount: int) -> bytes:
     """transfer(recipient, amount in base units)."""
-    return keccak(text="transfer(address,uint256)")[:4] + encode(["address", "uint256"], [recipient, amount])
+    return keccak(text="transfer(address,uint256)")[:4] + encode(
+        ["address", "uint256"], [recipient, amount]
+    )
 
 
 def mint_calldata(recipient: str, amount: int) -> bytes:
     """mint(recipient, amount in base units) of the test token, which anyone may call."""
-    return keccak(text="mint(address,uint256)")[:4] + encode(["address", "uint256"], [recipient, amount])
+    return keccak(text="mint(address,uint256)")[:4] + encode(
+        ["address", "uint256"], [recipient, amount]
+    )

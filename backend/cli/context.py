@@ -12,12 +12,15 @@ from backend.context import Context
 from backend.program import repository as programs
 from backend.program.models import Program
 
-ProgramName = Annotated[str, typer.Argument(help="Name of the program, or its Distributor's address.")]
+ProgramName = Annotated[
+    str, typer.Argument(help="Name of the program, or its Distributor's address.")
+]
 
 
 @contextmanager
 def opened() -> Iterator[Context]:
-    """The context of the environment's settings; expected failures become one clear line and exit code 1."""
+    """The context of the environment's settings; expected failures become one clear line and exit
+    code 1."""
     with failures():
         context = Context(settings())
         try:

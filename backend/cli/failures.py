@@ -21,12 +21,23 @@ from prover.circuit import CircuitError
 from prover.groth16 import Groth16Error
 from prover.keys import SetupError
 
-_OURS = (GuerdonError, SignerError, ListError, ReportError, DemoError, StackError, CircuitError, Groth16Error, SetupError)
+_OURS = (
+    GuerdonError,
+    SignerError,
+    ListError,
+    ReportError,
+    DemoError,
+    StackError,
+    CircuitError,
+    Groth16Error,
+    SetupError,
+)
 
 
 @contextmanager
 def failures() -> Iterator[None]:
-    """Inside, a failure of ours, of a server that is away, of a setting or of a file ends the command with its reason."""
+    """Inside, a failure of ours, of a server that is away, of a setting or of a file ends the
+    command with its reason."""
     try:
         yield
     except _OURS as error:
@@ -34,7 +45,8 @@ def failures() -> Iterator[None]:
     except ValidationError as error:
         # The input is not shown: it may be a secret.
         reason = "; ".join(
-            f"GUERDON_{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors(include_input=False)
+            f"GUERDON_{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}"
+            for e in error.errors(include_input=False)
         )
     except DBAPIError as error:
         reason = f"PostgreSQL (DATABASE_URL): {error.orig}".strip()

@@ -1,4 +1,5 @@
-"""`guerdon keys`: proving keys of this machine, and the ceremony that makes one which nobody can forge under."""
+"""`guerdon keys`: proving keys of this machine, and the ceremony that makes one which nobody can
+forge under."""
 
 import json
 import time
@@ -25,14 +26,23 @@ from prover.zkey import Zkey
 
 app = typer.Typer(help="Proving keys: make, import, verify, list.", no_args_is_help=True)
 ceremony_app = typer.Typer(
-    help="A setup by several people: init, contribute (each in turn), beacon, verify, finalize.", no_args_is_help=True
+    help="A setup by several people: init, contribute (each in turn), beacon, verify, finalize.",
+    no_args_is_help=True,
 )
 app.add_typer(ceremony_app, name="ceremony")
 
 InstanceName = Annotated[str, typer.Argument(help="Size of the circuit: dev or standard.")]
-Ptau = Annotated[Path, typer.Option(help="Powers of tau, prepared for phase 2 (.ptau); see docs/CEREMONY.md.")]
-PtauHash = Annotated[str | None, typer.Option(help="blake2b-512 of the powers of tau, if they are not the published ones.")]
-Out = Annotated[Path | None, typer.Option(help="Folder to make for the key, instead of one in the cache folder.")]
+Ptau = Annotated[
+    Path, typer.Option(help="Powers of tau, prepared for phase 2 (.ptau); see docs/CEREMONY.md.")
+]
+PtauHash = Annotated[
+    str | None,
+    typer.Option(help="blake2b-512 of the powers of tau, if they are not the published ones."),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(help="Folder to make for the key, instead of one in the cache folder."),
+]
 
 
 @contextmanager
@@ -52,21 +62,38 @@ def _steps() -> Iterator[Any]:
 def _facts(key: KeyFolder) -> dict[str, Any]:
     manifest = asdict(key.manifest)
     transcript = manifest.pop("transcript")
-    return {"folder": str(key.path), **manifest, **({"transcript": transcript} if transcript else {})}
+    return {
+        "folder": str(key.path),
+        **manifest,
+        **({"transcript": transcript} if transcript else {}),
+    }
 
 
 def _print_transcript(zkey: Zkey) -> None:
     output.print(f"circuit {zkey.circuit_hash}", highlight=False, soft_wrap=True)
     for number, link in enumerate(zkey.contributions, start=1):
-        beacon = f" = beacon {link.beacon}, 2^{link.beacon_iterations_log2} hashes" if link.beacon else ""
-        output.print(f"{number} {link.name} {link.hash}{beacon}", highlight=False, markup=False, soft_wrap=True)
+        beacon = (
+            f" = beacon {link.beacon}, 2^{link.beacon_iterations_log2} hashes"
+            if link.beacon
+            else ""
+        )
+        output.print(
+            f"{number} {link.name} {link.hash}{beacon}",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
 
 
 @app.command()
 def dev(instance: InstanceName) -> None:
-    """Make a single-party key. For development: who made it can forge everything, and it is refused off local chains."""
+    """Make a single-party key. For development: who made it can forge everything, and it is refused
+    off local chains."""
     with _steps() as report:
-        report(f"Compiling the circuit and making its development key, unless the cache holds them: {instance}")
+        report(
+            "Compiling the circuit and making its development key, unless the cache holds "
+            f"them: {instance}"
+        )
         key = key_store.dev_key(load_instance(instance))
     output.print_json(json.dumps(_facts(key)))
 
@@ -76,28 +103,48 @@ def import_key(
     instance: InstanceName,
     file: Annotated[Path, typer.Argument(help="The ceremony's key (.zkey).")],
     ptau: Annotated[
-        Path | None, typer.Option(help="Powers of tau to check the ceremony against; without it the key stays off public chains.")
+        Path | None,
+        typer.Option(
+            help="Powers of tau to check the ceremony against; without it the key stays off public "
+            "chains."
+        ),
     ] = None,
     ptau_blake2b: PtauHash = None,
     out: Out = None,
 ) -> None:
     """Check a ceremony's key and take it into use."""
     with _steps() as report:
-        key = key_store.import_zkey(load_instance(instance), file, ptau, ptau_blake2b=ptau_blake2b, out=out, report=report)
+        key = key_store.import_zkey(
+            load_instance(instance), file, ptau, ptau_blake2b=ptau_blake2b, out=out, report=report
+        )
         if key.manifest.origin == "unchecked":
-            report("The ceremony was not checked: without --ptau only a trial proof was. The key is refused off local chains.")
+            report(
+                "The ceremony was not checked: without --ptau only a trial proof was. The key "
+                "is refused off local chains."
+            )
     output.print_json(json.dumps(_facts(key)))
 
 
 @app.command()
 def verify(
-    key: Annotated[str | None, typer.Argument(help="A key's folder, or an instance; GUERDON_KEY by default.")] = None,
-    ptau: Annotated[Path | None, typer.Option(help="Powers of tau to check the ceremony against.")] = None,
-    rpc_url: Annotated[str | None, typer.Option(help="Node to read the verifier from; RPC_URL by default.")] = None,
-    verifier: Annotated[str | None, typer.Option(help="A deployed verifier that must hold this key.")] = None,
-    distributor: Annotated[str | None, typer.Option(help="A Distributor whose verifier must hold this key.")] = None,
+    key: Annotated[
+        str | None, typer.Argument(help="A key's folder, or an instance; GUERDON_KEY by default.")
+    ] = None,
+    ptau: Annotated[
+        Path | None, typer.Option(help="Powers of tau to check the ceremony against.")
+    ] = None,
+    rpc_url: Annotated[
+        str | None, typer.Option(help="Node to read the verifier from; RPC_URL by default.")
+    ] = None,
+    verifier: Annotated[
+        str | None, typer.Option(help="A deployed verifier that must hold this key.")
+    ] = None,
+    distributor: Annotated[
+        str | None, typer.Option(help="A Distributor whose verifier must hold this key.")
+    ] = None,
 ) -> None:
-    """Check a key: files, circuit, points, the ceremony where --ptau is given, a trial proof, and the verifier on chain."""
+    """Check a key: files, circuit, points, the ceremony where --ptau is given, a trial proof, and
+    the verifier on chain."""
     with _steps() as report:
         folder = _find(key)
         report(f"{folder.path}: {folder.manifest.origin} key {folder.verifying_key.digest[:16]}")
@@ -105,11 +152,17 @@ def verify(
             found = _deployed(rpc_url, verifier, distributor)
             if found != folder.verifying_key:
                 raise SetupError(
-                    f"the deployed verifier has key {found.digest[:16]}, not this one: it accepts no proof under this key"
+                    f"the deployed verifier has key {found.digest[:16]}, not this one: it "
+                    "accepts no proof under this key"
                 )
             report("ok: the deployed verifier's code is ours, and holds this key")
         instance = load_instance(folder.manifest.instance)
-        key_store.verify_key(folder, instance, ptau, lambda text: report(text if text.startswith("snarkjs: ") else f"ok: {text}"))
+        key_store.verify_key(
+            folder,
+            instance,
+            ptau,
+            lambda text: report(text if text.startswith("snarkjs: ") else f"ok: {text}"),
+        )
         if ptau is None and folder.manifest.transcript is not None:
             report("not checked: the ceremony's transcript (give --ptau)")
     output.print_json(json.dumps(_facts(folder)))
@@ -119,7 +172,9 @@ def _find(key: str | None) -> KeyFolder:
     if key in instances():
         return key_store.key_for(load_instance(key))
     if key is None and settings().key is None:
-        raise Invalid("key: expected a key's folder or an instance, or GUERDON_KEY to be set", "key")
+        raise Invalid(
+            "key: expected a key's folder or an instance, or GUERDON_KEY to be set", "key"
+        )
     return KeyFolder((Path(key) if key else settings().key).resolve())
 
 
@@ -137,16 +192,32 @@ def list_keys() -> None:
     rows = []
     for key in key_store.known_keys():
         current = digests.get(key.manifest.instance) == key.manifest.circuit_digest
-        people = sum(not link.beacon for link in key.manifest.transcript.contributions) if key.manifest.transcript else 1
-        rows.append((key.manifest.instance, key.manifest.origin, people, key.verifying_key.digest[:16], current, key.path.name))
+        people = (
+            sum(not link.beacon for link in key.manifest.transcript.contributions)
+            if key.manifest.transcript
+            else 1
+        )
+        rows.append(
+            (
+                key.manifest.instance,
+                key.manifest.origin,
+                people,
+                key.verifying_key.digest[:16],
+                current,
+                key.path.name,
+            )
+        )
     output.print(key_table(str(cache_root() / "keys"), rows))
 
 
 @ceremony_app.command()
 def init(
-    instance: InstanceName, ptau: Ptau, out: Annotated[Path, typer.Option(help="File to write.")] = Path("0000.zkey")
+    instance: InstanceName,
+    ptau: Ptau,
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path("0000.zkey"),
 ) -> None:
-    """Coordinator: make the file that the first person contributes to. Standard takes hours; everyone gets the same bytes."""
+    """Coordinator: make the file that the first person contributes to. Standard takes hours;
+    everyone gets the same bytes."""
     with _steps() as report:
         zkey = ceremony.init(load_instance(instance), ptau, out, report)
     _print_transcript(zkey)
@@ -155,13 +226,17 @@ def init(
 @ceremony_app.command()
 def contribute(
     before: Annotated[Path, typer.Argument(metavar="IN", help="The file of the one before you.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="File to write, for the one after you.")],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="File to write, for the one after you.")
+    ],
     name: Annotated[str, typer.Option(help="How the transcript shall call you.")],
     more_entropy: Annotated[
-        bool, typer.Option(help="Ask for random typing too; it is mixed with the system's randomness.")
+        bool,
+        typer.Option(help="Ask for random typing too; it is mixed with the system's randomness."),
     ] = False,
 ) -> None:
-    """Contributor: add your secret, which is made from the system's randomness and thrown away. Publish the hash it prints."""
+    """Contributor: add your secret, which is made from the system's randomness and thrown away.
+    Publish the hash it prints."""
     typed = typer.prompt("Type at random", hide_input=True, err=True) if more_entropy else ""
     with _steps() as report:
         zkey = ceremony.contribute(before, out, name, typed, report)
@@ -172,7 +247,9 @@ def contribute(
 def apply_beacon(
     before: Annotated[Path, typer.Argument(metavar="IN", help="The last person's file.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="File to write.")],
-    beacon_hash: Annotated[str, typer.Option("--hash", help="Public randomness announced beforehand, hex.")],
+    beacon_hash: Annotated[
+        str, typer.Option("--hash", help="Public randomness announced beforehand, hex.")
+    ],
     iterations: Annotated[int, typer.Option(help="It is hashed 2^this times.")] = 10,
 ) -> None:
     """Coordinator: end the ceremony with randomness that nobody could foresee."""
@@ -183,13 +260,20 @@ def apply_beacon(
 
 @ceremony_app.command("verify")
 def verify_ceremony(
-    instance: InstanceName, file: Annotated[Path, typer.Argument(help="Any file of the ceremony.")], ptau: Ptau
+    instance: InstanceName,
+    file: Annotated[Path, typer.Argument(help="Any file of the ceremony.")],
+    ptau: Ptau,
 ) -> None:
-    """Anyone: check a ceremony's file, each contribution from the powers of tau and this checkout's circuit on."""
+    """Anyone: check a ceremony's file, each contribution from the powers of tau and this checkout's
+    circuit on."""
     with _steps() as report:
         zkey = ceremony.verify(load_instance(instance), file, ptau, report)
         blake2b = ceremony.check_ptau(load_instance(instance), ptau)
-        known = " (published)" if blake2b in ceremony.PERPETUAL_POWERS_OF_TAU.values() else " (NOT one of the published files)"
+        known = (
+            " (published)"
+            if blake2b in ceremony.PERPETUAL_POWERS_OF_TAU.values()
+            else " (NOT one of the published files)"
+        )
         report(f"powers of tau {blake2b}{known}")
     _print_transcript(zkey)
 
@@ -204,5 +288,7 @@ def finalize(
 ) -> None:
     """Operator: verify a finished ceremony and import its key."""
     with _steps() as report:
-        key = key_store.import_zkey(load_instance(instance), file, ptau, ptau_blake2b=ptau_blake2b, out=out, report=report)
+        key = key_store.import_zkey(
+            load_instance(instance), file, ptau, ptau_blake2b=ptau_blake2b, out=out, report=report
+        )
     output.print_json(json.dumps(_facts(key)))

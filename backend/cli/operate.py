@@ -1,4 +1,5 @@
-"""Commands of the operator. They work on the database, node and keys that the environment names, the same that API and worker use."""
+"""Commands of the operator. They work on the database, node and keys that the environment names,
+the same that API and worker use."""
 
 import json
 import os
@@ -42,11 +43,18 @@ def migrate() -> None:
 
 def partner_add(
     program: ProgramName,
-    name: Annotated[str, typer.Argument(help="The partner's id in the protocol: a-z, 0-9, dot, dash, underscore.")],
+    name: Annotated[
+        str,
+        typer.Argument(help="The partner's id in the protocol: a-z, 0-9, dot, dash, underscore."),
+    ],
     secret_env: Annotated[
-        str | None, typer.Option(help="Variable that holds its secret (whsec_...); a fresh one if not given.")
+        str | None,
+        typer.Option(help="Variable that holds its secret (whsec_...); a fresh one if not given."),
     ] = None,
-    pins: Annotated[list[Path] | None, typer.Option(help="An attestor's partners.json to pin it in; several times.")] = None,
+    pins: Annotated[
+        list[Path] | None,
+        typer.Option(help="An attestor's partners.json to pin it in; several times."),
+    ] = None,
 ) -> None:
     """Add a partner, and print its secret: it is shown this once. Each attestor must pin it too."""
     with opened() as context:
@@ -62,13 +70,22 @@ def partner_add(
 def partner_rotate(
     program: ProgramName,
     name: Annotated[str, typer.Argument(help="The partner.")],
-    overlap: Annotated[int, typer.Option(min=0, help="For how many seconds the present secret stays good.")] = 86_400,
+    overlap: Annotated[
+        int, typer.Option(min=0, help="For how many seconds the present secret stays good.")
+    ] = 86_400,
     secret_env: Annotated[
-        str | None, typer.Option(help="Variable that holds the new secret (whsec_...); a fresh one if not given.")
+        str | None,
+        typer.Option(
+            help="Variable that holds the new secret (whsec_...); a fresh one if not given."
+        ),
     ] = None,
-    pins: Annotated[list[Path] | None, typer.Option(help="An attestor's partners.json to pin it in; several times.")] = None,
+    pins: Annotated[
+        list[Path] | None,
+        typer.Option(help="An attestor's partners.json to pin it in; several times."),
+    ] = None,
 ) -> None:
-    """Give a partner a new secret, and print it: it is shown this once. Each attestor must pin it before the partner signs with it."""
+    """Give a partner a new secret, and print it: it is shown this once. Each attestor must pin it
+    before the partner signs with it."""
     with opened() as context:
         secret = os.environ.get(secret_env, "") if secret_env else generate_secret()
         with context.database.transaction() as session:
@@ -76,11 +93,18 @@ def partner_rotate(
             partners.rotate(session, partners.get(session, row.id, name), secret, overlap)
             for path in pins or []:
                 _pin(path, row.distributor, name, secret)
-    output.print_json(json.dumps({"program": program, "partner": name, "secret": secret, "overlap_seconds": overlap}))
+    output.print_json(
+        json.dumps(
+            {"program": program, "partner": name, "secret": secret, "overlap_seconds": overlap}
+        )
+    )
 
 
-def partner_revoke(program: ProgramName, name: Annotated[str, typer.Argument(help="The partner.")]) -> None:
-    """End all of a partner's secrets now: it can report nothing until `partner rotate` gives it another."""
+def partner_revoke(
+    program: ProgramName, name: Annotated[str, typer.Argument(help="The partner.")]
+) -> None:
+    """End all of a partner's secrets now: it can report nothing until `partner rotate` gives it
+    another."""
     with opened() as context, context.database.transaction() as session:
         row = programs.get(session, program)
         revoked = partners.revoke(session, partners.get(session, row.id, name))
@@ -101,9 +125,15 @@ def import_list(
     api_url: Annotated[str, typer.Option(help="Base URL of the API.")],
     partner: Annotated[str, typer.Option(help="The partner to report as.")],
     secret_env: Annotated[str, typer.Option(help="Variable that holds the partner's secret.")],
-    label: Annotated[str, typer.Option(help="Names this list: the same label, file and time again change nothing.")],
+    label: Annotated[
+        str,
+        typer.Option(help="Names this list: the same label, file and time again change nothing."),
+    ],
     occurred_at: Annotated[
-        int | None, typer.Option(help="When it was earned, Unix seconds; the file's time of modification if not given.")
+        int | None,
+        typer.Option(
+            help="When it was earned, Unix seconds; the file's time of modification if not given."
+        ),
     ] = None,
     address_column: Annotated[str | None, typer.Option()] = None,
     amount_column: Annotated[str | None, typer.Option()] = None,
@@ -114,10 +144,15 @@ def import_list(
         rewards = read_reward_list(file, address_column, amount_column, decimals)
         # The time is part of what is reported, so a second run must say the same.
         when = int(file.stat().st_mtime) if occurred_at is None else occurred_at
-        rows = [Reported(f"{label}-{address.lower()}", address, amount, when) for address, amount in rewards.amounts.items()]
+        rows = [
+            Reported(f"{label}-{address.lower()}", address, amount, when)
+            for address, amount in rewards.amounts.items()
+        ]
         secret = os.environ.get(secret_env)
         if not secret:
-            raise Invalid(f"secret_env: the variable {secret_env} is not set or empty", "secret_env")
+            raise Invalid(
+                f"secret_env: the variable {secret_env} is not set or empty", "secret_env"
+            )
         client = PartnerClient(api_url, program, partner, secret)
         outcomes: dict[str, int] = {}
         for start in range(0, len(rows), 1000):
@@ -135,24 +170,39 @@ def batch_close(program: ProgramName) -> None:
         closed = []
         while True:
             with context.database.transaction() as session:
-                batches = close_batches(session, programs.get(session, program, lock=True), force=True)
-            closed += [{"bucket": batch.bucket, "sequence": batch.sequence, "items": batch.items} for batch in batches]
+                batches = close_batches(
+                    session, programs.get(session, program, lock=True), force=True
+                )
+            closed += [
+                {"bucket": batch.bucket, "sequence": batch.sequence, "items": batch.items}
+                for batch in batches
+            ]
             if not batches:
                 break
     output.print_json(json.dumps(closed))
 
 
-def batch_list(program: ProgramName, limit: Annotated[int, typer.Option(min=1, max=1000)] = 50) -> None:
-    """The newest batches, those included that were set aside, with what each waits for or why it never lands."""
+def batch_list(
+    program: ProgramName, limit: Annotated[int, typer.Option(min=1, max=1000)] = 50
+) -> None:
+    """The newest batches, those included that were set aside, with what each waits for or why it
+    never lands."""
     with opened() as context, context.database.transaction() as session:
         rows = repository.listed(session, programs.get(session, program).id, limit, None)
         listed = [
             {
-                "bucket": row.bucket, "sequence": row.sequence, "state": row.state, "items": row.items, "total": str(row.total),
-                "reason": row.reason, "note": row.note, "prove_attempts": row.prove_attempts, "tx_hash": row.tx_hash,
+                "bucket": row.bucket,
+                "sequence": row.sequence,
+                "state": row.state,
+                "items": row.items,
+                "total": str(row.total),
+                "reason": row.reason,
+                "note": row.note,
+                "prove_attempts": row.prove_attempts,
+                "tx_hash": row.tx_hash,
             }
             for row in rows
-        ]  # fmt: skip
+        ]
     output.print_json(json.dumps(listed))
 
 
@@ -164,19 +214,22 @@ def batch_release(program: ProgramName) -> None:
 
 
 def prove(program: ProgramName) -> None:
-    """Attest and prove what is closed and can be proven now; what cannot be attested yet is proven ahead."""
+    """Attest and prove what is closed and can be proven now; what cannot be attested yet is proven
+    ahead."""
     _advance(program, BatchState.PROVEN, lambda: False)
 
 
 def post(program: ProgramName, wait_seconds: Annotated[int, typer.Option(min=0)] = 120) -> None:
-    """Take every batch to the chain, and wait until it is final there. Fails if some are not when the time is over."""
+    """Take every batch to the chain, and wait until it is final there. Fails if some are not when
+    the time is over."""
     deadline = time.monotonic() + wait_seconds
     if _advance(program, BatchState.FINAL, lambda: time.monotonic() < deadline):
         raise typer.Exit(1)
 
 
 def _advance(program: str, until: BatchState, wait: Callable[[], bool]) -> int:
-    """Returns how many batches are not there yet, each of which has been shown with what it waits for."""
+    """Returns how many batches are not there yet, each of which has been shown with what it waits
+    for."""
     with opened() as context, steps() as show:
         row = here(context, program)
         if row.halted is not None:
@@ -206,7 +259,9 @@ def _advance(program: str, until: BatchState, wait: Callable[[], bool]) -> int:
     return len(rows)
 
 
-def watch(program: ProgramName, follow: Annotated[bool, typer.Option(help="Go on until Ctrl-C.")] = False) -> None:
+def watch(
+    program: ProgramName, follow: Annotated[bool, typer.Option(help="Go on until Ctrl-C.")] = False
+) -> None:
     """Book what the chain has made final."""
     with opened() as context:
         row = here(context, program)
@@ -228,14 +283,19 @@ def watch(program: ProgramName, follow: Annotated[bool, typer.Option(help="Go on
 
 def claim(
     program: ProgramName,
-    address: Annotated[list[str] | None, typer.Argument(help="Whose claims to push; everybody's if not given.")] = None,
+    address: Annotated[
+        list[str] | None, typer.Argument(help="Whose claims to push; everybody's if not given.")
+    ] = None,
     together: Annotated[int, typer.Option(min=1, max=256, help="Accounts a transaction.")] = 16,
 ) -> None:
-    """Push claims: the operator pays the gas, the Distributor pays the accounts. Prints each account's outcome; fails unless all are paid."""
+    """Push claims: the operator pays the gas, the Distributor pays the accounts. Prints each
+    account's outcome; fails unless all are paid."""
     with opened() as context, steps() as show:
         row = here(context, program)
         with context.database.transaction() as session:
-            query = select(Account.address).where(Account.program_id == row.id, Account.posted > Account.claimed)
+            query = select(Account.address).where(
+                Account.program_id == row.id, Account.posted > Account.claimed
+            )
             owed = list(session.scalars(query.order_by(Account.bucket, Account.slot)))
         for text in address or []:
             if not is_address(text):
@@ -254,6 +314,9 @@ def claim(
         book_chain(context, row.id)
     output.print_json(json.dumps([push_json(push) for push in pushes]))
     results = Counter(payment.result for push in pushes for payment in push.payments)
-    errors.print(", ".join(f"{count} {result}" for result, count in results.items()) or "Nothing is owed.", highlight=False)
+    errors.print(
+        ", ".join(f"{count} {result}" for result, count in results.items()) or "Nothing is owed.",
+        highlight=False,
+    )
     if set(results) - {Result.PAID, Result.ALREADY_PAID}:
         raise typer.Exit(1)

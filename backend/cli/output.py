@@ -1,11 +1,19 @@
-"""What the commands print: progress and tables. Everything for people goes to standard error or is a table on standard output."""
+"""What the commands print: progress and tables. Everything for people goes to standard error or is
+a table on standard output."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Table
 
 from backend.payout.push import Push
@@ -37,7 +45,13 @@ class Steps:
 @contextmanager
 def steps() -> Iterator[Steps]:
     """Progress bars on standard error; plain lines where that is no terminal."""
-    columns = (SpinnerColumn(), TextColumn("{task.description:<28}"), BarColumn(30), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description:<28}"),
+        BarColumn(30),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=errors) as progress:
         yield Steps(progress)
 
@@ -50,9 +64,16 @@ def tokens(base_units: int, decimals: int = 18) -> str:
 
 
 def push_json(push: Push) -> dict[str, Any]:
-    """One transaction that pushed claims, or a call that was not sent, with each account's outcome."""
+    """One transaction that pushed claims, or a call that was not sent, with each account's
+    outcome."""
     payments = [
-        {"account": one.account, "result": one.result, "amount": str(one.amount), "reason": one.reason} for one in push.payments
+        {
+            "account": one.account,
+            "result": one.result,
+            "amount": str(one.amount),
+            "reason": one.reason,
+        }
+        for one in push.payments
     ]
     return {"tx_hash": push.tx_hash, "gas_used": push.gas_used, "payments": payments}
 
@@ -64,9 +85,13 @@ def batch_table(batches: list[dict[str, Any]]) -> Table:
         table.add_column(name, justify="right")
     for row in batches:
         table.add_row(
-            str(row["bucket"]), str(row["sequence"]), str(row["items"]), str(row["accounts_touched"]),
-            f"{row['prove_seconds']:.2f}", f"{row['gas_used']:,}",
-        )  # fmt: skip
+            str(row["bucket"]),
+            str(row["sequence"]),
+            str(row["items"]),
+            str(row["accounts_touched"]),
+            f"{row['prove_seconds']:.2f}",
+            f"{row['gas_used']:,}",
+        )
     return table
 
 
@@ -77,18 +102,25 @@ def claim_table(claims: list[dict[str, Any]]) -> Table:
         table.add_column(name, justify="left" if name == "how" else "right")
     for how in dict.fromkeys(row["how"] for row in claims):
         gas = [row["gas_used"] // row["accounts_in_tx"] for row in claims if row["how"] == how]
-        table.add_row(how, str(len(gas)), f"{min(gas):,}", f"{sum(gas) // len(gas):,}", f"{max(gas):,}")
+        table.add_row(
+            how, str(len(gas)), f"{min(gas):,}", f"{sum(gas) // len(gas):,}", f"{max(gas):,}"
+        )
     return table
 
 
 def summary_table(report: dict[str, Any], seconds: float) -> Table:
     """The totals of a demo."""
-    table = Table(title="The program, audited from the chain alone", title_justify="left", show_header=False)
+    table = Table(
+        title="The program, audited from the chain alone", title_justify="left", show_header=False
+    )
     totals, prove = report["totals"], [row["prove_seconds"] for row in report["batches"]]
     rows = {
         "accounts": f"{report['accounts']:,}",
-        "interactions": f"{report['interactions']:,}, and {report['duplicates']} repeated and {report['rejected']} forged without effect",
-        "batches": f"{len(prove)}, proven in {sum(prove) / len(prove):.2f} s each ({sum(prove):.1f} s in all)",
+        "interactions": f"{report['interactions']:,}, and {report['duplicates']} repeated and "
+        f"{report['rejected']} forged without effect",
+        "batches": f"{len(prove)}, proven in {sum(prove) / len(prove):.2f} s each "
+        f"({sum(prove):.1f} s in "
+        "all)",
         "committed": tokens(int(totals["committed"])),
         "claimed": tokens(int(totals["claimed"])),
         "reserve left": tokens(int(totals["reserve"])),
@@ -102,10 +134,13 @@ def summary_table(report: dict[str, Any], seconds: float) -> Table:
 
 
 def key_table(parent: str, keys: list[tuple[str, str, int, str, bool, str]]) -> Table:
-    """One row a key in folder `parent`: instance, origin, people, digest, whether it is of the present circuit, name of its folder."""
+    """One row a key in folder `parent`: instance, origin, people, digest, whether it is of the
+    present circuit, name of its folder."""
     table = Table(title=f"Keys in {parent}", title_justify="left")
     for name in ("instance", "origin", "people", "key", "circuit", "folder"):
         table.add_column(name, justify="right" if name == "people" else "left", overflow="fold")
     for instance, origin, people, digest, current, folder in keys:
-        table.add_row(instance, origin, str(people), digest, "present" if current else "another", folder)
+        table.add_row(
+            instance, origin, str(people), digest, "present" if current else "another", folder
+        )
     return table

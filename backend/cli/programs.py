@@ -26,12 +26,22 @@ from prover.keys import LOCAL_CHAIN_IDS
 
 app = typer.Typer(help="Programs: deploy, register, fund, resume.", no_args_is_help=True)
 
-Finality = Annotated[str, typer.Option(help="latest, safe, finalized or a number of confirmations.")]
-BatchAge = Annotated[int, typer.Option(min=0, help="Close a batch when its oldest interaction is so many seconds old.")]
-BatchItems = Annotated[int, typer.Option(min=1, help="Close a batch at so many items; the instance's M is the limit.")]
+Finality = Annotated[
+    str, typer.Option(help="latest, safe, finalized or a number of confirmations.")
+]
+BatchAge = Annotated[
+    int,
+    typer.Option(min=0, help="Close a batch when its oldest interaction is so many seconds old."),
+]
+BatchItems = Annotated[
+    int, typer.Option(min=1, help="Close a batch at so many items; the instance's M is the limit.")
+]
 AllowSinglePartyKey = Annotated[
     bool,
-    typer.Option("--i-know-this-key-can-steal-everything", help="Take a key that one party can forge proofs under anywhere."),
+    typer.Option(
+        "--i-know-this-key-can-steal-everything",
+        help="Take a key that one party can forge proofs under anywhere.",
+    ),
 ]
 
 
@@ -39,20 +49,34 @@ AllowSinglePartyKey = Annotated[
 def deploy(
     name: Annotated[str, typer.Argument(help="Name of the new program.")],
     attestor: Annotated[list[str], typer.Option(help="Address of an attestor; several times.")],
-    attestor_url: Annotated[list[str], typer.Option(help="Base URL of an attestor; several times.")],
+    attestor_url: Annotated[
+        list[str], typer.Option(help="Base URL of an attestor; several times.")
+    ],
     threshold: Annotated[int, typer.Option(min=1, help="How many attestors must sign.")],
-    token: Annotated[str | None, typer.Option(help="The reward token; a test token on a local chain if not given.")] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(help="The reward token; a test token on a local chain if not given."),
+    ] = None,
     instance: Annotated[str, typer.Option(help="Size of the circuit.")] = "standard",
     families: Annotated[int, typer.Option(min=1)] = 1,
     owner: Annotated[
-        str | None, typer.Option(help="Owner of the Distributor: a timelock or multisig; the deploying key by default.")
+        str | None,
+        typer.Option(
+            help="Owner of the Distributor: a timelock or multisig; the deploying key by default."
+        ),
     ] = None,
-    guardian: Annotated[str, typer.Option(help="Who may pause; nobody until the owner names one, by default.")] = NO_ADDRESS,
+    guardian: Annotated[
+        str, typer.Option(help="Who may pause; nobody until the owner names one, by default.")
+    ] = NO_ADDRESS,
     finality: Finality = "finalized",
     batch_age: BatchAge = 60,
     batch_items: BatchItems = 10**6,
     key_folder: Annotated[
-        Path | None, typer.Option("--key", help="Proving key's folder; GUERDON_KEY or the newest ceremony's key by default.")
+        Path | None,
+        typer.Option(
+            "--key",
+            help="Proving key's folder; GUERDON_KEY or the newest ceremony's key by default.",
+        ),
     ] = None,
     allow_single_party_key: AllowSinglePartyKey = False,
 ) -> None:
@@ -65,60 +89,113 @@ def deploy(
         urls = program_service.checked_urls(attestor_url, threshold)
         key = key_for(load_instance(instance), key_folder or config.key)
         allow = allow_single_party_key or config.allow_single_party_key_that_can_forge_everything
-        errors.print(f"Deploying with the {key.manifest.origin} key {key.verifying_key.digest[:16]}.", highlight=False)
+        errors.print(
+            f"Deploying with the {key.manifest.origin} key {key.verifying_key.digest[:16]}.",
+            highlight=False,
+        )
         deployed = deploy_program(
-            context.w3, _signer(context), key, load_instance(instance), attestor, threshold, owner=owner, guardian=guardian, families=families,
-            token=token, allow_single_party_key=allow,
-        )  # fmt: skip
-        errors.print(f"Distributor {deployed.distributor}, block {deployed.block}.", highlight=False)
+            context.w3,
+            _signer(context),
+            key,
+            load_instance(instance),
+            attestor,
+            threshold,
+            owner=owner,
+            guardian=guardian,
+            families=families,
+            token=token,
+            allow_single_party_key=allow,
+        )
+        errors.print(
+            f"Distributor {deployed.distributor}, block {deployed.block}.", highlight=False
+        )
         with context.database.transaction() as session:
             program_service.register(
-                session, Distributor(context.w3, deployed.distributor), name, deployed.block, key.verifying_key, urls,
-                finality=finality, batch_items_max=batch_items, batch_age_max_seconds=batch_age,
-            )  # fmt: skip
-    facts = {"token": deployed.token, "distributor": deployed.distributor, "verifier": deployed.verifier, "block": deployed.block}
+                session,
+                Distributor(context.w3, deployed.distributor),
+                name,
+                deployed.block,
+                key.verifying_key,
+                urls,
+                finality=finality,
+                batch_items_max=batch_items,
+                batch_age_max_seconds=batch_age,
+            )
+    facts = {
+        "token": deployed.token,
+        "distributor": deployed.distributor,
+        "verifier": deployed.verifier,
+        "block": deployed.block,
+    }
     output.print_json(json.dumps({"name": name} | facts))
 
 
 @app.command()
 def register(
     name: Annotated[str, typer.Argument(help="Name of the program here.")],
-    distributor: Annotated[str, typer.Argument(help="Address of a Distributor that is deployed already.")],
-    attestor_url: Annotated[list[str], typer.Option(help="Base URL of an attestor; several times.")],
+    distributor: Annotated[
+        str, typer.Argument(help="Address of a Distributor that is deployed already.")
+    ],
+    attestor_url: Annotated[
+        list[str], typer.Option(help="Base URL of an attestor; several times.")
+    ],
     finality: Finality = "finalized",
     batch_age: BatchAge = 60,
     batch_items: BatchItems = 10**6,
     key_folder: Annotated[
-        Path | None, typer.Option("--key", help="Folder of the verifier's proving key; looked for on this machine by default.")
+        Path | None,
+        typer.Option(
+            "--key",
+            help="Folder of the verifier's proving key; looked for on this machine by default.",
+        ),
     ] = None,
     allow_single_party_key: AllowSinglePartyKey = False,
 ) -> None:
-    """Take a Distributor that was deployed elsewhere, or before something failed, into the database. Its code and key are checked first."""
+    """Take a Distributor that was deployed elsewhere, or before something failed, into the
+    database. Its code and key are checked first."""
     with opened() as context:
         contract = Distributor(context.w3, distributor)
         info = contract.info()
-        allow = allow_single_party_key or context.settings.allow_single_party_key_that_can_forge_everything
+        allow = (
+            allow_single_party_key
+            or context.settings.allow_single_party_key_that_can_forge_everything
+        )
         instance = program_service.instance_of(info)
-        key = key_with(deployed_key(context.w3, info.verifier), instance, key_folder or context.settings.key)
+        key = key_with(
+            deployed_key(context.w3, info.verifier), instance, key_folder or context.settings.key
+        )
         key.require_allowed_on(info.chain_id, allow)
         _, threshold, _ = contract.attestors("latest")
         urls = program_service.checked_urls(attestor_url, threshold)
         first_block = deployment_block(context.w3, contract.address, context.w3.eth.block_number)
         with context.database.transaction() as session:
             program_service.register(
-                session, contract, name, first_block, key.verifying_key, urls,
-                finality=finality, batch_items_max=batch_items, batch_age_max_seconds=batch_age,
-            )  # fmt: skip
-    output.print_json(json.dumps({"name": name, "distributor": contract.address, "block": first_block}))
+                session,
+                contract,
+                name,
+                first_block,
+                key.verifying_key,
+                urls,
+                finality=finality,
+                batch_items_max=batch_items,
+                batch_age_max_seconds=batch_age,
+            )
+    output.print_json(
+        json.dumps({"name": name, "distributor": contract.address, "block": first_block})
+    )
 
 
 @app.command()
 def fund(
     program: ProgramName,
     amount: Annotated[str, typer.Argument(help="How much, in base units.")],
-    mint: Annotated[bool | None, typer.Option(help="Mint test tokens first; by default on local chains, and only there.")] = None,
+    mint: Annotated[
+        bool | None,
+        typer.Option(help="Mint test tokens first; by default on local chains, and only there."),
+    ] = None,
 ) -> None:
-    """Move reward tokens from the owner's key into the Distributor; on a local chain they are minted first."""
+    """Move reward tokens from the owner's key into the Distributor; on a local chain they are
+    minted first."""
     if not amount.isascii() or not amount.isdigit() or not int(amount):
         raise typer.BadParameter("expected an integer in base units, above 0", param_hint="AMOUNT")
     with opened() as context:
@@ -128,13 +205,18 @@ def fund(
         if mint:
             require_local(context.w3)
         if mint or (mint is None and row.chain_id in LOCAL_CHAIN_IDS):
-            deployer.send("mint", {"to": row.token, "data": mint_calldata(signer.address, int(amount))})
-        deployer.send("fund", {"to": row.token, "data": transfer_calldata(row.distributor, int(amount))})
+            deployer.send(
+                "mint", {"to": row.token, "data": mint_calldata(signer.address, int(amount))}
+            )
+        deployer.send(
+            "fund", {"to": row.token, "data": transfer_calldata(row.distributor, int(amount))}
+        )
         book_chain(context, row.id)
         with context.database.transaction() as session:
             available = ledger.available_budget(session, row.id)
     errors.print(
-        f"{tokens(max(available, 0))} tokens are available for rewards (as far as the chain is final).",
+        f"{tokens(max(available, 0))} tokens are available for rewards (as far as the chain "
+        "is final).",
         highlight=False,
         soft_wrap=True,
     )
@@ -144,22 +226,34 @@ def fund(
 def resume(
     program: ProgramName,
     from_block: Annotated[
-        int | None, typer.Option(min=0, help="Compare ledger and chain from this block on: a node had left logs out.")
+        int | None,
+        typer.Option(
+            min=0, help="Compare ledger and chain from this block on: a node had left logs out."
+        ),
     ] = None,
 ) -> None:
-    """End a program's halt, once every rule holds and ledger and chain agree; what the ledger lacks is booked. Nothing booked is taken back."""
+    """End a program's halt, once every rule holds and ledger and chain agree; what the ledger lacks
+    is booked. Nothing booked is taken back."""
     with opened() as context:
         done = resume_program(context, here(context, program).id, from_block)
-    facts = {"program": program, "went_back_to_block": done.back_to, "events": done.events, "booked_block": done.booked_block}
+    facts = {
+        "program": program,
+        "went_back_to_block": done.back_to,
+        "events": done.events,
+        "booked_block": done.booked_block,
+    }
     output.print_json(json.dumps(facts))
 
 
 @app.command()
 def attestors(
     program: ProgramName,
-    attestor_url: Annotated[list[str], typer.Option(help="Base URL of an attestor; several times, for all of them.")],
+    attestor_url: Annotated[
+        list[str], typer.Option(help="Base URL of an attestor; several times, for all of them.")
+    ],
 ) -> None:
-    """Change where the program's attestors are. Who they are is changed on chain, by the Distributor's owner."""
+    """Change where the program's attestors are. Who they are is changed on chain, by the
+    Distributor's owner."""
     with opened() as context, context.database.transaction() as session:
         row = programs.get(session, program)
         program_service.set_attestors(row, attestor_url)

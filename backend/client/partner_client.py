@@ -25,7 +25,12 @@ class Reported:
     occurred_at: int
 
     def to_json(self) -> dict[str, Any]:
-        return {"event_id": self.event_id, "account": self.account, "amount": str(self.amount), "occurred_at": self.occurred_at}
+        return {
+            "event_id": self.event_id,
+            "account": self.account,
+            "amount": str(self.amount),
+            "occurred_at": self.occurred_at,
+        }
 
 
 class ReportError(Exception):
@@ -41,7 +46,8 @@ class PartnerClient:
         self._http = httpx.Client(timeout=60)
 
     def report(self, interactions: Sequence[Reported]) -> Counter[str]:
-        """Send everything, 1,000 a request; returns how many were accepted, duplicate, held, rejected. Raises ReportError."""
+        """Send everything, 1,000 a request; returns how many were accepted, duplicate, held,
+        rejected. Raises ReportError."""
         outcomes: Counter[str] = Counter()
         for part in chunks(interactions, ITEMS_MAX):
             response = self.send(part)
@@ -52,7 +58,9 @@ class PartnerClient:
 
     def send(self, interactions: Sequence[Reported], secret: str | None = None) -> httpx.Response:
         """One request, signed with another secret if one is given."""
-        body = json.dumps({"interactions": [interaction.to_json() for interaction in interactions]}).encode()
+        body = json.dumps(
+            {"interactions": [interaction.to_json() for interaction in interactions]}
+        ).encode()
         delivery = sign(secret or self._secret, f"msg_{uuid.uuid4().hex}", utc_now(), body)
         return self._http.post(self._url, content=body, headers=headers(self._partner, delivery))
 

@@ -17,7 +17,8 @@ ADDRESS_LIKE = re.compile(r"0x[0-9a-fA-F]{40}")
 TOTAL_MAX = 2**127 - 1
 PARTS_MAX = 64
 ACCOUNT_MAX = PARTS_MAX * UINT96_MAX
-"""More for one account is no reward but a mistake of units, and would take more interactions than anyone wants."""
+"""More for one account is no reward but a mistake of units, and would take more interactions than
+anyone wants."""
 SAMPLE_ROWS = 20
 
 
@@ -31,7 +32,8 @@ class RewardList:
 
     amounts: dict[str, int] = field(default_factory=dict)
     repeated: dict[str, list[int]] = field(default_factory=dict)
-    """address -> lines on which it stands, for those that stand more than once: their amounts are summed."""
+    """address -> lines on which it stands, for those that stand more than once: their amounts are
+    summed."""
 
     @property
     def total(self) -> int:
@@ -39,10 +41,13 @@ class RewardList:
 
 
 def read_reward_list(
-    path: Path, address_column: str | None = None, amount_column: str | None = None, decimals: int | None = None
+    path: Path,
+    address_column: str | None = None,
+    amount_column: str | None = None,
+    decimals: int | None = None,
 ) -> RewardList:
-    """Read and check a list. Columns are found by name if given, else by content. Amounts are base units, or whole tokens with up to
-    `decimals` decimals if that is given.
+    """Read and check a list. Columns are found by name if given, else by content. Amounts are base
+    units, or whole tokens with up to `decimals` decimals if that is given.
 
     Raises:
         ListError: naming the line at fault.
@@ -59,8 +64,14 @@ def read_reward_list(
         raise ListError(f"{path}: no rows below the header")
     address_at = _find_column(path, header, data, address_column, "address")
     amount_at = _find_column(path, header, data, amount_column, "amount", besides=address_at)
-    if header and not (address_column or amount_column) and amount_at < len(header) and DECIMAL.fullmatch(header[amount_at]):
-        # A first row that has an amount in it is no header: whoever it is for must not be left out in silence.
+    if (
+        header
+        and not (address_column or amount_column)
+        and amount_at < len(header)
+        and DECIMAL.fullmatch(header[amount_at])
+    ):
+        # A first row that has an amount in it is no header: whoever it is for must not be left out
+        # in silence.
         data = rows
     rewards, lines = RewardList(), {}
     for line, row in data:
@@ -68,19 +79,29 @@ def read_reward_list(
         lines.setdefault(address, []).append(line)
         rewards.amounts[address] = rewards.amounts.get(address, 0) + amount
         if rewards.amounts[address] > ACCOUNT_MAX:
-            raise ListError(f"{path}, line {line}: more than {ACCOUNT_MAX} for {address}: are the amounts in base units?")
+            raise ListError(
+                f"{path}, line {line}: more than {ACCOUNT_MAX} for {address}: are the amounts "
+                "in base units?"
+            )
     rewards.repeated = {address: at for address, at in lines.items() if len(at) > 1}
     if rewards.total > TOTAL_MAX:
         raise ListError(
-            f"{path}: the amounts add up to {rewards.total}, a program can hold less than 2^127: are they in base units?"
+            f"{path}: the amounts add up to {rewards.total}, a program can hold less than "
+            "2^127: are they in base units?"
         )
     return rewards
 
 
 def _rows(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
-    """(line on which it begins, cells) of every row that is not blank. Raises ListError, e.g. for a quote that is never closed."""
+    """(line on which it begins, cells) of every row that is not blank. Raises ListError, e.g. for a
+    quote that is never closed."""
     # Strict: otherwise a stray quote makes one cell of all that follows it.
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), skipinitialspace=True, strict=True)
+    reader = csv.reader(
+        io.StringIO(text, newline=""),
+        delimiter=_delimiter(text),
+        skipinitialspace=True,
+        strict=True,
+    )
     line = 1
     try:
         for row in reader:
@@ -89,7 +110,9 @@ def _rows(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
                 yield line, cells
             line = reader.line_num + 1
     except csv.Error as error:
-        raise ListError(f"{path}, line {line}: the row that begins here cannot be read: {error}") from error
+        raise ListError(
+            f"{path}, line {line}: the row that begins here cannot be read: {error}"
+        ) from error
 
 
 def _delimiter(text: str) -> str:
@@ -98,12 +121,16 @@ def _delimiter(text: str) -> str:
 
     def rows_with_address(delimiter: str) -> int:
         rows = ([cell.strip(' "') for cell in line.rstrip().split(delimiter)] for line in lines)
-        return sum(len(cells) > 1 and any(ADDRESS_LIKE.fullmatch(cell) for cell in cells) for cells in rows)
+        return sum(
+            len(cells) > 1 and any(ADDRESS_LIKE.fullmatch(cell) for cell in cells) for cells in rows
+        )
 
     return max(DELIMITERS, key=rows_with_address)
 
 
-def _split_header(rows: list[tuple[int, list[str]]], *named: str | None) -> tuple[list[str], list[tuple[int, list[str]]]]:
+def _split_header(
+    rows: list[tuple[int, list[str]]], *named: str | None
+) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """The first row is a header if columns are named or no cell in it is an address."""
     first = rows[0][1]
     if any(named) or not any(ADDRESS_LIKE.fullmatch(cell) for cell in first):
@@ -112,21 +139,35 @@ def _split_header(rows: list[tuple[int, list[str]]], *named: str | None) -> tupl
 
 
 def _find_column(
-    path: Path, header: list[str], data: list[tuple[int, list[str]]], name: str | None, kind: str, besides: int | None = None
+    path: Path,
+    header: list[str],
+    data: list[tuple[int, list[str]]],
+    name: str | None,
+    kind: str,
+    besides: int | None = None,
 ) -> int:
     if name is not None:
         if header.count(name) != 1:
-            raise ListError(f"{path}: no column called {name!r}: the header has {', '.join(header)}")
+            raise ListError(
+                f"{path}: no column called {name!r}: the header has {', '.join(header)}"
+            )
         return header.index(name)
     pattern = ADDRESS_LIKE if kind == "address" else DECIMAL
     sample = [row for _, row in data[:SAMPLE_ROWS]]
     width = max(map(len, sample))
-    # By most matches, so that one bad row in the sample is reported as a bad row, not as a missing column.
-    matches = [sum(at < len(row) and bool(pattern.fullmatch(row[at])) for row in sample) for at in range(width)]
+    # By most matches, so that one bad row in the sample is reported as a bad row, not as a missing
+    # column.
+    matches = [
+        sum(at < len(row) and bool(pattern.fullmatch(row[at])) for row in sample)
+        for at in range(width)
+    ]
     found = [at for at in range(width) if at != besides and 2 * matches[at] > len(sample)]
     if kind == "amount" and len(found) > 1:
         found = [
-            at for at in found if at < len(header) and re.search(r"amount|total|reward|balance|value|earn", header[at], re.I)
+            at
+            for at in found
+            if at < len(header)
+            and re.search(r"amount|total|reward|balance|value|earn", header[at], re.I)
         ] or found
     if len(found) != 1:
         problem = "several columns look" if found else "no column looks"
@@ -134,7 +175,9 @@ def _find_column(
     return found[0]
 
 
-def _read_row(path: Path, line: int, row: list[str], address_at: int, amount_at: int, decimals: int | None) -> tuple[str, int]:
+def _read_row(
+    path: Path, line: int, row: list[str], address_at: int, amount_at: int, decimals: int | None
+) -> tuple[str, int]:
     def cell(at: int, name: str) -> str:
         if at >= len(row) or not row[at]:
             raise ListError(f"{path}, line {line}: the {name} is missing")
@@ -145,8 +188,16 @@ def _read_row(path: Path, line: int, row: list[str], address_at: int, amount_at:
         raise ListError(f"{path}, line {line}: {address!r}: {fault}")
     value = _base_units(amount, decimals)
     if value is None:
-        expected = f"a decimal number with at most {decimals} decimals" if decimals is not None else "an integer in base units"
-        hint = "" if decimals is not None or "." not in amount else "; for whole tokens give --decimals"
+        expected = (
+            f"a decimal number with at most {decimals} decimals"
+            if decimals is not None
+            else "an integer in base units"
+        )
+        hint = (
+            ""
+            if decimals is not None or "." not in amount
+            else "; for whole tokens give --decimals"
+        )
         raise ListError(f"{path}, line {line}: amount {amount[:80]!r}: expected {expected}{hint}")
     if value == 0:
         raise ListError(f"{path}, line {line}: the amount is 0")
@@ -166,7 +217,8 @@ def _base_units(text: str, decimals: int | None) -> int | None:
 
 
 def split_amount(amount: int, parts: int) -> list[int]:
-    """`amount` as `parts` positive amounts that add up to it, each below 2^96: more parts if it is too large, fewer if too small.
+    """`amount` as `parts` positive amounts that add up to it, each below 2^96: more parts if it is
+    too large, fewer if too small.
 
     Raises ValueError for an amount above ACCOUNT_MAX.
     """

@@ -1,4 +1,5 @@
-"""The main job on one machine: a reward list becomes proven roots and paid claims, audited from the chain alone."""
+"""The main job on one machine: a reward list becomes proven roots and paid claims, audited from the
+chain alone."""
 
 import random
 import time
@@ -77,7 +78,8 @@ class Demo:
         self._random = random.Random(self.seed)  # only to vary how amounts are split
         folder = self.local.folder / "keys"
         self.own = [
-            keystore.create(folder / f"wallet-{i}.json", "demo", scrypt_n=keystore.SCRYPT_N_LOCAL) for i in range(OWN_ACCOUNTS)
+            keystore.create(folder / f"wallet-{i}.json", "demo", scrypt_n=keystore.SCRYPT_N_LOCAL)
+            for i in range(OWN_ACCOUNTS)
         ]
         self.amounts = dict(self.rewards.amounts)
         self.amounts |= {wallet.address: (i + 1) * OWN_AMOUNT for i, wallet in enumerate(self.own)}
@@ -104,7 +106,9 @@ class Demo:
         for address, amount in self.amounts.items():
             for i, share in enumerate(split_amount(amount, ROUNDS * PARTS_PER_ROUND)):
                 event = f"{address.lower()}-{i}"
-                rounds[i % ROUNDS].append(Reported(event, address, share, now - self._random.randrange(3600)))
+                rounds[i % ROUNDS].append(
+                    Reported(event, address, share, now - self._random.randrange(3600))
+                )
         return [interactions for interactions in rounds if interactions]
 
     def _report_and_settle(self) -> None:
@@ -125,16 +129,25 @@ class Demo:
         client.close()
 
     def _report_in_vain(self, client: PartnerClient, interactions: list[Reported]) -> None:
-        """Once more what is known already, and something new with a wrong signature: no balance may change."""
+        """Once more what is known already, and something new with a wrong signature: no balance may
+        change."""
         before = self._owed()
         again = interactions[: max(1, len(interactions) // 4)]
         outcomes = client.report(again)
         forged = [
-            Reported(f"forged-{item.event_id}", item.account, item.amount, item.occurred_at) for item in again[:WRONGLY_SIGNED]
+            Reported(f"forged-{item.event_id}", item.account, item.amount, item.occurred_at)
+            for item in again[:WRONGLY_SIGNED]
         ]
         response = client.send(forged, secret=generate_secret())
-        if outcomes["duplicate"] != len(again) or response.status_code != 401 or self._owed() != before:
-            raise DemoError(f"a repeated or forged report had an effect: {dict(outcomes)}, {response.status_code}")
+        if (
+            outcomes["duplicate"] != len(again)
+            or response.status_code != 401
+            or self._owed() != before
+        ):
+            raise DemoError(
+                f"a repeated or forged report had an effect: {dict(outcomes)}, "
+                f"{response.status_code}"
+            )
         self.duplicates += len(again)
         self.rejected += len(forged)
 
@@ -157,15 +170,25 @@ class Demo:
             if done != last:
                 last, since = done, time.monotonic()
             if time.monotonic() - since > STALL_SECONDS:
-                raise DemoError(f"{what}: no progress for {STALL_SECONDS} seconds at {done} of {total}: {self._notes()}")
+                raise DemoError(
+                    f"{what}: no progress for {STALL_SECONDS} seconds at {done} of {total}: "
+                    f"{self._notes()}"
+                )
             self.local.stack.check()
             time.sleep(0.2)
 
     def _notes(self) -> str:
         with self.local.context.database.transaction() as session:
             program = session.get_one(Program, self.local.program_id)
-            rows = session.execute(select(Batch.bucket, Batch.sequence, Batch.state, Batch.note).where(Batch.note.is_not(None)))
-            return f"{program.halted or ''} {[tuple(row) for row in rows]}; logs are in {self.local.folder / 'logs'}"
+            rows = session.execute(
+                select(Batch.bucket, Batch.sequence, Batch.state, Batch.note).where(
+                    Batch.note.is_not(None)
+                )
+            )
+            return (
+                f"{program.halted or ''} {[tuple(row) for row in rows]}; logs are in "
+                f"{self.local.folder / 'logs'}"
+            )
 
     def _wait_for_funding(self) -> None:
         def funded() -> tuple[int, int]:
@@ -178,9 +201,14 @@ class Demo:
         def settled() -> tuple[int, int]:
             with self.local.context.database.transaction() as session:
                 done = session.scalar(
-                    select(func.count()).select_from(Interaction).join(Batch).where(Batch.state == BatchState.FINAL)
+                    select(func.count())
+                    .select_from(Interaction)
+                    .join(Batch)
+                    .where(Batch.state == BatchState.FINAL)
                 )
-                target = session.scalar(select(func.count()).where(Interaction.state == InteractionState.ACCEPTED))
+                target = session.scalar(
+                    select(func.count()).where(Interaction.state == InteractionState.ACCEPTED)
+                )
                 self.step("Attesting, proving, posting", done, expected)
                 return int(done == target), 1
 
@@ -196,19 +224,30 @@ class Demo:
     # Claiming
 
     def _claim_from_wallets(self) -> None:
-        """The demo's own accounts claim from their wallets: every other one to another recipient, by its signed permission."""
+        """The demo's own accounts claim from their wallets: every other one to another recipient,
+        by its signed permission."""
         for i, wallet in enumerate(self.own):
             self.step("Claiming from wallets", i, len(self.own))
             give_ether(self.local.context.w3, wallet.address, ETHER)
             with self.local.context.database.transaction() as session:
-                call = payout.claim_call(session, session.get_one(Program, self.local.program_id), wallet.address)
+                call = payout.claim_call(
+                    session, session.get_one(Program, self.local.program_id), wallet.address
+                )
             data = call.calldata if i % 2 == 0 else self._claim_to(wallet, call)
-            receipt = Deployer(self.local.context.w3, wallet if i % 2 == 0 else self.local.owner).send(
-                "claim", {"to": self.local.deployment.distributor, "data": data}
-            )
+            receipt = Deployer(
+                self.local.context.w3, wallet if i % 2 == 0 else self.local.owner
+            ).send("claim", {"to": self.local.deployment.distributor, "data": data})
             how = "claim" if i % 2 == 0 else "claimTo"
             tx_hash = "0x" + bytes(receipt["transactionHash"]).hex()
-            row = ClaimRow(wallet.address, call.bucket, call.slot, call.claimable, tx_hash, receipt["gasUsed"], how)
+            row = ClaimRow(
+                wallet.address,
+                call.bucket,
+                call.slot,
+                call.claimable,
+                tx_hash,
+                receipt["gasUsed"],
+                how,
+            )
             self.claims.append(row)
         self.step("Claiming from wallets", len(self.own), len(self.own))
 
@@ -217,13 +256,24 @@ class Demo:
         recipient = self.own[0].address
         domain = Domain(self.local.context.w3.eth.chain_id, self.local.deployment.distributor)
         deadline = int(time.time()) + 3600
-        permission = wallet.sign_digest(claim_to_digest(domain, call.bucket, call.slot, call.cumulative, recipient, deadline))
+        permission = wallet.sign_digest(
+            claim_to_digest(domain, call.bucket, call.slot, call.cumulative, recipient, deadline)
+        )
         return calldata.claim_to(
-            call.bucket, call.slot, call.sequence, call.account, call.cumulative, call.siblings, recipient, deadline, permission
+            call.bucket,
+            call.slot,
+            call.sequence,
+            call.account,
+            call.cumulative,
+            call.siblings,
+            recipient,
+            deadline,
+            permission,
         )
 
     def _push_claims(self) -> None:
-        """One claim for every address of the list: half of them one by one, the others by claimMany."""
+        """One claim for every address of the list: half of them one by one, the others by
+        claimMany."""
         addresses = list(self.rewards.amounts)
         half = len(addresses) // 2
         done = 0
@@ -236,19 +286,34 @@ class Demo:
         with self.local.context.database.transaction() as session:
             program = session.get_one(Program, self.local.program_id)
         for part, together in ((addresses[:half], 1), (addresses[half:], CLAIM_MANY_SIZE)):
-            for push in push_claims(self.local.context, program, part, together=together, progress=progress) if part else []:
+            for push in (
+                push_claims(self.local.context, program, part, together=together, progress=progress)
+                if part
+                else []
+            ):
                 if len(push.accounts) < len(push.payments):
                     raise DemoError(f"a pushed claim did not pay: {push.payments}")
                 how = "claim" if together == 1 else "claimMany"
                 for account in push.accounts:
                     bucket, slot = self._home(account)
                     amount = self.amounts[account]
-                    row = ClaimRow(account, bucket, slot, amount, push.tx_hash, push.gas_used, how, len(push.accounts))
+                    row = ClaimRow(
+                        account,
+                        bucket,
+                        slot,
+                        amount,
+                        push.tx_hash,
+                        push.gas_used,
+                        how,
+                        len(push.accounts),
+                    )
                     self.claims.append(row)
 
     def _home(self, address: str) -> tuple[int, int]:
         with self.local.context.database.transaction() as session:
-            query = select(Account).where(Account.program_id == self.local.program_id, Account.address == address)
+            query = select(Account).where(
+                Account.program_id == self.local.program_id, Account.address == address
+            )
             account = session.scalars(query).one()
             return account.bucket, account.slot
 
@@ -281,24 +346,47 @@ class Demo:
         """Everything in one JSON-able object; amounts are decimal texts."""
         local, totals = self.local, audited.totals
         return {
-            "rpc_url": local.rpc_url, "api_url": local.api_url, "chain_id": local.context.w3.eth.chain_id,
-            "program": local.program, "token": local.deployment.token, "distributor": local.deployment.distributor,
-            "verifier": local.deployment.verifier, "instance": local.instance, "accounts": len(self.amounts),
-            "interactions": self.interactions, "duplicates": self.duplicates, "rejected": self.rejected,
+            "rpc_url": local.rpc_url,
+            "api_url": local.api_url,
+            "chain_id": local.context.w3.eth.chain_id,
+            "program": local.program,
+            "token": local.deployment.token,
+            "distributor": local.deployment.distributor,
+            "verifier": local.deployment.verifier,
+            "instance": local.instance,
+            "accounts": len(self.amounts),
+            "interactions": self.interactions,
+            "duplicates": self.duplicates,
+            "rejected": self.rejected,
             "batches": [
                 {
-                    "bucket": batch.bucket, "sequence": batch.sequence, "tx_hash": batch.tx_hash, "gas_used": batch.gas_used,
-                    "items": batch.items, "accounts_touched": batch.accounts_touched, "prove_seconds": batch.prove_ms / 1000,
+                    "bucket": batch.bucket,
+                    "sequence": batch.sequence,
+                    "tx_hash": batch.tx_hash,
+                    "gas_used": batch.gas_used,
+                    "items": batch.items,
+                    "accounts_touched": batch.accounts_touched,
+                    "prove_seconds": batch.prove_ms / 1000,
                 }
                 for batch in self.batches()
             ],
             "claims": [
                 {
-                    "account": row.account, "bucket": row.bucket, "slot": row.slot, "amount": str(row.amount),
-                    "tx_hash": row.tx_hash, "gas_used": row.gas_used, "how": row.how, "accounts_in_tx": row.accounts_in_tx,
+                    "account": row.account,
+                    "bucket": row.bucket,
+                    "slot": row.slot,
+                    "amount": str(row.amount),
+                    "tx_hash": row.tx_hash,
+                    "gas_used": row.gas_used,
+                    "how": row.how,
+                    "accounts_in_tx": row.accounts_in_tx,
                 }
                 for row in self.claims
             ],
             "totals": {name: str(totals[name]) for name in ("committed", "claimed", "reserve")},
-            "audit": {"ok": audited.ok, "checked": dict(audited.checks), "findings": [str(finding) for finding in audited.findings]},
-        }  # fmt: skip
+            "audit": {
+                "ok": audited.ok,
+                "checked": dict(audited.checks),
+                "findings": [str(finding) for finding in audited.findings],
+            },
+        }

@@ -1,10 +1,11 @@
 """A program on a local chain: keys, contracts, partner and attestors, ready to take interactions.
 
-Every secret is made fresh and lives in one folder. Keystores there use a light key derivation: they guard play money.
+Every secret is made fresh and lives in one folder. Keystores there use a light key derivation: they
+guard play money.
 
     folder/environment          what API, worker and CLI need, as shell assignments
     folder/keys/*.json          owner, poster, payer
-    folder/attestor-N/          each attestor's own: key, password, token, pins, configuration, store
+    folder/attestor-N/          an attestor's own: key, password, token, pins, configuration, store
 """
 
 import json
@@ -64,8 +65,16 @@ class Prepared:
     def fund(self, amount: int) -> None:
         """Mint test tokens and move them into the Distributor."""
         deployer = Deployer(self.context.w3, self.owner)
-        deployer.send("mint", {"to": self.deployment.token, "data": mint_calldata(self.owner.address, amount)})
-        deployer.send("fund", {"to": self.deployment.token, "data": transfer_calldata(self.deployment.distributor, amount)})
+        deployer.send(
+            "mint", {"to": self.deployment.token, "data": mint_calldata(self.owner.address, amount)}
+        )
+        deployer.send(
+            "fund",
+            {
+                "to": self.deployment.token,
+                "data": transfer_calldata(self.deployment.distributor, amount),
+            },
+        )
 
 
 @dataclass(frozen=True)
@@ -82,14 +91,26 @@ class Local(Prepared):
 
 
 def prepare(
-    folder: Path, urls: Urls, *, program: str, partner: str | None, instance: str, attestor_urls: Sequence[str],
-    attestor_hosts: Sequence[tuple[str, int]], batch_age_max_seconds: int, tick_seconds: float, progress: Progress = lambda _: None,
-) -> Prepared:  # fmt: skip
-    """Make keys, deploy, register, and write every file below `folder`. `attestor_hosts`: the (host, port) that each listens on."""
+    folder: Path,
+    urls: Urls,
+    *,
+    program: str,
+    partner: str | None,
+    instance: str,
+    attestor_urls: Sequence[str],
+    attestor_hosts: Sequence[tuple[str, int]],
+    batch_age_max_seconds: int,
+    tick_seconds: float,
+    progress: Progress = lambda _: None,
+) -> Prepared:
+    """Make keys, deploy, register, and write every file below `folder`. `attestor_hosts`: the
+    (host, port) that each listens on."""
     progress("keys")
     password, operator_key, attestor_token = (secrets.token_urlsafe(24) for _ in range(3))
     keys = {
-        name: keystore.create(folder / "keys" / f"{name}.json", password, scrypt_n=keystore.SCRYPT_N_LOCAL)
+        name: keystore.create(
+            folder / "keys" / f"{name}.json", password, scrypt_n=keystore.SCRYPT_N_LOCAL
+        )
         for name in ("owner", "poster", "payer")
     }
     environment = {
@@ -104,7 +125,11 @@ def prepare(
         "GUERDON_ATTESTOR_TOKEN": attestor_token,
         "GUERDON_TICK_SECONDS": str(tick_seconds),
     }
-    context = Context(Settings(**{name.removeprefix("GUERDON_").lower(): value for name, value in environment.items()}))
+    context = Context(
+        Settings(
+            **{name.removeprefix("GUERDON_").lower(): value for name, value in environment.items()}
+        )
+    )
     chain_id = require_local(context.w3)
     upgrade(context.database)
     with context.database.transaction() as session:
@@ -115,34 +140,72 @@ def prepare(
     progress("contracts")
     for signer in keys.values():
         give_ether(context.w3, signer.address, 1000 * ETHER)
-    attestors = [_attestor_key(folder / f"attestor-{i}", attestor_token) for i in range(len(attestor_urls))]
-    deployment = deploy_program(context.w3, keys["owner"], key, load_instance(instance), attestors, THRESHOLD)
+    attestors = [
+        _attestor_key(folder / f"attestor-{i}", attestor_token) for i in range(len(attestor_urls))
+    ]
+    deployment = deploy_program(
+        context.w3, keys["owner"], key, load_instance(instance), attestors, THRESHOLD
+    )
     secret = generate_secret() if partner is not None else None
     with context.database.transaction() as session:
         row = programs.register(
-            session, Distributor(context.w3, deployment.distributor), program, deployment.block, key.verifying_key, list(attestor_urls),
-            finality="latest", batch_items_max=10**6, batch_age_max_seconds=batch_age_max_seconds,
-        )  # fmt: skip
+            session,
+            Distributor(context.w3, deployment.distributor),
+            program,
+            deployment.block,
+            key.verifying_key,
+            list(attestor_urls),
+            finality="latest",
+            batch_items_max=10**6,
+            batch_age_max_seconds=batch_age_max_seconds,
+        )
         if partner is not None:
             partners.add(session, row.id, partner, secret)
     pins = (
-        {deployment.distributor: {partner: {"scheme": "standard-webhooks", "secrets": [secret]}}} if partner is not None else {}
+        {deployment.distributor: {partner: {"scheme": "standard-webhooks", "secrets": [secret]}}}
+        if partner is not None
+        else {}
     )
     for i, (host, port) in enumerate(attestor_hosts):
         config = {
-            "chain_id": chain_id, "rpc_url": urls.rpc, "host": host, "port": port, "keystore": "key.json",
-            "password_file": "password", "token_file": "token", "database": "attestor.sqlite", "pins": "partners.json",
-            "programs": [{
-                "distributor": deployment.distributor, "instance": instance, "families": 1, "first_block": deployment.block,
-                "finality": "latest",
-            }],
-        }  # fmt: skip
+            "chain_id": chain_id,
+            "rpc_url": urls.rpc,
+            "host": host,
+            "port": port,
+            "keystore": "key.json",
+            "password_file": "password",
+            "token_file": "token",
+            "database": "attestor.sqlite",
+            "pins": "partners.json",
+            "programs": [
+                {
+                    "distributor": deployment.distributor,
+                    "instance": instance,
+                    "families": 1,
+                    "first_block": deployment.block,
+                    "finality": "latest",
+                }
+            ],
+        }
         write_private(folder / f"attestor-{i}" / "partners.json", json.dumps(pins, indent=2))
         write_private(folder / f"attestor-{i}" / "attestor.json", json.dumps(config, indent=2))
     # Last: a folder with this file is complete.
-    write_private(folder / "environment", "".join(f"export {name}='{value}'\n" for name, value in environment.items()))
+    write_private(
+        folder / "environment",
+        "".join(f"export {name}='{value}'\n" for name, value in environment.items()),
+    )
     return Prepared(
-        folder, context, environment, keys["owner"], deployment, row.id, program, instance, operator_key, partner, secret
+        folder,
+        context,
+        environment,
+        keys["owner"],
+        deployment,
+        row.id,
+        program,
+        instance,
+        operator_key,
+        partner,
+        secret,
     )
 
 
@@ -156,10 +219,19 @@ def _attestor_key(folder: Path, token: str) -> str:
 
 
 def start_local(
-    folder: Path, *, program: str, partner: str | None, instance: str = "dev", batch_age_max_seconds: int = 2, tick_seconds: float = 0.5,
-    worker_processes: int = 2, api_port: int | None = None, progress: Progress = lambda _: None,
-) -> Local:  # fmt: skip
-    """Start servers, prepare a program and start its services. On any failure what was started is stopped.
+    folder: Path,
+    *,
+    program: str,
+    partner: str | None,
+    instance: str = "dev",
+    batch_age_max_seconds: int = 2,
+    tick_seconds: float = 0.5,
+    worker_processes: int = 2,
+    api_port: int | None = None,
+    progress: Progress = lambda _: None,
+) -> Local:
+    """Start servers, prepare a program and start its services. On any failure what was started is
+    stopped.
 
     Raises: StackError, and what deploying raises.
     """
@@ -174,9 +246,17 @@ def start_local(
         urls = Urls(database_url, redis_url, stack.start_chain())
         hosts = [("127.0.0.1", free_port()) for _ in range(ATTESTORS)]
         prepared = prepare(
-            folder, urls, program=program, partner=partner, instance=instance, attestor_urls=[f"http://{h}:{p}" for h, p in hosts],
-            attestor_hosts=hosts, batch_age_max_seconds=batch_age_max_seconds, tick_seconds=tick_seconds, progress=progress,
-        )  # fmt: skip
+            folder,
+            urls,
+            program=program,
+            partner=partner,
+            instance=instance,
+            attestor_urls=[f"http://{h}:{p}" for h, p in hosts],
+            attestor_hosts=hosts,
+            batch_age_max_seconds=batch_age_max_seconds,
+            tick_seconds=tick_seconds,
+            progress=progress,
+        )
         stack.environment |= prepared.environment
         for i, (_, port) in enumerate(hosts):
             progress(f"attestor {i + 1}")

@@ -15,7 +15,16 @@ from urllib.parse import urlsplit
 import typer
 
 from backend.cli.failures import failures
-from backend.cli.output import Steps, batch_table, claim_table, errors, output, steps, summary_table, tokens
+from backend.cli.output import (
+    Steps,
+    batch_table,
+    claim_table,
+    errors,
+    output,
+    steps,
+    summary_table,
+    tokens,
+)
 from backend.client.reward_list import RewardList, read_reward_list
 from backend.config import settings
 from backend.devstack.demo import Demo
@@ -43,9 +52,13 @@ def _stop_on_signals() -> Iterator[None]:
 
 
 @contextmanager
-def _stack(program: str, partner: str | None, instance: str, api_port: int | None, show: Steps) -> Iterator[Local]:
+def _stack(
+    program: str, partner: str | None, instance: str, api_port: int | None, show: Steps
+) -> Iterator[Local]:
     if instance not in instances():
-        raise typer.BadParameter(f"expected one of {', '.join(instances())}", param_hint="--instance")
+        raise typer.BadParameter(
+            f"expected one of {', '.join(instances())}", param_hint="--instance"
+        )
     DATA.mkdir(exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f"{program}-", dir=DATA))
     parts = 10
@@ -54,16 +67,29 @@ def _stack(program: str, partner: str | None, instance: str, api_port: int | Non
         progress.done += 1
         show("Starting the stack", min(progress.done, parts), parts)
         if what == "proving key" and instance != "dev":
-            show.line("The first run of this instance compiles the circuit and makes its key: some minutes.")
+            show.line(
+                "The first run of this instance compiles the circuit and makes its key: some "
+                "minutes."
+            )
 
     progress.done = 0
-    local = start_local(folder, program=program, partner=partner, instance=instance, api_port=api_port, progress=progress)
+    local = start_local(
+        folder,
+        program=program,
+        partner=partner,
+        instance=instance,
+        api_port=api_port,
+        progress=progress,
+    )
     try:
         show("Starting the stack", parts, parts)
         yield local
     finally:
         # A second Ctrl-C must not leave processes behind.
-        ignored = [(number, signal.signal(number, signal.SIG_IGN)) for number in (signal.SIGINT, signal.SIGTERM)]
+        ignored = [
+            (number, signal.signal(number, signal.SIG_IGN))
+            for number in (signal.SIGINT, signal.SIGTERM)
+        ]
         local.close()
         for number, previous in ignored:
             signal.signal(number, previous)
@@ -82,7 +108,11 @@ def _wait_for_signal(local: Local) -> None:
 
 
 def _print_urls(local: Local) -> None:
-    output.print(f"API           {local.api_url}  (docs at {local.api_url}/docs)", highlight=False, soft_wrap=True)
+    output.print(
+        f"API           {local.api_url}  (docs at {local.api_url}/docs)",
+        highlight=False,
+        soft_wrap=True,
+    )
     output.print(f"node          {local.rpc_url}", highlight=False, soft_wrap=True)
     output.print(f"program       {local.program}", highlight=False, soft_wrap=True)
     output.print(f"Distributor   {local.deployment.distributor}", highlight=False, soft_wrap=True)
@@ -93,24 +123,37 @@ def demo(
     input_file: Annotated[
         Path,
         typer.Option(
-            "--input", help="CSV with an address column and an amount column.", show_default="examples/op-superstacks-head.csv"
+            "--input",
+            help="CSV with an address column and an amount column.",
+            show_default="examples/op-superstacks-head.csv",
         ),
     ] = DEFAULT_LIST,
-    address_column: Annotated[str | None, typer.Option(help="Name of the address column, if it is not found by content.")] = None,
-    amount_column: Annotated[str | None, typer.Option(help="Name of the amount column, if it is not found by content.")] = None,
+    address_column: Annotated[
+        str | None, typer.Option(help="Name of the address column, if it is not found by content.")
+    ] = None,
+    amount_column: Annotated[
+        str | None, typer.Option(help="Name of the amount column, if it is not found by content.")
+    ] = None,
     decimals: Annotated[
-        int | None, typer.Option(min=0, max=36, help="Amounts are whole tokens with up to so many decimals.")
+        int | None,
+        typer.Option(min=0, max=36, help="Amounts are whole tokens with up to so many decimals."),
     ] = None,
     instance: Annotated[str, typer.Option(help="Size of the circuit: dev or standard.")] = "dev",
     report: Annotated[Path | None, typer.Option(help="Write everything to this JSON file.")] = None,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the stack running afterwards, until Ctrl-C.")] = False,
-    api_port: Annotated[int | None, typer.Option(help="Port of the API; a free one if not given.")] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave the stack running afterwards, until Ctrl-C.")
+    ] = False,
+    api_port: Annotated[
+        int | None, typer.Option(help="Port of the API; a free one if not given.")
+    ] = None,
 ) -> None:
-    """Run the main job: a reward list goes in, proven roots and paid claims come out, audited from the chain alone."""
+    """Run the main job: a reward list goes in, proven roots and paid claims come out, audited from
+    the chain alone."""
     with failures(), _stop_on_signals():
         rewards = read_reward_list(input_file, address_column, amount_column, decimals)
         if report is not None:
-            report.touch()  # A place that cannot be written to is said now, not after the whole run.
+            # A place that cannot be written to is said now, not after the whole run.
+            report.touch()
         _say_list(input_file, rewards)
         start = time.monotonic()
         # A database that outlives the run may hold the programs of earlier ones.
@@ -135,22 +178,37 @@ def demo(
 
 def _say_list(path: Path, rewards: RewardList) -> None:
     for address, lines in rewards.repeated.items():
-        errors.print(f"{address} stands on lines {', '.join(map(str, lines))}: summed.", highlight=False, soft_wrap=True)
+        errors.print(
+            f"{address} stands on lines {', '.join(map(str, lines))}: summed.",
+            highlight=False,
+            soft_wrap=True,
+        )
     errors.print(
-        f"{path.name}: {len(rewards.amounts):,} accounts, {tokens(rewards.total)} tokens in all.", highlight=False, soft_wrap=True
+        f"{path.name}: {len(rewards.amounts):,} accounts, {tokens(rewards.total)} tokens in all.",
+        highlight=False,
+        soft_wrap=True,
     )
 
 
 def up(
     program: Annotated[str, typer.Option(help="Name of the empty program.")] = "main",
     instance: Annotated[str, typer.Option(help="Size of the circuit: dev or standard.")] = "dev",
-    api_port: Annotated[int | None, typer.Option(help="Port of the API; a free one if not given.")] = None,
+    api_port: Annotated[
+        int | None, typer.Option(help="Port of the API; a free one if not given.")
+    ] = None,
 ) -> None:
     """Start the same stack with an empty program, ready for use by hand, until Ctrl-C."""
-    with failures(), _stop_on_signals(), steps() as show, _stack(program, None, instance, api_port, show) as local:
+    with (
+        failures(),
+        _stop_on_signals(),
+        steps() as show,
+        _stack(program, None, instance, api_port, show) as local,
+    ):
         show.line("")
         _print_urls(local)
-        pins = " ".join(f"--pins {path}" for path in sorted(local.folder.glob("attestor-*/partners.json")))
+        pins = " ".join(
+            f"--pins {path}" for path in sorted(local.folder.glob("attestor-*/partners.json"))
+        )
         for line in (
             "In another shell:",
             f"  . {local.folder / 'environment'}",
@@ -164,14 +222,22 @@ def up(
 
 def prepare_local(
     folder: Annotated[Path, typer.Argument(help="Where keys and configurations go.")],
-    attestor_url: Annotated[list[str], typer.Option(help="Base URL at which an attestor will be reached; several times.")],
+    attestor_url: Annotated[
+        list[str],
+        typer.Option(help="Base URL at which an attestor will be reached; several times."),
+    ],
     program: Annotated[str, typer.Option(help="Name of the program.")] = "main",
-    partner: Annotated[str | None, typer.Option(help="A first partner; its secret is written to FOLDER/partner-secret.")] = None,
+    partner: Annotated[
+        str | None,
+        typer.Option(help="A first partner; its secret is written to FOLDER/partner-secret."),
+    ] = None,
     instance: Annotated[str, typer.Option(help="Size of the circuit: dev or standard.")] = "dev",
 ) -> None:
-    """On a local chain, deploy a program and write what its services start from; somebody else (docker compose) starts them.
+    """On a local chain, deploy a program and write what its services start from; somebody else
+    (docker compose) starts them.
 
-    Servers are those of DATABASE_URL, REDIS_URL and RPC_URL. Does nothing if FOLDER holds a program already.
+    Servers are those of DATABASE_URL, REDIS_URL and RPC_URL. Does nothing if FOLDER holds a program
+    already.
     """
     if (folder / "environment").exists():
         errors.print(f"{folder} holds a program already.", highlight=False, soft_wrap=True)
@@ -180,10 +246,19 @@ def prepare_local(
     with failures():
         config = settings()
         prepared = prepare(
-            folder, Urls(config.database_url, config.redis_url, config.rpc_url), program=program, partner=partner, instance=instance,
-            attestor_urls=attestor_url, attestor_hosts=hosts, batch_age_max_seconds=5, tick_seconds=1.0,
-        )  # fmt: skip
+            folder,
+            Urls(config.database_url, config.redis_url, config.rpc_url),
+            program=program,
+            partner=partner,
+            instance=instance,
+            attestor_urls=attestor_url,
+            attestor_hosts=hosts,
+            batch_age_max_seconds=5,
+            tick_seconds=1.0,
+        )
     if prepared.partner_secret is not None:
         write_private(folder / "partner-secret", prepared.partner_secret)
     prepared.context.close()
-    output.print_json(json.dumps({"program": program, "distributor": prepared.deployment.distributor}))
+    output.print_json(
+        json.dumps({"program": program, "distributor": prepared.deployment.distributor})
+    )

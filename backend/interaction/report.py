@@ -1,9 +1,11 @@
 """The body of a delivery: a list of reported interactions, parsed strictly and item by item.
 
-Pure: the API and the attestors share it, so that what is booked is what is attested. An item that breaks a rule does not touch its
+Pure: the API and the attestors share it, so that what is booked is what is attested. An item that
+breaks a rule does not touch its
 neighbours. The one format:
 
-    {"interactions": [{"event_id": "...", "account": "0x...", "amount": "1000000", "occurred_at": 1760000000}]}
+    {"interactions": [{"event_id": "...", "account": "0x...", "amount": "1000000", "occurred_at":
+    1760000000}]}
 """
 
 import json
@@ -44,7 +46,8 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class ReportError:
-    """One item that breaks a rule: the field at fault and what was expected. `event_id` where it could be read."""
+    """One item that breaks a rule: the field at fault and what was expected. `event_id` where it
+    could be read."""
 
     field: str
     message: str
@@ -64,21 +67,26 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return value
 
 
-# An unterminated text goes on to the end, so that every match succeeds and the scan stays linear. Possessive: nothing is remembered to
-# come back to, which would cost a hundred bytes for each byte of a long text.
+# An unterminated text goes on to the end, so that every match succeeds and the scan stays linear.
+# Possessive: nothing is remembered to come back to, which would cost a hundred bytes for each byte
+# of a long text.
 _TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _OTHERS = bytes(set(range(256)) - set(b"[]{}"))
 DEPTH_MAX = 16
 
 
 def _require_shallow(body: bytes) -> None:
-    """Refuse deep nesting before the parser recurses into it: how deep it can go safely depends on the thread's stack, not on us."""
+    """Refuse deep nesting before the parser recurses into it: how deep it can go safely depends on
+    the thread's stack, not on us."""
     depth = 0
     for between in _TEXT.split(body):
         for bracket in between.translate(None, _OTHERS):
             depth += 1 if bracket in b"[{" else -1
             if depth > DEPTH_MAX:
-                raise BodyError("body", f"nested more than {DEPTH_MAX} deep: expected an object with a list of objects")
+                raise BodyError(
+                    "body",
+                    f"nested more than {DEPTH_MAX} deep: expected an object with a list of objects",
+                )
 
 
 def parse_body(body: bytes) -> list[Report | ReportError]:
@@ -116,14 +124,21 @@ def _parse_item(item: Any) -> Report | ReportError:
         return ReportError("event_id", "expected a text of 1 to 128 visible ASCII characters")
     for key in item:
         if key not in FIELDS:
-            return ReportError(_shown(key), f"unknown field: expected only {', '.join(FIELDS)}", event_id)
+            return ReportError(
+                _shown(key), f"unknown field: expected only {', '.join(FIELDS)}", event_id
+            )
     account, amount, occurred_at = item.get("account"), item.get("amount"), item.get("occurred_at")
     if not isinstance(account, str) or (message := address_fault(account)):
         return ReportError(
-            "account", message if isinstance(account, str) else "expected an address: 0x and 40 hex digits", event_id
+            "account",
+            message if isinstance(account, str) else "expected an address: 0x and 40 hex digits",
+            event_id,
         )
     if not isinstance(amount, str) or not AMOUNT.fullmatch(amount) or int(amount) > UINT96_MAX:
-        expected = "expected a decimal text in token base units, 1 to 2^96-1, with no sign, point or leading zero"
+        expected = (
+            "expected a decimal text in token base units, 1 to 2^96-1, with no sign, point or "
+            "leading zero"
+        )
         return ReportError("amount", expected, event_id)
     if type(occurred_at) is not int or not 0 < occurred_at < OCCURRED_AT_MAX:
         return ReportError("occurred_at", "expected Unix seconds as an integer", event_id)
@@ -131,7 +146,8 @@ def _parse_item(item: Any) -> Report | ReportError:
 
 
 def _shown(key: str) -> str:
-    """A key as an answer can hold it: JSON may escape half a surrogate pair, which UTF-8 has no form for; and a key can be long."""
+    """A key as an answer can hold it: JSON may escape half a surrogate pair, which UTF-8 has no
+    form for; and a key can be long."""
     return key.encode(errors="backslashreplace").decode()[:128]
 
 

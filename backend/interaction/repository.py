@@ -3,15 +3,26 @@
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, Integer, Numeric, String, bindparam, func, literal_column, select, text, update
+from sqlalchemy import (
+    BigInteger,
+    Integer,
+    Numeric,
+    String,
+    bindparam,
+    func,
+    literal_column,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
 from backend.interaction.models import DeliveryRow, Interaction, InteractionState
 from backend.interaction.report import EVENT_ID, Report
 
-# Ids follow the order of the request. Rows are inserted sorted, so that two requests that report the same events wait for each other in
-# one order.
+# Ids follow the order of the request. Rows are inserted sorted, so that two requests that report
+# the same events wait for each other in one order.
 _INSERT = text("""
     WITH numbered AS MATERIALIZED (
         SELECT nextval(pg_get_serial_sequence('interaction', 'id')) AS id, * FROM (
@@ -20,8 +31,10 @@ _INSERT = text("""
             ORDER BY position
         ) AS in_order
     )
-    INSERT INTO interaction (id, program_id, partner_id, delivery_id, position, event_id, account, amount, occurred_at, state)
-    SELECT id, :program_id, :partner_id, :delivery_id, position, event_id, account, amount, occurred_at, 'accepted'
+    INSERT INTO interaction (id, program_id, partner_id, delivery_id, position, event_id, account,
+      amount, occurred_at, state)
+    SELECT id, :program_id, :partner_id, :delivery_id, position, event_id, account, amount,
+      occurred_at, 'accepted'
     FROM numbered ORDER BY event_id
     ON CONFLICT (partner_id, event_id) DO NOTHING
     RETURNING id, position
@@ -33,14 +46,20 @@ _INSERT = text("""
     bindparam("times", type_=ARRAY(BigInteger)),
 )
 
-# A literal: with a parameter PostgreSQL may settle on a plan that does without the indexes of held rows.
+# A literal: with a parameter PostgreSQL may settle on a plan that does without the indexes of held
+# rows.
 _HELD = literal_column(f"'{InteractionState.HELD}'")
 
 
 def insert_new(
-    session: Session, program_id: int, partner_id: int, delivery_id: int, reports: Sequence[tuple[int, Report]]
+    session: Session,
+    program_id: int,
+    partner_id: int,
+    delivery_id: int,
+    reports: Sequence[tuple[int, Report]],
 ) -> dict[int, int]:
-    """Insert the reports whose event is new, as accepted; returns position -> interaction id for those inserted."""
+    """Insert the reports whose event is new, as accepted; returns position -> interaction id for
+    those inserted."""
     parameters: dict[str, Any] = {
         "program_id": program_id,
         "partner_id": partner_id,
@@ -56,23 +75,35 @@ def insert_new(
 
 def hold(session: Session, ids: Sequence[int], reason: str) -> None:
     """Mark interactions as held."""
-    query = update(Interaction).where(Interaction.id.in_(ids)).values(state=InteractionState.HELD, held_reason=reason)
+    query = (
+        update(Interaction)
+        .where(Interaction.id.in_(ids))
+        .values(state=InteractionState.HELD, held_reason=reason)
+    )
     session.execute(query, execution_options={"synchronize_session": False})
 
 
 def accept(session: Session, ids: Sequence[int]) -> None:
     """Mark held interactions as accepted."""
-    query = update(Interaction).where(Interaction.id.in_(ids)).values(state=InteractionState.ACCEPTED, held_reason=None)
+    query = (
+        update(Interaction)
+        .where(Interaction.id.in_(ids))
+        .values(state=InteractionState.ACCEPTED, held_reason=None)
+    )
     session.execute(query, execution_options={"synchronize_session": False})
 
 
 def existing(session: Session, partner_id: int, event_ids: Sequence[str]) -> dict[str, Interaction]:
     """The interactions that stand under these event ids."""
-    query = select(Interaction).where(Interaction.partner_id == partner_id, Interaction.event_id.in_(event_ids))
+    query = select(Interaction).where(
+        Interaction.partner_id == partner_id, Interaction.event_id.in_(event_ids)
+    )
     return {row.event_id: row for row in session.scalars(query)}
 
 
-def held(session: Session, program_id: int, reason: str, amount_max: int, limit: int) -> list[Interaction]:
+def held(
+    session: Session, program_id: int, reason: str, amount_max: int, limit: int
+) -> list[Interaction]:
     """The oldest interactions of at most `amount_max` held for `reason`, locked."""
     query = (
         select(Interaction)
@@ -92,21 +123,33 @@ def held(session: Session, program_id: int, reason: str, amount_max: int, limit:
 def smallest_held(session: Session, program_id: int, reason: str) -> int | None:
     """The smallest amount held for `reason`, None if there is none."""
     query = select(func.min(Interaction.amount)).where(
-        Interaction.program_id == program_id, Interaction.state == _HELD, Interaction.held_reason == reason
+        Interaction.program_id == program_id,
+        Interaction.state == _HELD,
+        Interaction.held_reason == reason,
     )
     return session.scalar(query)
 
 
 def of_batch(session: Session, batch_id: int) -> list[Interaction]:
     """A batch's interactions by item index."""
-    return list(session.scalars(select(Interaction).where(Interaction.batch_id == batch_id).order_by(Interaction.item_index)))
+    return list(
+        session.scalars(
+            select(Interaction)
+            .where(Interaction.batch_id == batch_id)
+            .order_by(Interaction.item_index)
+        )
+    )
 
 
 def find(session: Session, partner_id: int, event_id: str) -> Interaction | None:
     """The interaction under an event id; None as well for a text that no event id can be."""
     if not EVENT_ID.fullmatch(event_id):
         return None
-    return session.scalar(select(Interaction).where(Interaction.partner_id == partner_id, Interaction.event_id == event_id))
+    return session.scalar(
+        select(Interaction).where(
+            Interaction.partner_id == partner_id, Interaction.event_id == event_id
+        )
+    )
 
 
 def delivery_sizes(session: Session, ids: Collection[int]) -> dict[int, int]:

@@ -1,4 +1,5 @@
-"""Intake: from a partner's signed request to booked interactions, in one transaction that commits before the answer."""
+"""Intake: from a partner's signed request to booked interactions, in one transaction that commits
+before the answer."""
 
 import os
 import time
@@ -42,9 +43,14 @@ class Answer:
 
 
 def take_in(
-    session: Session, program_id: int, partner_id: int, delivery: Delivery, items: Sequence[Report | ReportError]
+    session: Session,
+    program_id: int,
+    partner_id: int,
+    delivery: Delivery,
+    items: Sequence[Report | ReportError],
 ) -> list[Answer]:
-    """Book what is new among the items of an authenticated delivery; one answer an item, in order."""
+    """Book what is new among the items of an authenticated delivery; one answer an item, in
+    order."""
     answers: list[Answer | None] = [None] * len(items)
     fresh: dict[str, tuple[int, Report]] = {}
     repeated: list[tuple[int, Report]] = []
@@ -53,7 +59,11 @@ def take_in(
         if isinstance(item, ReportError):
             answers[position] = _rejected(position, item)
         elif item.occurred_at > latest:
-            error = ReportError("occurred_at", "is in the future: expected the time at which it happened", item.event_id)
+            error = ReportError(
+                "occurred_at",
+                "is in the future: expected the time at which it happened",
+                item.event_id,
+            )
             answers[position] = _rejected(position, error)
         elif item.event_id in fresh:
             repeated.append((position, item))
@@ -67,22 +77,34 @@ def take_in(
             if answers[position] is None:
                 repeated.append((position, report))
     if repeated:
-        known = repository.existing(session, partner_id, [report.event_id for _, report in repeated])
+        known = repository.existing(
+            session, partner_id, [report.event_id for _, report in repeated]
+        )
         for position, report in repeated:
             answers[position] = _repeated(position, report, known[report.event_id])
     return [answer for answer in answers if answer is not None]
 
 
 def _insert(
-    session: Session, program_id: int, partner_id: int, delivery: Delivery, reports: Sequence[tuple[int, Report]]
+    session: Session,
+    program_id: int,
+    partner_id: int,
+    delivery: Delivery,
+    reports: Sequence[tuple[int, Report]],
 ) -> dict[int, tuple[int, Report]]:
-    """Insert what is new with its evidence; returns position -> (interaction id, report). A delivery without news leaves no row."""
+    """Insert what is new with its evidence; returns position -> (interaction id, report). A
+    delivery without news leaves no row."""
     with session.begin_nested() as savepoint:
         salt = os.urandom(32)
         row = DeliveryRow(
-            program_id=program_id, partner_id=partner_id, message_id=delivery.message_id, timestamp=delivery.timestamp,
-            signature=delivery.signature, body=delivery.body, evidence=delivery.hash(salt),
-        )  # fmt: skip
+            program_id=program_id,
+            partner_id=partner_id,
+            message_id=delivery.message_id,
+            timestamp=delivery.timestamp,
+            signature=delivery.signature,
+            body=delivery.body,
+            evidence=delivery.hash(salt),
+        )
         session.add(row)
         session.flush()
         ids = repository.insert_new(session, program_id, partner_id, row.id, reports)
@@ -93,22 +115,36 @@ def _insert(
     return {position: (ids[position], report) for position, report in reports if position in ids}
 
 
-def _book(session: Session, program_id: int, inserted: dict[int, tuple[int, Report]]) -> dict[int, Answer]:
+def _book(
+    session: Session, program_id: int, inserted: dict[int, tuple[int, Report]]
+) -> dict[int, Answer]:
     """Book the inserted interactions as far as the budget goes, in order; hold the others."""
     if not inserted:
         return {}
-    rewards = {position: Reward(id_, report.account, report.amount) for position, (id_, report) in inserted.items()}
+    rewards = {
+        position: Reward(id_, report.account, report.amount)
+        for position, (id_, report) in inserted.items()
+    }
     covered = _covered(session, program_id, list(rewards.values()))
     if covered:
         first = min(reward.interaction_id for reward in rewards.values())
         ledger.book_rewards(session, program_id, f"interactions from {first}", covered)
     accepted = {reward.interaction_id for reward in covered}
-    if held := [reward.interaction_id for reward in rewards.values() if reward.interaction_id not in accepted]:
+    if held := [
+        reward.interaction_id
+        for reward in rewards.values()
+        if reward.interaction_id not in accepted
+    ]:
         repository.hold(session, held, BUDGET_EXHAUSTED)
     return {
         position: Answer(Outcome.ACCEPTED, report.event_id)
         if id_ in accepted
-        else Answer(Outcome.HELD, report.event_id, BUDGET_EXHAUSTED, message="held until the program is funded further")
+        else Answer(
+            Outcome.HELD,
+            report.event_id,
+            BUDGET_EXHAUSTED,
+            message="held until the program is funded further",
+        )
         for position, (id_, report) in inserted.items()
     }
 
@@ -125,22 +161,29 @@ def _covered(session: Session, program_id: int, rewards: list[Reward]) -> list[R
 
 
 def release_held(session: Session, program_id: int) -> int:
-    """Accept interactions that were held for want of budget, oldest first, as far as it goes now. Returns how many."""
+    """Accept interactions that were held for want of budget, oldest first, as far as it goes now.
+    Returns how many."""
     if not _may_release(session, program_id):
         return 0
     # Before the held rows: who books the chain holds it as well when it comes here.
     available = ledger.available_budget(session, program_id, lock=True)
-    # What is too large for the budget is passed over in the query: any number of such rows must not use up the limit.
+    # What is too large for the budget is passed over in the query: any number of such rows must not
+    # use up the limit.
     rows = repository.held(session, program_id, BUDGET_EXHAUSTED, available, RELEASE_LIMIT)
-    covered = _covered(session, program_id, [Reward(row.id, row.account, row.amount) for row in rows])
+    covered = _covered(
+        session, program_id, [Reward(row.id, row.account, row.amount) for row in rows]
+    )
     if covered:
         repository.accept(session, [reward.interaction_id for reward in covered])
-        ledger.book_rewards(session, program_id, f"released from {covered[0].interaction_id}", covered)
+        ledger.book_rewards(
+            session, program_id, f"released from {covered[0].interaction_id}", covered
+        )
     return len(covered)
 
 
 def _may_release(session: Session, program_id: int) -> bool:
-    """Whether the budget covers anything that is held, by two look-ups in indexes and without a lock: every tick asks."""
+    """Whether the budget covers anything that is held, by two look-ups in indexes and without a
+    lock: every tick asks."""
     available = ledger.available_budget(session, program_id)
     if available <= 0:
         return False
@@ -154,9 +197,18 @@ def _rejected(position: int, error: ReportError) -> Answer:
 
 
 def _repeated(position: int, report: Report, row: object) -> Answer:
-    same = (row.account, row.amount, row.occurred_at) == (report.account, report.amount, report.occurred_at)
+    same = (row.account, row.amount, row.occurred_at) == (
+        report.account,
+        report.amount,
+        report.occurred_at,
+    )
     if same:
         state = row.held_reason if row.state == InteractionState.HELD else row.state
         return Answer(Outcome.DUPLICATE, report.event_id, state=state)
-    message = "this event was reported before with another account, amount or time; the first report stands"
-    return Answer(Outcome.REJECTED, report.event_id, "conflict", f"interactions[{position}].event_id", message)
+    message = (
+        "this event was reported before with another account, amount or time; the first report "
+        "stands"
+    )
+    return Answer(
+        Outcome.REJECTED, report.event_id, "conflict", f"interactions[{position}].event_id", message
+    )

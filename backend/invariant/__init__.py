@@ -1,7 +1,9 @@
-"""Conservation rules: what must hold in the database, and against the chain, at any committed moment.
+"""Conservation rules: what must hold in the database, and against the chain, at any committed
+moment.
 
-One file a rule, each with `check(session, program, checked) -> list[str]`, a sentence for each thing that does not hold. On a schedule they
-read what is new since the last run, and now and then everything; an operator looks at whatever they say.
+One file a rule, each with `check(session, program, checked) -> list[str]`, a sentence for each
+thing that does not hold. On a schedule they read what is new since the last run, and now and then
+everything; an operator looks at whatever they say.
 """
 
 from sqlalchemy.orm import Session
@@ -22,37 +24,58 @@ from backend.invariant import (
 from backend.invariant.checkpoint import NOTHING, Checked
 from backend.program.models import Program
 
-RULES = (ledger_balanced, rewards_covered, ledger_chained, interactions_booked, batches_follow, accounts_at_home, claims_covered)
+RULES = (
+    ledger_balanced,
+    rewards_covered,
+    ledger_chained,
+    interactions_booked,
+    batches_follow,
+    accounts_at_home,
+    claims_covered,
+)
 
 
-def check_all(session: Session, program: Program, totals: Totals | None = None, checked: Checked = NOTHING) -> list[str]:
-    """What does not hold of a program, empty if everything does. `totals`: the chain's, at the program's `booked_block`. What was `checked`
-    before and is written once is not read again.
+def check_all(
+    session: Session, program: Program, totals: Totals | None = None, checked: Checked = NOTHING
+) -> list[str]:
+    """What does not hold of a program, empty if everything does. `totals`: the chain's, at the
+    program's `booked_block`. What was `checked` before and is written once is not read again.
 
-    `session` should read one snapshot (`Database.snapshot`), or what is booked meanwhile looks like a fault.
+    `session` should read one snapshot (`Database.snapshot`), or what is booked meanwhile looks like
+    a fault.
     """
     findings = [
-        f"{rule.__name__.rpartition('.')[2]}: {finding}" for rule in RULES for finding in rule.check(session, program, checked)
+        f"{rule.__name__.rpartition('.')[2]}: {finding}"
+        for rule in RULES
+        for finding in rule.check(session, program, checked)
     ]
     if totals is not None:
-        findings += [f"chain_totals: {finding}" for finding in chain_totals.check(session, program, totals)]
+        findings += [
+            f"chain_totals: {finding}" for finding in chain_totals.check(session, program, totals)
+        ]
     return findings
 
 
 def check_with_chain(context: Context, program_id: int) -> list[str]:
-    """`check_all` with the chain's totals at the booked block. Raises Unavailable if the node does not answer."""
+    """`check_all` with the chain's totals at the booked block. Raises Unavailable if the node does
+    not answer."""
     with context.database.snapshot() as session:
         program = session.get_one(Program, program_id)
-        return check_all(session, program, context.distributor(program).totals(program.booked_block))
+        return check_all(
+            session, program, context.distributor(program).totals(program.booked_block)
+        )
 
 
 def check_on_schedule(context: Context, program_id: int) -> list[str]:
-    """As `check_with_chain`, from where the last run that found nothing ended; from the beginning once in `invariants_full_seconds`."""
+    """As `check_with_chain`, from where the last run that found nothing ended; from the beginning
+    once in `invariants_full_seconds`."""
     with context.database.snapshot() as session:
         program = session.get_one(Program, program_id)
         begun = checkpoint.load(session, program_id, context.settings.invariants_full_seconds)
         now = checkpoint.reached(session, program_id)
-        findings = check_all(session, program, context.distributor(program).totals(program.booked_block), begun)
+        findings = check_all(
+            session, program, context.distributor(program).totals(program.booked_block), begun
+        )
     if not findings:
         with context.database.transaction() as session:
             checkpoint.store(session, program_id, begun, now)

@@ -1,4 +1,5 @@
-"""Every account is of its bucket's family, slots have no gaps, and a bucket is opened only once the lower ones of its family are full."""
+"""Every account is of its bucket's family, slots have no gaps, and a bucket is opened only once the
+lower ones of its family are full."""
 
 from collections import defaultdict
 
@@ -16,14 +17,20 @@ def check(session: Session, program: Program, checked: Checked) -> list[str]:
     """All rules of this file."""
     slots = load_instance(program.instance).slots
     findings, used = [], defaultdict(list)
-    query = select(Account.address, Account.bucket, Account.slot).where(Account.program_id == program.id)
+    query = select(Account.address, Account.bucket, Account.slot).where(
+        Account.program_id == program.id
+    )
     for address, bucket, slot in session.execute(query.order_by(Account.bucket, Account.slot)):
         used[bucket].append(slot)
         if family(int(address, 16), program.families) != bucket % program.families:
             findings.append(f"{address} is not of the family of bucket {bucket}")
     for bucket, taken in used.items():
         if taken != list(range(len(taken))) or len(taken) > slots:
-            findings.append(f"the slots in use of bucket {bucket} are not 0 to {len(taken) - 1} of {slots}")
+            findings.append(
+                f"the slots in use of bucket {bucket} are not 0 to {len(taken) - 1} of {slots}"
+            )
         if bucket >= program.families and len(used.get(bucket - program.families, ())) != slots:
-            findings.append(f"bucket {bucket} was opened before bucket {bucket - program.families} was full")
+            findings.append(
+                f"bucket {bucket} was opened before bucket {bucket - program.families} was full"
+            )
     return findings

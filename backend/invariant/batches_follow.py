@@ -1,5 +1,5 @@
-"""A bucket's standing batches are sequences 1, 2, ..., each on top of the one before, the final ones first, each the sum of its interactions;
-one that was set aside or withdrawn holds none."""
+"""A bucket's standing batches are sequences 1, 2, ..., each on top of the one before, the final
+ones first, each the sum of its interactions; one that was set aside or withdrawn holds none."""
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -10,23 +10,29 @@ from backend.program.models import Program
 _ORDER = text("""
     SELECT bucket, sequence FROM (
         SELECT bucket, sequence, old_root, state,
-               row_number() OVER earlier AS place, lag(new_root) OVER earlier AS previous_root, lag(state) OVER earlier AS previous_state
+               row_number() OVER earlier AS place, lag(new_root) OVER earlier AS previous_root,
+                 lag(state) OVER earlier AS previous_state
         FROM batch WHERE program_id = :program_id AND state NOT IN ('set_aside', 'withdrawn')
         WINDOW earlier AS (PARTITION BY bucket ORDER BY sequence)
     ) AS numbered
-    WHERE sequence <> place OR old_root <> previous_root OR (state = 'final' AND previous_state <> 'final')
+    WHERE sequence <> place OR old_root <> previous_root OR (state = 'final'
+      AND previous_state <> 'final')
     ORDER BY bucket, sequence
 """)
 
 _CONTENT = text("""
     SELECT batch.bucket, batch.sequence FROM batch
     JOIN LATERAL (
-        SELECT count(*) AS items, sum(amount) AS total, min(item_index) AS first, max(item_index) AS last
+        SELECT count(*) AS items, sum(amount) AS total, min(item_index) AS first,
+          max(item_index) AS last
         FROM interaction WHERE batch_id = batch.id AND program_id = batch.program_id
     ) AS content ON true
-    JOIN LATERAL (SELECT count(*) AS slots, sum(delta) AS total FROM batch_account WHERE batch_id = batch.id) AS touched ON true
-    WHERE batch.program_id = :program_id AND state NOT IN ('set_aside', 'withdrawn') AND (batch.id > :batch_id OR state <> 'final') AND NOT (
-        batch.items = content.items AND batch.total = content.total AND content.first = 0 AND content.last = content.items - 1
+    JOIN LATERAL (SELECT count(*) AS slots, sum(delta) AS total FROM batch_account
+      WHERE batch_id = batch.id) AS touched ON true
+    WHERE batch.program_id = :program_id AND state NOT IN ('set_aside', 'withdrawn')
+      AND (batch.id > :batch_id OR state <> 'final') AND NOT (
+        batch.items = content.items AND batch.total = content.total AND content.first = 0
+          AND content.last = content.items - 1
         AND batch.accounts_touched = touched.slots AND batch.total = touched.total
     )
     ORDER BY batch.bucket, batch.sequence
@@ -36,21 +42,26 @@ _SLOTS = text("""
     SELECT touched.bucket, touched.slot, touched.sequence FROM batch_account AS touched
     JOIN batch ON batch.id = touched.batch_id
     LEFT JOIN LATERAL (
-        SELECT earlier.address, earlier.cumulative FROM batch_account AS earlier JOIN batch AS standing ON standing.id = earlier.batch_id
-        WHERE earlier.program_id = touched.program_id AND earlier.bucket = touched.bucket AND earlier.slot = touched.slot
-          AND earlier.sequence < touched.sequence AND standing.state NOT IN ('set_aside', 'withdrawn')
+        SELECT earlier.address, earlier.cumulative FROM batch_account AS earlier
+          JOIN batch AS standing ON standing.id = earlier.batch_id
+        WHERE earlier.program_id = touched.program_id AND earlier.bucket = touched.bucket
+          AND earlier.slot = touched.slot
+          AND earlier.sequence < touched.sequence
+            AND standing.state NOT IN ('set_aside', 'withdrawn')
         ORDER BY earlier.sequence DESC LIMIT 1
     ) AS previous ON true
     WHERE batch.program_id = :program_id AND batch.state NOT IN ('set_aside', 'withdrawn')
       AND (batch.id > :batch_id OR batch.state <> 'final') AND (
-        touched.cumulative <> coalesce(previous.cumulative, 0) + touched.delta OR touched.address <> previous.address OR touched.delta <= 0
+        touched.cumulative <> coalesce(previous.cumulative, 0) + touched.delta
+        OR touched.address <> previous.address OR touched.delta <= 0
     )
     ORDER BY touched.bucket, touched.slot, touched.sequence
 """)
 
 _GONE = text("""
     SELECT DISTINCT batch.id, batch.state FROM batch JOIN interaction ON batch_id = batch.id
-    WHERE batch.program_id = :program_id AND batch.state IN ('set_aside', 'withdrawn') ORDER BY batch.id
+    WHERE batch.program_id = :program_id AND batch.state IN ('set_aside', 'withdrawn')
+      ORDER BY batch.id
 """)
 
 
@@ -58,14 +69,20 @@ def check(session: Session, program: Program, checked: Checked) -> list[str]:
     """All rules of this file; of the batches that were final and checked, their order alone."""
     key = {"program_id": program.id, "batch_id": checked.batch_id}
     findings = [
-        f"batch {row.sequence} of bucket {row.bucket} does not follow the one before" for row in session.execute(_ORDER, key)
+        f"batch {row.sequence} of bucket {row.bucket} does not follow the one before"
+        for row in session.execute(_ORDER, key)
     ]
     findings += [
-        f"batch {row.sequence} of bucket {row.bucket} is not the sum of its interactions and of its slots"
+        f"batch {row.sequence} of bucket {row.bucket} is not the sum of its interactions and "
+        "of its slots"
         for row in session.execute(_CONTENT, key)
     ]
-    findings += [f"batch number {row.id} is {row.state} and holds interactions" for row in session.execute(_GONE, key)]
+    findings += [
+        f"batch number {row.id} is {row.state} and holds interactions"
+        for row in session.execute(_GONE, key)
+    ]
     return findings + [
-        f"slot {row.slot} of bucket {row.bucket} does not follow from its past at batch {row.sequence}"
+        f"slot {row.slot} of bucket {row.bucket} does not follow from its past at batch "
+        f"{row.sequence}"
         for row in session.execute(_SLOTS, key)
     ]

@@ -11,10 +11,14 @@ from backend.kit.time import utc_now
 from backend.ledger import repository as ledger
 
 SETTLED_SECONDS = 3600
-"""Ids are given out before their transaction commits: what is younger than any transaction can be is read again."""
+"""Ids are given out before their transaction commits: what is younger than any transaction can be
+is read again."""
 
 _OLDER = "coalesce((SELECT id FROM {0} WHERE created_at < :before ORDER BY id DESC LIMIT 1), 0)"
-_MARKS = text(f"SELECT {', '.join(_OLDER.format(table) for table in ('interaction', 'ledger_transaction', 'batch'))}")
+_MARKS = text(
+    "SELECT "
+    f"{', '.join(_OLDER.format(table) for table in ('interaction', 'ledger_transaction', 'batch'))}"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,9 @@ def load(session: Session, program_id: int, full_seconds: float) -> Checked:
 
 def reached(session: Session, program_id: int) -> Checked:
     """How far a run comes that reads what this session sees."""
-    marks = session.execute(_MARKS, {"before": utc_now() - timedelta(seconds=SETTLED_SECONDS)}).one()
+    marks = session.execute(
+        _MARKS, {"before": utc_now() - timedelta(seconds=SETTLED_SECONDS)}
+    ).one()
     head = ledger.head(session, program_id)
     return Checked(*marks, head.height if head else 0)
 
@@ -51,7 +57,11 @@ def store(session: Session, program_id: int, begun: Checked, now: Checked) -> No
     full_at = utc_now() if row is None or begun == NOTHING else row.full_at
     session.merge(
         InvariantCheckpoint(
-            program_id=program_id, interaction_id=now.interaction_id, transaction_id=now.transaction_id, batch_id=now.batch_id,
-            block_height=now.block_height, full_at=full_at,
+            program_id=program_id,
+            interaction_id=now.interaction_id,
+            transaction_id=now.transaction_id,
+            batch_id=now.batch_id,
+            block_height=now.block_height,
+            full_at=full_at,
         )
-    )  # fmt: skip
+    )

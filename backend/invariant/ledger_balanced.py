@@ -1,4 +1,5 @@
-"""Every transaction sums to zero within one program, and every balance is the sum of its entries."""
+"""Every transaction sums to zero within one program, and every balance is the sum of its
+entries."""
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -12,12 +13,14 @@ _TRANSACTIONS = text("""
     LEFT JOIN ledger_account AS account ON account.id = entry.account_id
     WHERE movement.program_id = :program_id AND movement.id > :transaction_id
     GROUP BY movement.id
-    HAVING count(entry.id) < 2 OR sum(entry.amount) <> 0 OR bool_or(account.program_id <> movement.program_id)
+    HAVING count(entry.id) < 2 OR sum(entry.amount) <> 0
+      OR bool_or(account.program_id <> movement.program_id)
     ORDER BY movement.id
 """)
 
 _BALANCES = text("""
-    SELECT account.kind, account.holder, account.balance, coalesce(sum(entry.amount), 0) AS entries FROM ledger_account AS account
+    SELECT account.kind, account.holder, account.balance, coalesce(sum(entry.amount), 0) AS entries
+      FROM ledger_account AS account
     LEFT JOIN ledger_entry AS entry ON entry.account_id = account.id
     WHERE account.program_id = :program_id
     GROUP BY account.id HAVING account.balance <> coalesce(sum(entry.amount), 0)
@@ -33,6 +36,7 @@ def check(session: Session, program: Program, checked: Checked) -> list[str]:
         for row in session.execute(_TRANSACTIONS, key)
     ]
     return findings + [
-        f"the balance of {row.kind} {row.holder}".rstrip() + f" is {row.balance}, its entries sum to {row.entries}"
+        f"the balance of {row.kind} {row.holder}".rstrip()
+        + f" is {row.balance}, its entries sum to {row.entries}"
         for row in session.execute(_BALANCES, key)
     ]

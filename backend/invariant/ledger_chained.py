@@ -1,4 +1,5 @@
-"""The hash chain holds, each transaction is queued or sealed and not both, and every batch names a block of the chain.
+"""The hash chain holds, each transaction is queued or sealed and not both, and every batch names a
+block of the chain.
 
 The last is what shows that blocks were cut off at the end: attestors signed the head into a batch.
 """
@@ -12,16 +13,20 @@ from backend.program.models import Program
 
 _PLACES = text("""
     SELECT movement.id FROM ledger_transaction AS movement
-    LEFT JOIN ledger_unsealed AS queued ON queued.transaction_id = movement.id AND queued.program_id = movement.program_id
+    LEFT JOIN ledger_unsealed AS queued ON queued.transaction_id = movement.id
+      AND queued.program_id = movement.program_id
     LEFT JOIN ledger_block_transaction AS sealed ON sealed.transaction_id = movement.id
-    LEFT JOIN ledger_block AS block ON block.id = sealed.block_id AND block.program_id = movement.program_id
-    WHERE movement.program_id = :program_id AND movement.id > :transaction_id AND num_nonnulls(queued.transaction_id, block.id) <> 1
+    LEFT JOIN ledger_block AS block ON block.id = sealed.block_id
+      AND block.program_id = movement.program_id
+    WHERE movement.program_id = :program_id AND movement.id > :transaction_id
+      AND num_nonnulls(queued.transaction_id, block.id) <> 1
     ORDER BY movement.id
 """)
 
 _HEADS = text("""
     SELECT batch.bucket, batch.sequence FROM batch
-    LEFT JOIN ledger_block AS block ON block.program_id = batch.program_id AND block.hash = batch.ledger_head
+    LEFT JOIN ledger_block AS block ON block.program_id = batch.program_id
+      AND block.hash = batch.ledger_head
     WHERE batch.program_id = :program_id AND block.id IS NULL
     ORDER BY batch.bucket, batch.sequence
 """)
@@ -34,7 +39,10 @@ def check(session: Session, program: Program, checked: Checked) -> list[str]:
         f"batch {row.sequence} of bucket {row.bucket} names a ledger head that no block has"
         for row in session.execute(_HEADS, key)
     ]
-    findings += [f"transaction {row.id} is not in exactly one of the queue and a block" for row in session.execute(_PLACES, key)]
+    findings += [
+        f"transaction {row.id} is not in exactly one of the queue and a block"
+        for row in session.execute(_PLACES, key)
+    ]
     try:
         chain.verify(session, program.id, checked.block_height)
     except AssertionError as error:

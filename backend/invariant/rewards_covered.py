@@ -1,4 +1,5 @@
-"""No reward was booked that the budget did not cover when it was booked. A withdrawal alone may leave the budget in deficit."""
+"""No reward was booked that the budget did not cover when it was booked. A withdrawal alone may
+leave the budget in deficit."""
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -6,12 +7,16 @@ from sqlalchemy.orm import Session
 from backend.invariant.checkpoint import Checked
 from backend.program.models import Program
 
-# Entries of the budget are written one after another, under its row's lock: their ids are their order.
+# Entries of the budget are written one after another, under its row's lock: their ids are their
+# order.
 _UNCOVERED = text("""
     SELECT id, reference, balance FROM (
-        SELECT movement.id, movement.kind, movement.reference, sum(entry.amount) OVER (ORDER BY entry.id) AS balance
-        FROM ledger_entry AS entry JOIN ledger_transaction AS movement ON movement.id = entry.transaction_id
-        WHERE entry.account_id = (SELECT id FROM ledger_account WHERE program_id = :program_id AND kind = 'budget')
+        SELECT movement.id, movement.kind, movement.reference,
+          sum(entry.amount) OVER (ORDER BY entry.id) AS balance
+        FROM ledger_entry AS entry JOIN ledger_transaction AS movement
+          ON movement.id = entry.transaction_id
+        WHERE entry.account_id = (SELECT id FROM ledger_account WHERE program_id = :program_id
+          AND kind = 'budget')
     ) AS history
     WHERE kind = 'reward' AND balance > 0
     ORDER BY id

@@ -1,4 +1,5 @@
-"""The one column type for money: integers in token base units, NUMERIC(78, 0) in the database (78 digits hold a uint256)."""
+"""The one column type for money: integers in token base units, NUMERIC(78, 0) in the database (78
+digits hold a uint256)."""
 
 from decimal import Decimal
 from typing import Any
@@ -8,7 +9,8 @@ from sqlalchemy.types import TypeDecorator
 
 
 class Amount(TypeDecorator[int]):
-    """An int in Python, NUMERIC(78, 0) in PostgreSQL. Anything but an int is refused on the way in."""
+    """An int in Python, NUMERIC(78, 0) in PostgreSQL. Anything but an int is refused on the way
+    in."""
 
     impl = Numeric(78, 0)
     cache_ok = True

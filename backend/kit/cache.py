@@ -1,4 +1,5 @@
-"""Values that are dear to make and never change: kept while there is room, made once however many ask at a time."""
+"""Values that are dear to make and never change: kept while there is room, made once however many
+ask at a time."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -10,7 +11,8 @@ V = TypeVar("V")
 
 
 class Kept(Generic[K, V]):
-    """At most `size` values by key, the least recently used dropped first. For threads of one process."""
+    """At most `size` values by key, the least recently used dropped first. For threads of one
+    process."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -21,8 +23,8 @@ class Kept(Generic[K, V]):
     def get(self, key: K, make: Callable[[], V]) -> V:
         """The value of `key`, from `make` if it is not kept.
 
-        Of several threads that ask for one key, one makes it and the others wait. What `make` raises, its caller gets; another that waits
-        then tries by itself.
+        Of several threads that ask for one key, one makes it and the others wait. What `make`
+        raises, its caller gets; another that waits then tries by itself.
         """
         while True:
             with self._lock:

@@ -1,4 +1,5 @@
-"""The database: one declarative base, one engine, and the transaction that a request or a task owns."""
+"""The database: one declarative base, one engine, and the transaction that a request or a task
+owns."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,21 +41,36 @@ def sqlalchemy_url(url: str) -> str:
     return url
 
 
-# The server drops a client whose machine has vanished after a minute, not after hours: what it had locked is somebody else's to do.
-_NOTICE_DEAD_CLIENTS = {"tcp_keepalives_idle": 30, "tcp_keepalives_interval": 10, "tcp_keepalives_count": 3}
+# The server drops a client whose machine has vanished after a minute, not after hours: what it had
+# locked is somebody else's to do.
+_NOTICE_DEAD_CLIENTS = {
+    "tcp_keepalives_idle": 30,
+    "tcp_keepalives_interval": 10,
+    "tcp_keepalives_count": 3,
+}
 
 BUSY = ("55P03", "57014")
-"""SQLSTATEs of a statement that waited for a lock, or ran, for longer than its connection allows; nothing is wrong with it or the server."""
+"""SQLSTATEs of a statement that waited for a lock, or ran, for longer than its connection allows;
+nothing is wrong with it or the server."""
 
 
 class Database:
-    """An engine and its sessions. Domain code never commits: whoever opens `transaction` owns it."""
+    """An engine and its sessions. Domain code never commits: whoever opens `transaction` owns
+    it."""
 
-    def __init__(self, url: str, pool_size: int = 10, *, lock_ms_max: int = 0, statement_ms_max: int = 0) -> None:
-        """How long a statement may wait for a lock, and run; 0: for ever. What takes longer is an OperationalError of a state in BUSY."""
+    def __init__(
+        self, url: str, pool_size: int = 10, *, lock_ms_max: int = 0, statement_ms_max: int = 0
+    ) -> None:
+        """How long a statement may wait for a lock, and run; 0: for ever. What takes longer is an
+        OperationalError of a state in BUSY."""
         # Parameters hold evidence and secrets: no error text repeats them.
-        self.engine: Engine = create_engine(sqlalchemy_url(url), pool_size=pool_size, pool_pre_ping=True, hide_parameters=True)
-        self._session_settings = _NOTICE_DEAD_CLIENTS | {"lock_timeout": lock_ms_max, "statement_timeout": statement_ms_max}
+        self.engine: Engine = create_engine(
+            sqlalchemy_url(url), pool_size=pool_size, pool_pre_ping=True, hide_parameters=True
+        )
+        self._session_settings = _NOTICE_DEAD_CLIENTS | {
+            "lock_timeout": lock_ms_max,
+            "statement_timeout": statement_ms_max,
+        }
         event.listen(self.engine, "connect", self._set_up)
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
 
@@ -73,7 +89,12 @@ class Database:
     def snapshot(self) -> Iterator[Session]:
         """A session for reading: all its queries see the database as it was at the first."""
         with self._sessions() as session, session.begin():
-            session.connection(execution_options={"isolation_level": "REPEATABLE READ", "postgresql_readonly": True})
+            session.connection(
+                execution_options={
+                    "isolation_level": "REPEATABLE READ",
+                    "postgresql_readonly": True,
+                }
+            )
             yield session
 
     def dispose(self) -> None:

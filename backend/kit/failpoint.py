@@ -1,14 +1,16 @@
 """Named places where a test kills the process, to show what a crash there leaves behind.
 
-    GUERDON_FAILPOINT=tx.stored          SIGKILL at the first time that failpoint("tx.stored") is reached
+    GUERDON_FAILPOINT=tx.stored          SIGKILL the first time failpoint("tx.stored") is reached
     GUERDON_FAILPOINT=tx.stored:3        at the third time in that process
     GUERDON_FAILPOINT=tx.stored,tx.sent  at each of them
-    GUERDON_FAILPOINT_DIR=/some/folder   required then: a marker file there makes each kill happen once, whatever is restarted
-    GUERDON_FAILPOINT_WHOLE=1            the whole process group dies at that instant, not this process alone
+    GUERDON_FAILPOINT_DIR=/some/folder   required: a marker file there makes each kill happen once,
+                                         whatever is restarted
+    GUERDON_FAILPOINT_WHOLE=1            kill the whole process group, not this process alone
 
-It exists for kill tests alone; without the variable a failpoint is one dictionary look-up. Put one on either side of each commit and of
-each effect outside the database, named `<domain>.<what has just been done>`: `batch.proven` in the transaction that stores the proof, say,
-and `batch.proven.committed` right after that transaction's block.
+It exists for kill tests alone; without the variable a failpoint is one dictionary look-up. Put one
+on either side of each commit and of each effect outside the database, named `<domain>.<what has
+just been done>`: `batch.proven` in the transaction that stores the proof, say, and
+`batch.proven.committed` right after that transaction's block.
 """
 
 import os
@@ -20,7 +22,8 @@ _hits: Counter[str] = Counter()
 
 
 def failpoint(name: str) -> None:
-    """Kill this process here, once, if GUERDON_FAILPOINT names this place. Raises ValueError for a malformed setting."""
+    """Kill this process here, once, if GUERDON_FAILPOINT names this place. Raises ValueError for a
+    malformed setting."""
     wanted = os.environ.get("GUERDON_FAILPOINT")
     if not wanted:
         return

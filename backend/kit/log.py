@@ -1,4 +1,5 @@
-"""Structured logs, one JSON object a line. What is logged is ids, states and counts: never bodies, headers, secrets or keys."""
+"""Structured logs, one JSON object a line. What is logged is ids, states and counts: never bodies,
+headers, secrets or keys."""
 
 import logging
 import sys
@@ -10,7 +11,8 @@ from stamina.instrumentation import RetryDetails
 
 def configure(level: int = logging.INFO) -> None:
     """Log JSON lines of `level` and above to standard error."""
-    # stamina's own hook logs the arguments of what is tried again: evidence, URLs with keys in them.
+    # stamina's own hook logs the arguments of what is tried again: evidence, URLs with keys in
+    # them.
     stamina.instrumentation.set_on_retry_hooks([_log_retry])
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     structlog.configure(
@@ -22,11 +24,14 @@ def configure(level: int = logging.INFO) -> None:
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        # Looked up at each line: whoever replaces standard error later (a test, a daemon) gets what follows.
+        # Looked up at each line: whoever replaces standard error later (a test, a daemon) gets what
+        # follows.
         logger_factory=lambda *_: structlog.WriteLogger(sys.stderr),
     )
 
 
 def _log_retry(details: RetryDetails) -> None:
     kind = type(details.caused_by).__name__
-    structlog.get_logger().warning("retry_scheduled", callable=details.name, retry_num=details.retry_num, caused_by=kind)
+    structlog.get_logger().warning(
+        "retry_scheduled", callable=details.name, retry_num=details.retry_num, caused_by=kind
+    )

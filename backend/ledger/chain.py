@@ -1,7 +1,8 @@
 """The hash chain over the ledger: blocks sealed after the fact, so that booking never waits for it.
 
-A block's hash is sha256 over the previous hash and, for each of its transactions in order, id, kind, reference and legs, each part
-behind its length. Whoever holds a later hash (attestors sign the newest into every batch) can tell if an entry was changed or removed.
+A block's hash is sha256 over the previous hash and, for each of its transactions in order, id,
+kind, reference and legs, each part behind its length. Whoever holds a later hash (attestors sign
+the newest into every batch) can tell if an entry was changed or removed.
 """
 
 import hashlib
@@ -16,7 +17,8 @@ from backend.ledger.repository import Movement
 GENESIS = b"\0" * 32
 BLOCK_TRANSACTIONS_MAX = 1000
 BLOCK_LEGS_MAX = 20_000
-"""A block ends before its legs are more, unless one transaction has them all: what is hashed at once stays small."""
+"""A block ends before its legs are more, unless one transaction has them all: what is hashed at
+once stays small."""
 BLOCKS_PER_READ = 1000
 
 
@@ -29,14 +31,25 @@ def block_hash(previous: bytes, height: int, movements: Sequence[Movement]) -> b
     """32 bytes."""
     digest = hashlib.sha256(_part(previous) + _part(height) + _part(len(movements)))
     for movement in movements:
-        digest.update(_part(movement.id) + _part(movement.kind) + _part(movement.reference) + _part(len(movement.legs)))
+        digest.update(
+            _part(movement.id)
+            + _part(movement.kind)
+            + _part(movement.reference)
+            + _part(len(movement.legs))
+        )
         for leg in movement.legs:
-            digest.update(_part(leg.kind) + _part(leg.holder) + _part(leg.amount) + _part(leg.interaction_id or 0))
+            digest.update(
+                _part(leg.kind)
+                + _part(leg.holder)
+                + _part(leg.amount)
+                + _part(leg.interaction_id or 0)
+            )
     return digest.digest()
 
 
 def seal(session: Session, program_id: int) -> bytes:
-    """Seal whatever is booked and not sealed, in as many blocks as it takes; returns the newest block's hash (zeros before the first).
+    """Seal whatever is booked and not sealed, in as many blocks as it takes; returns the newest
+    block's hash (zeros before the first).
 
     The caller holds the program's row lock, so blocks are sealed one after another.
     """
@@ -47,7 +60,8 @@ def seal(session: Session, program_id: int) -> bytes:
 
 
 def seal_full(session: Session, program_id: int) -> bool:
-    """Seal one block if more is queued than it holds, and say whether: a program that closes no batch grows no tail. As for `seal`."""
+    """Seal one block if more is queued than it holds, and say whether: a program that closes no
+    batch grows no tail. As for `seal`."""
     ids, more = _next_block(session, program_id)
     if more:
         _seal_block(session, program_id, ids)
@@ -78,7 +92,8 @@ def _seal_block(session: Session, program_id: int, ids: list[int]) -> None:
 
 
 def verify(session: Session, program_id: int, after: int = 0) -> int:
-    """Recompute every block above height `after`, which was verified before; returns the height up to which the chain holds.
+    """Recompute every block above height `after`, which was verified before; returns the height up
+    to which the chain holds.
 
     Raises AssertionError naming the first that does not.
     """
@@ -99,5 +114,12 @@ def _require_follows(session: Session, block: LedgerBlock, height: int, previous
     movements = {movement.id: movement for movement in repository.movements(session, ids)}
     # One that is gone is left out, and the hash no longer agrees.
     ordered = [movements[id_] for id_ in ids if id_ in movements]
-    if (block.height, block.previous_hash, block.hash) != (height, previous, block_hash(previous, height, ordered)):
-        raise AssertionError(f"ledger block {block.height} of program {block.program_id} does not follow from its entries")
+    if (block.height, block.previous_hash, block.hash) != (
+        height,
+        previous,
+        block_hash(previous, height, ordered),
+    ):
+        raise AssertionError(
+            f"ledger block {block.height} of program {block.program_id} does not follow from "
+            "its entries"
+        )

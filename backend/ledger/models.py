@@ -1,14 +1,17 @@
 """The append-only double-entry ledger and its hash-chained blocks.
 
-Amounts of entries are signed: positive is a debit, negative a credit. `reserve` (what the Distributor holds) is an asset; `budget` (funded,
-not yet promised) and each `account` (owed to an address) are liabilities. Every transaction sums to zero; a trigger in the database
-checks that, and refuses every UPDATE, DELETE and TRUNCATE of what is written once.
+Amounts of entries are signed: positive is a debit, negative a credit. `reserve` (what the
+Distributor holds) is an asset; `budget` (funded,
+not yet promised) and each `account` (owed to an address) are liabilities. Every transaction sums to
+zero; a trigger in the database checks that, and refuses every UPDATE, DELETE and TRUNCATE of what
+is written once.
 
     fund      reserve +x, budget  -x        claim     account +x, reserve -x
     reward    budget  +x, account -x        withdraw  budget  +x, reserve -x
 
-The Distributor lets its owner withdraw whatever no landed batch has committed, rewards included that are booked here and not landed yet. What
-the chain did is booked: a withdrawal may leave the budget as a debit, the *deficit*. No reward may be booked that leaves one.
+The Distributor lets its owner withdraw whatever no landed batch has committed, rewards included
+that are booked here and not landed yet. What the chain did is booked: a withdrawal may leave the
+budget as a debit, the *deficit*. No reward may be booked that leaves one.
 """
 
 from enum import StrEnum
@@ -33,14 +36,18 @@ class LedgerTransactionKind(StrEnum):
 
 
 class LedgerAccount(Base):
-    """`holder` is the checksummed address for kind `account`, else empty. `balance` is the sum of its entries, kept with each booking."""
+    """`holder` is the checksummed address for kind `account`, else empty. `balance` is the sum of
+    its entries, kept with each booking."""
 
     __tablename__ = "ledger_account"
     __table_args__ = (
         UniqueConstraint("program_id", "kind", "holder"),
-        # An asset cannot be credited below zero, nor an account debited above it. For the budget, the trigger on entries looks at the cause.
+        # An asset cannot be credited below zero, nor an account debited above it. For the budget,
+        # the trigger on entries looks at the cause.
         CheckConstraint(
-            "CASE kind WHEN 'reserve' THEN balance >= 0 WHEN 'account' THEN balance <= 0 ELSE true END", name="no_overdraft"
+            "CASE kind WHEN 'reserve' THEN balance >= 0 WHEN 'account' THEN balance <= 0 ELSE "
+            "true END",
+            name="no_overdraft",
         ),
     )
 
@@ -81,7 +88,9 @@ class LedgerUnsealed(Base):
 
     __tablename__ = "ledger_unsealed"
 
-    transaction_id: Mapped[int] = mapped_column(ForeignKey("ledger_transaction.id"), primary_key=True)
+    transaction_id: Mapped[int] = mapped_column(
+        ForeignKey("ledger_transaction.id"), primary_key=True
+    )
     program_id: Mapped[int] = mapped_column(ForeignKey("program.id"), index=True)
 
 
@@ -105,6 +114,8 @@ class LedgerBlockTransaction(Base):
     __tablename__ = "ledger_block_transaction"
     __table_args__ = (UniqueConstraint("block_id", "position"),)
 
-    transaction_id: Mapped[int] = mapped_column(ForeignKey("ledger_transaction.id"), primary_key=True)
+    transaction_id: Mapped[int] = mapped_column(
+        ForeignKey("ledger_transaction.id"), primary_key=True
+    )
     block_id: Mapped[int] = mapped_column(ForeignKey("ledger_block.id"))
     position: Mapped[int]

@@ -3,7 +3,19 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import BigInteger, ColumnElement, Numeric, String, any_, bindparam, func, literal, select, text, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Numeric,
+    String,
+    any_,
+    bindparam,
+    func,
+    literal,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
@@ -19,10 +31,14 @@ from backend.ledger.models import (
 # Sorted, so that two requests that touch the same accounts lock them in one order.
 _UPSERT_ACCOUNTS = text("""
     INSERT INTO ledger_account AS account (program_id, kind, holder, balance)
-    SELECT :program_id, :kind, holder, amount FROM unnest(:holders, :amounts) AS new (holder, amount) ORDER BY holder
-    ON CONFLICT (program_id, kind, holder) DO UPDATE SET balance = account.balance + excluded.balance
+    SELECT :program_id, :kind, holder, amount
+      FROM unnest(:holders, :amounts) AS new (holder, amount) ORDER BY holder
+    ON CONFLICT (program_id, kind, holder)
+      DO UPDATE SET balance = account.balance + excluded.balance
     RETURNING id, holder
-""").bindparams(bindparam("holders", type_=ARRAY(String)), bindparam("amounts", type_=ARRAY(Numeric(78, 0))))
+""").bindparams(
+    bindparam("holders", type_=ARRAY(String)), bindparam("amounts", type_=ARRAY(Numeric(78, 0)))
+)
 
 _INSERT_ENTRIES = text("""
     INSERT INTO ledger_entry (transaction_id, account_id, amount, interaction_id)
@@ -52,37 +68,56 @@ class Movement(NamedTuple):
     legs: list[Leg]
 
 
-def insert_transaction(session: Session, program_id: int, kind: LedgerTransactionKind, reference: str) -> int | None:
+def insert_transaction(
+    session: Session, program_id: int, kind: LedgerTransactionKind, reference: str
+) -> int | None:
     """A new transaction's id, queued for sealing; None if this reference is booked already."""
     row = session.execute(
         text("""
-            INSERT INTO ledger_transaction (program_id, kind, reference) VALUES (:program_id, :kind, :reference)
+            INSERT INTO ledger_transaction (program_id, kind, reference)
+              VALUES (:program_id, :kind, :reference)
             ON CONFLICT (program_id, kind, reference) DO NOTHING RETURNING id
         """),
         {"program_id": program_id, "kind": kind, "reference": reference},
     ).scalar()
     if row is not None:
         session.execute(
-            text("INSERT INTO ledger_unsealed (transaction_id, program_id) VALUES (:id, :program_id)"),
+            text(
+                "INSERT INTO ledger_unsealed (transaction_id, program_id) VALUES (:id, :program_id)"
+            ),
             {"id": row, "program_id": program_id},
         )
     return row
 
 
-def grow_balances(session: Session, program_id: int, kind: LedgerAccountKind, changes: Mapping[str, int]) -> dict[str, int]:
+def grow_balances(
+    session: Session, program_id: int, kind: LedgerAccountKind, changes: Mapping[str, int]
+) -> dict[str, int]:
     """Grow balances (debits of `reserve`, credits of the others), making accounts that are new.
 
     holder -> signed change; returns holder -> ledger account id.
     """
-    parameters = {"program_id": program_id, "kind": kind, "holders": list(changes), "amounts": list(changes.values())}
+    parameters = {
+        "program_id": program_id,
+        "kind": kind,
+        "holders": list(changes),
+        "amounts": list(changes.values()),
+    }
     return {holder: id_ for id_, holder in session.execute(_UPSERT_ACCOUNTS, parameters)}
 
 
-def shrink_balance(session: Session, program_id: int, kind: LedgerAccountKind, holder: str, change: int) -> int:
-    """Take from a balance; returns the ledger account's id. Raises IntegrityError for an overdraft, LookupError for no account."""
+def shrink_balance(
+    session: Session, program_id: int, kind: LedgerAccountKind, holder: str, change: int
+) -> int:
+    """Take from a balance; returns the ledger account's id. Raises IntegrityError for an overdraft,
+    LookupError for no account."""
     query = (
         update(LedgerAccount)
-        .where(LedgerAccount.program_id == program_id, LedgerAccount.kind == kind, LedgerAccount.holder == holder)
+        .where(
+            LedgerAccount.program_id == program_id,
+            LedgerAccount.kind == kind,
+            LedgerAccount.holder == holder,
+        )
         .values(balance=LedgerAccount.balance + change)
         .returning(LedgerAccount.id)
     )
@@ -92,54 +127,83 @@ def shrink_balance(session: Session, program_id: int, kind: LedgerAccountKind, h
     return account_id
 
 
-def insert_entries(session: Session, transaction_id: int, legs: Sequence[tuple[int, int, int | None]]) -> None:
-    """(ledger account id, signed amount, interaction id) of each leg, in one statement: the trigger checks that it sums to zero."""
+def insert_entries(
+    session: Session, transaction_id: int, legs: Sequence[tuple[int, int, int | None]]
+) -> None:
+    """(ledger account id, signed amount, interaction id) of each leg, in one statement: the trigger
+    checks that it sums to zero."""
     accounts, amounts, interactions = zip(*legs, strict=True)
     parameters = {
-        "transaction_id": transaction_id, "accounts": list(accounts), "amounts": list(amounts), "interactions": list(interactions),
-    }  # fmt: skip
+        "transaction_id": transaction_id,
+        "accounts": list(accounts),
+        "amounts": list(amounts),
+        "interactions": list(interactions),
+    }
     session.execute(_INSERT_ENTRIES, parameters)
 
 
-def balance(session: Session, program_id: int, kind: LedgerAccountKind, holder: str = "", lock: bool = False) -> int:
-    """The signed balance, 0 for an account that does not exist. `lock` keeps others from booking on it until the transaction ends."""
+def balance(
+    session: Session, program_id: int, kind: LedgerAccountKind, holder: str = "", lock: bool = False
+) -> int:
+    """The signed balance, 0 for an account that does not exist. `lock` keeps others from booking on
+    it until the transaction ends."""
     query = select(LedgerAccount.balance).where(
-        LedgerAccount.program_id == program_id, LedgerAccount.kind == kind, LedgerAccount.holder == holder
+        LedgerAccount.program_id == program_id,
+        LedgerAccount.kind == kind,
+        LedgerAccount.holder == holder,
     )
     return session.scalar(query.with_for_update(key_share=True) if lock else query) or 0
 
 
 def head(session: Session, program_id: int) -> LedgerBlock | None:
     """The newest sealed block."""
-    query = select(LedgerBlock).where(LedgerBlock.program_id == program_id).order_by(LedgerBlock.height.desc()).limit(1)
+    query = (
+        select(LedgerBlock)
+        .where(LedgerBlock.program_id == program_id)
+        .order_by(LedgerBlock.height.desc())
+        .limit(1)
+    )
     return session.scalar(query)
 
 
 def unsealed(session: Session, program_id: int, limit: int | None = None) -> list[int]:
-    """Ids of the committed transactions that no block holds, ascending; the first `limit` of them."""
-    query = text("SELECT transaction_id FROM ledger_unsealed WHERE program_id = :program_id ORDER BY transaction_id LIMIT :limit")
+    """Ids of the committed transactions that no block holds, ascending; the first `limit` of
+    them."""
+    query = text(
+        "SELECT transaction_id FROM ledger_unsealed WHERE program_id = :program_id ORDER BY "
+        "transaction_id LIMIT :limit"
+    )
     return list(session.scalars(query, {"program_id": program_id, "limit": limit}))
 
 
 def entry_counts(session: Session, ids: Sequence[int]) -> dict[int, int]:
     """transaction id -> how many legs it has."""
-    query = select(LedgerEntry.transaction_id, func.count()).where(LedgerEntry.transaction_id == any_id(ids))
+    query = select(LedgerEntry.transaction_id, func.count()).where(
+        LedgerEntry.transaction_id == any_id(ids)
+    )
     return dict(session.execute(query.group_by(LedgerEntry.transaction_id)).all())
 
 
 def any_id(ids: Sequence[int]) -> ColumnElement[int]:
-    """The right side of `column == any_id(ids)`: one parameter, however many ids; IN takes one each, and PostgreSQL 65,535 in all."""
+    """The right side of `column == any_id(ids)`: one parameter, however many ids; IN takes one
+    each, and PostgreSQL 65,535 in all."""
     return any_(literal(list(ids), ARRAY(BigInteger)))
 
 
 def movements(session: Session, ids: Sequence[int]) -> list[Movement]:
     """The transactions under these ids with their legs, each in order of id."""
     query = select(LedgerTransaction.id, LedgerTransaction.kind, LedgerTransaction.reference)
-    rows = session.execute(query.where(LedgerTransaction.id == any_id(ids)).order_by(LedgerTransaction.id))
+    rows = session.execute(
+        query.where(LedgerTransaction.id == any_id(ids)).order_by(LedgerTransaction.id)
+    )
     found = {row.id: Movement(row.id, row.kind, row.reference, []) for row in rows}
     query = (
         select(
-            LedgerEntry.transaction_id, LedgerAccount.kind, LedgerAccount.holder, LedgerEntry.amount, LedgerEntry.interaction_id
+            LedgerEntry.transaction_id,
+            LedgerAccount.kind,
+            LedgerAccount.holder,
+            LedgerEntry.amount,
+            LedgerEntry.interaction_id,
         )
         .join(LedgerAccount, LedgerAccount.id == LedgerEntry.account_id)
         .where(LedgerEntry.transaction_id == any_id(ids))
@@ -156,7 +220,8 @@ def insert_block_transactions(session: Session, block_id: int, ids: Sequence[int
     session.execute(
         text("""
             INSERT INTO ledger_block_transaction (transaction_id, block_id, position)
-            SELECT id, :block_id, position - 1 FROM unnest(:ids) WITH ORDINALITY AS sealed (id, position)
+            SELECT id, :block_id, position - 1
+              FROM unnest(:ids) WITH ORDINALITY AS sealed (id, position)
         """).bindparams(bindparam("ids", type_=ARRAY(BigInteger))),
         {"block_id": block_id, "ids": list(ids)},
     )
@@ -170,24 +235,35 @@ def insert_block_transactions(session: Session, block_id: int, ids: Sequence[int
 
 def block_transaction_ids(session: Session, block_id: int) -> list[int]:
     """Ids of a block's transactions in their order."""
-    query = text("SELECT transaction_id FROM ledger_block_transaction WHERE block_id = :id ORDER BY position")
+    query = text(
+        "SELECT transaction_id FROM ledger_block_transaction WHERE block_id = :id ORDER BY position"
+    )
     return list(session.scalars(query, {"id": block_id}))
 
 
-def blocks(session: Session, program_id: int, after: int = 0, limit: int | None = None) -> list[LedgerBlock]:
+def blocks(
+    session: Session, program_id: int, after: int = 0, limit: int | None = None
+) -> list[LedgerBlock]:
     """Blocks above height `after`, oldest first; the first `limit` of them."""
-    query = select(LedgerBlock).where(LedgerBlock.program_id == program_id, LedgerBlock.height > after)
+    query = select(LedgerBlock).where(
+        LedgerBlock.program_id == program_id, LedgerBlock.height > after
+    )
     return list(session.scalars(query.order_by(LedgerBlock.height).limit(limit)))
 
 
 def unbalanced_accounts(session: Session, program_id: int) -> list[int]:
     """Ids of ledger accounts whose balance is not the sum of their entries."""
     entries = (
-        select(LedgerEntry.account_id, func.sum(LedgerEntry.amount).label("total")).group_by(LedgerEntry.account_id).subquery()
+        select(LedgerEntry.account_id, func.sum(LedgerEntry.amount).label("total"))
+        .group_by(LedgerEntry.account_id)
+        .subquery()
     )
     query = (
         select(LedgerAccount.id)
         .outerjoin(entries, entries.c.account_id == LedgerAccount.id)
-        .where(LedgerAccount.program_id == program_id, LedgerAccount.balance != func.coalesce(entries.c.total, 0))
+        .where(
+            LedgerAccount.program_id == program_id,
+            LedgerAccount.balance != func.coalesce(entries.c.total, 0),
+        )
     )
     return list(session.scalars(query))

@@ -1,4 +1,5 @@
-"""Booking: each function books one cause once, under its unique reference, inside the caller's transaction."""
+"""Booking: each function books one cause once, under its unique reference, inside the caller's
+transaction."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ from backend.ledger.models import LedgerTransactionKind as Kind
 
 @dataclass(frozen=True, slots=True)
 class Reward:
-    """One accepted interaction: its row's id, the checksummed address and the amount in base units."""
+    """One accepted interaction: its row's id, the checksummed address and the amount in base
+    units."""
 
     interaction_id: int
     address: str
@@ -20,19 +22,42 @@ class Reward:
 
 
 def book_funding(session: Session, program_id: int, reference: str, amount: int) -> bool:
-    """Tokens have reached the Distributor. False if this reference (transaction and log index) is booked already."""
-    return _book_two(session, program_id, Kind.FUND, reference, (Account.RESERVE, "", amount), (Account.BUDGET, "", -amount))
+    """Tokens have reached the Distributor. False if this reference (transaction and log index) is
+    booked already."""
+    return _book_two(
+        session,
+        program_id,
+        Kind.FUND,
+        reference,
+        (Account.RESERVE, "", amount),
+        (Account.BUDGET, "", -amount),
+    )
 
 
 def book_withdrawal(session: Session, program_id: int, reference: str, amount: int) -> bool:
-    """The owner has withdrawn uncommitted tokens, which may leave the budget in deficit. False if booked already."""
-    return _book_two(session, program_id, Kind.WITHDRAW, reference, (Account.BUDGET, "", amount), (Account.RESERVE, "", -amount))
+    """The owner has withdrawn uncommitted tokens, which may leave the budget in deficit. False if
+    booked already."""
+    return _book_two(
+        session,
+        program_id,
+        Kind.WITHDRAW,
+        reference,
+        (Account.BUDGET, "", amount),
+        (Account.RESERVE, "", -amount),
+    )
 
 
-def book_claim(session: Session, program_id: int, reference: str, address: str, amount: int) -> bool:
+def book_claim(
+    session: Session, program_id: int, reference: str, address: str, amount: int
+) -> bool:
     """The Distributor has paid an account. False if booked already."""
     return _book_two(
-        session, program_id, Kind.CLAIM, reference, (Account.ACCOUNT, address, amount), (Account.RESERVE, "", -amount)
+        session,
+        program_id,
+        Kind.CLAIM,
+        reference,
+        (Account.ACCOUNT, address, amount),
+        (Account.RESERVE, "", -amount),
     )
 
 
@@ -50,7 +75,9 @@ def _book_two(
     legs = []
     for account, holder, amount in (debit, credit):
         if (account is Account.RESERVE) == (amount > 0):
-            account_id = repository.grow_balances(session, program_id, account, {holder: amount})[holder]
+            account_id = repository.grow_balances(session, program_id, account, {holder: amount})[
+                holder
+            ]
         else:
             account_id = repository.shrink_balance(session, program_id, account, holder, amount)
         legs.append((account_id, amount, None))
@@ -58,10 +85,14 @@ def _book_two(
     return True
 
 
-def book_rewards(session: Session, program_id: int, reference: str, rewards: Sequence[Reward]) -> None:
-    """Move the sum of the rewards from the budget to their accounts, one transaction with a leg a reward.
+def book_rewards(
+    session: Session, program_id: int, reference: str, rewards: Sequence[Reward]
+) -> None:
+    """Move the sum of the rewards from the budget to their accounts, one transaction with a leg a
+    reward.
 
-    The caller has locked the budget's row and made sure that it covers them; the database refuses a reward that leaves a deficit.
+    The caller has locked the budget's row and made sure that it covers them; the database refuses a
+    reward that leaves a deficit.
     """
     transaction_id = repository.insert_transaction(session, program_id, Kind.REWARD, reference)
     if transaction_id is None:
@@ -72,14 +103,18 @@ def book_rewards(session: Session, program_id: int, reference: str, rewards: Seq
     ids = repository.grow_balances(session, program_id, Account.ACCOUNT, changes)
     total = sum(reward.amount for reward in rewards)
     budget = repository.shrink_balance(session, program_id, Account.BUDGET, "", total)
-    legs: list[tuple[int, int, int | None]] = [(ids[reward.address], -reward.amount, reward.interaction_id) for reward in rewards]
+    legs: list[tuple[int, int, int | None]] = [
+        (ids[reward.address], -reward.amount, reward.interaction_id) for reward in rewards
+    ]
     repository.insert_entries(session, transaction_id, [*legs, (budget, total, None)])
 
 
 def available_budget(session: Session, program_id: int, lock: bool = False) -> int:
-    """Funded and not promised yet, in base units. Below zero it is a deficit: the owner has withdrawn what was promised.
+    """Funded and not promised yet, in base units. Below zero it is a deficit: the owner has
+    withdrawn what was promised.
 
-    Whoever locks it does so before any account or interaction, so that two who need the same rows cannot end in a deadlock.
+    Whoever locks it does so before any account or interaction, so that two who need the same rows
+    cannot end in a deadlock.
     """
     return -repository.balance(session, program_id, Account.BUDGET, lock=lock)
 

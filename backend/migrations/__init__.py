@@ -1,4 +1,5 @@
-"""Alembic migrations. `upgrade` brings a database to the newest version; safe to run from several processes at once."""
+"""Alembic migrations. `upgrade` brings a database to the newest version; safe to run from several
+processes at once."""
 
 from pathlib import Path
 

@@ -1,4 +1,5 @@
-"""Alembic's entry point: uses the connection that `backend.migrations.upgrade` hands over, or DATABASE_URL under the alembic command."""
+"""Alembic's entry point: uses the connection that `backend.migrations.upgrade` hands over, or
+DATABASE_URL under the alembic command."""
 
 from alembic import context
 

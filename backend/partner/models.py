@@ -7,7 +7,8 @@ from backend.kit.db import Base, CreatedAt, Id, Time
 
 
 class Partner(Base):
-    """A party that reports interactions to one program. `name` is its id in the protocol: keccak256 of it is what is attested."""
+    """A party that reports interactions to one program. `name` is its id in the protocol: keccak256
+    of it is what is attested."""
 
     __tablename__ = "partner"
     __table_args__ = (UniqueConstraint("program_id", "name"),)

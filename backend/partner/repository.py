@@ -17,7 +17,13 @@ def get(session: Session, program_id: int, name: str) -> Partner:
     """The partner. Raises NotFound."""
     # What cannot be a name is not asked for: PostgreSQL refuses a text with a NUL in it.
     possible = NAME.fullmatch(name)
-    partner = session.scalar(select(Partner).where(Partner.program_id == program_id, Partner.name == name)) if possible else None
+    partner = (
+        session.scalar(
+            select(Partner).where(Partner.program_id == program_id, Partner.name == name)
+        )
+        if possible
+        else None
+    )
     if partner is None:
         raise NotFound(f"no partner called {name!r} in this program", "partner", "unknown_partner")
     return partner
@@ -36,9 +42,15 @@ def _in_force() -> ColumnElement[bool]:
 def add(session: Session, program_id: int, name: str, secret: str) -> Partner:
     """A new partner with its first secret. Raises Invalid, Conflict."""
     if not NAME.fullmatch(name):
-        raise Invalid("expected 1 to 64 of a-z, 0-9, dot, dash and underscore, starting with a letter or digit", "partner")
+        raise Invalid(
+            "expected 1 to 64 of a-z, 0-9, dot, dash and underscore, starting with a letter "
+            "or digit",
+            "partner",
+        )
     _require_secret(secret)
-    if session.scalar(select(Partner.id).where(Partner.program_id == program_id, Partner.name == name)):
+    if session.scalar(
+        select(Partner.id).where(Partner.program_id == program_id, Partner.name == name)
+    ):
         raise Conflict(f"partner {name!r} exists already", "partner")
     partner = Partner(program_id=program_id, name=name)
     session.add(partner)
@@ -48,11 +60,18 @@ def add(session: Session, program_id: int, name: str, secret: str) -> Partner:
 
 
 def rotate(session: Session, partner: Partner, secret: str, overlap_seconds: int) -> None:
-    """Give the partner a new secret; those in force stay so for `overlap_seconds`, or less if they end before. Raises Invalid, Conflict."""
+    """Give the partner a new secret; those in force stay so for `overlap_seconds`, or less if they
+    end before. Raises Invalid, Conflict."""
     _require_secret(secret)
     # One after another: two that rotate at once would each leave the other's secret in force.
-    session.scalars(select(Partner.id).where(Partner.id == partner.id).with_for_update(key_share=True)).one()
-    if session.scalar(select(PartnerSecret.id).where(PartnerSecret.partner_id == partner.id, PartnerSecret.secret == secret)):
+    session.scalars(
+        select(Partner.id).where(Partner.id == partner.id).with_for_update(key_share=True)
+    ).one()
+    if session.scalar(
+        select(PartnerSecret.id).where(
+            PartnerSecret.partner_id == partner.id, PartnerSecret.secret == secret
+        )
+    ):
         raise Conflict(f"partner {partner.name!r} has or had this secret already", "secret")
     _revoke(session, partner, overlap_seconds)
     session.add(PartnerSecret(partner_id=partner.id, secret=secret))
@@ -60,14 +79,17 @@ def rotate(session: Session, partner: Partner, secret: str, overlap_seconds: int
 
 
 def revoke(session: Session, partner: Partner) -> int:
-    """End all of the partner's secrets now: it can report nothing until it gets another. Returns how many were in force."""
+    """End all of the partner's secrets now: it can report nothing until it gets another. Returns
+    how many were in force."""
     return _revoke(session, partner, 0)
 
 
 def _revoke(session: Session, partner: Partner, after_seconds: int) -> int:
     end = func.least(PartnerSecret.revoked_at, func.now() + timedelta(seconds=after_seconds))
     mine = update(PartnerSecret).where(PartnerSecret.partner_id == partner.id, _in_force())
-    return session.execute(mine.values(revoked_at=end).execution_options(synchronize_session=False)).rowcount
+    return session.execute(
+        mine.values(revoked_at=end).execution_options(synchronize_session=False)
+    ).rowcount
 
 
 def _require_secret(secret: str) -> None:

@@ -7,8 +7,9 @@ from backend.kit.db import Base, Id, Money
 
 
 class Claim(Base):
-    """One final Claimed event. That it is booked once is the ledger's doing: its reference is unique. Block and log index are those at which it
-    was booked; after a reorg another claim may stand there."""
+    """One final Claimed event. That it is booked once is the ledger's doing: its reference is
+    unique. Block and log index are those at which it was booked; after a reorg another claim may
+    stand there."""
 
     __tablename__ = "claim"
     __table_args__ = (UniqueConstraint("program_id", "tx_hash", "log_index"),)

@@ -22,7 +22,8 @@ from backend.program.models import Program
 
 POLL_SECONDS = 0.1
 ALREADY_PAID = 0
-"""The contract's SkipReason for a payout that was paid before; the other one is a transfer that the token refused."""
+"""The contract's SkipReason for a payout that was paid before; the other one is a transfer that the
+token refused."""
 
 
 class Result(StrEnum):
@@ -41,7 +42,8 @@ class Result(StrEnum):
 
 @dataclass(frozen=True)
 class Payment:
-    """One account's outcome. `amount` in base units is what the transaction paid it; `reason` says why it did not."""
+    """One account's outcome. `amount` in base units is what the transaction paid it; `reason` says
+    why it did not."""
 
     account: str
     result: Result
@@ -51,7 +53,8 @@ class Payment:
 
 @dataclass(frozen=True)
 class Push:
-    """One transaction, or a call that never became one (no hash), and what became of each account that it names."""
+    """One transaction, or a call that never became one (no hash), and what became of each account
+    that it names."""
 
     payments: list[Payment]
     tx_hash: str | None = None
@@ -64,14 +67,21 @@ class Push:
 
 
 def push_claims(
-    context: Context, program: Program, addresses: list[str], *, together: int, settle_seconds: float = 600,
+    context: Context,
+    program: Program,
+    addresses: list[str],
+    *,
+    together: int,
+    settle_seconds: float = 600,
     progress: Callable[[int], None] = lambda _: None,
-) -> list[Push]:  # fmt: skip
-    """Push everything that the chain owes to `addresses`, up to `together` accounts a call (1: plain claims), and wait until it is settled.
+) -> list[Push]:
+    """Push everything that the chain owes to `addresses`, up to `together` accounts a call (1:
+    plain claims), and wait until it is settled.
 
-    A call is known by its calldata, which names the cumulatives: pushing again what is under way joins it. What has settled and left the
-    chain owing is sent once more under a numbered purpose, each account that the token refused by itself and only if a simulation pays it.
-    `progress` is told how many accounts are done.
+    A call is known by its calldata, which names the cumulatives: pushing again what is under way
+    joins it. What has settled and left the chain owing is sent once more under a numbered purpose,
+    each account that the token refused by itself and only if a simulation pays it. `progress` is
+    told how many accounts are done.
 
     Raises:
         Conflict: the program is on another chain than the node.
@@ -79,9 +89,15 @@ def push_claims(
     """
     context.require_chain(program)
     with context.database.snapshot() as session:
-        owed = {account.address: account for account in service.owed_accounts(session, program, addresses)}
+        owed = {
+            account.address: account
+            for account in service.owed_accounts(session, program, addresses)
+        }
         if together == 1:
-            calls = [([address], service.claim_call(session, program, address).calldata) for address in owed]
+            calls = [
+                ([address], service.claim_call(session, program, address).calldata)
+                for address in owed
+            ]
         else:
             calls = service.claim_many_calls(session, program, addresses, together)
     run = _Run(context, program, owed, progress)
@@ -96,7 +112,13 @@ def push_claims(
 class _Run:
     """One run of `push_claims`."""
 
-    def __init__(self, context: Context, program: Program, owed: dict[str, Account], progress: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        context: Context,
+        program: Program,
+        owed: dict[str, Account],
+        progress: Callable[[int], None],
+    ) -> None:
         self._context, self._program, self._owed, self._progress = context, program, owed, progress
         self._distributor = context.distributor(program)
         self._stopped: str | None = None
@@ -104,16 +126,22 @@ class _Run:
         self.pushes: list[Push] = []
 
     def send(self, accounts: list[str], data: bytes) -> None:
-        """Store and send the call, join the transaction that makes it already, or write down why there is none."""
+        """Store and send the call, join the transaction that makes it already, or write down why
+        there is none."""
         if self._stopped is not None:
-            return self._done([Payment(account, Result.WAITING, reason=self._stopped) for account in accounts])
+            return self._done(
+                [Payment(account, Result.WAITING, reason=self._stopped) for account in accounts]
+            )
         purpose, settled = self._purpose(data)
         if settled is not None:
             owing = self._still_owed(accounts)
             if len(owing) < len(accounts):
-                self.sent.append(([account for account in accounts if account not in owing], settled.id))
+                self.sent.append(
+                    ([account for account in accounts if account not in owing], settled.id)
+                )
             if settled.state == State.FINAL and data[:4] == calldata.CLAIM_MANY:
-                # The token refused these. A call for many would spend gas to be refused again; a plain claim is seen to revert.
+                # The token refused these. A call for many would spend gas to be refused again; a
+                # plain claim is seen to revert.
                 for account in owing:
                     self.send([account], self._plain_claim(account))
                 return None
@@ -130,7 +158,9 @@ class _Run:
                 break
             if time.monotonic() > deadline_seconds:
                 reason = f"its transaction is still {state}: {row.note or 'waiting for a block'}"
-                return self._done([Payment(account, Result.WAITING, reason=reason) for account in accounts])
+                return self._done(
+                    [Payment(account, Result.WAITING, reason=reason) for account in accounts]
+                )
             time.sleep(POLL_SECONDS)
         payments = (
             self._read(accounts, row)
@@ -140,16 +170,20 @@ class _Run:
         return self._done(payments, row)
 
     def _purpose(self, data: bytes) -> tuple[str, OutgoingTransaction | None]:
-        """The call's purpose: of its first attempt that can still land, or is not there. And the attempt before, if that has settled in vain.
+        """The call's purpose: of its first attempt that can still land, or is not there. And the
+        attempt before, if that has settled in vain.
 
-        Two runs that look at the same time find the same one, and the database lets one of them have it.
+        Two runs that look at the same time find the same one, and the database lets one of them
+        have it.
         """
         base = f"claim {self._program.chain_id} {self._program.distributor} {keccak(data).hex()}"
         number, settled = 1, None
         with self._context.database.transaction() as session:
             while True:
                 purpose = base if number == 1 else f"{base} {number}"
-                row = session.scalar(select(OutgoingTransaction).where(OutgoingTransaction.purpose == purpose))
+                row = session.scalar(
+                    select(OutgoingTransaction).where(OutgoingTransaction.purpose == purpose)
+                )
                 if row is None or row.state in OPEN:
                     return purpose, settled if row is None else None
                 number, settled = number + 1, row
@@ -157,15 +191,21 @@ class _Run:
     def _enqueue(self, accounts: list[str], data: bytes, purpose: str) -> None:
         try:
             with self._context.database.transaction() as session:
-                transaction_id = self._context.payer.enqueue(session, purpose, self._program.distributor, data).id
+                transaction_id = self._context.payer.enqueue(
+                    session, purpose, self._program.distributor, data
+                ).id
         except SimulationReverted as error:
-            return self._done(self._unpaid(accounts, f"it would revert with {explain_revert(error.data)}"))
+            return self._done(
+                self._unpaid(accounts, f"it would revert with {explain_revert(error.data)}")
+            )
         except Invalid as error:
             return self._done(self._unpaid(accounts, error.message))
         except NotYet as error:
             # Fees and funds are the same for the calls that follow.
             self._stopped = error.message
-            return self._done([Payment(account, Result.WAITING, reason=error.message) for account in accounts])
+            return self._done(
+                [Payment(account, Result.WAITING, reason=error.message) for account in accounts]
+            )
         failpoint("push.stored")
         with self._context.database.transaction() as session:
             self._context.payer.broadcast(session, transaction_id)
@@ -180,12 +220,18 @@ class _Run:
     def _still_owed(self, accounts: list[str]) -> list[str]:
         """Those whom the chain owes now what was booked as owed at the start."""
         homes = [self._owed[account] for account in accounts]
-        return [home.address for home in homes if self._distributor.claimed(home.bucket, home.slot) < home.posted]
+        return [
+            home.address
+            for home in homes
+            if self._distributor.claimed(home.bucket, home.slot) < home.posted
+        ]
 
     def _unpaid(self, accounts: list[str], reason: str) -> list[Payment]:
         owing = self._still_owed(accounts)
         return [
-            Payment(account, Result.REFUSED, reason=reason) if account in owing else Payment(account, Result.ALREADY_PAID)
+            Payment(account, Result.REFUSED, reason=reason)
+            if account in owing
+            else Payment(account, Result.ALREADY_PAID)
             for account in accounts
         ]
 
@@ -202,12 +248,18 @@ class _Run:
             if isinstance(event, Claimed):
                 payments.append(Payment(account, Result.PAID, event.amount))
             elif event is not None and event.reason != ALREADY_PAID:
-                payments.append(Payment(account, Result.SKIPPED, reason="the token refused the transfer"))
+                payments.append(
+                    Payment(account, Result.SKIPPED, reason="the token refused the transfer")
+                )
             else:
-                payments += self._unpaid([account], "its transaction was executed and did not pay it")
+                payments += self._unpaid(
+                    [account], "its transaction was executed and did not pay it"
+                )
         return payments
 
     def _done(self, payments: list[Payment], row: OutgoingTransaction | None = None) -> None:
         mined = row is not None and row.mined_hash is not None
-        self.pushes.append(Push(payments, "0x" + row.mined_hash.hex(), row.gas_used) if mined else Push(payments))
+        self.pushes.append(
+            Push(payments, "0x" + row.mined_hash.hex(), row.gas_used) if mined else Push(payments)
+        )
         self._progress(len(payments))

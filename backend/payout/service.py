@@ -22,11 +22,13 @@ from prover.tree import Tree
 
 @dataclass(frozen=True)
 class Standing:
-    """An account's money, in base units. earned = pending (accepted, not yet claimable) + claimable + claimed."""
+    """An account's money, in base units. earned = pending (accepted, not yet claimable) + claimable
+    + claimed."""
 
     earned: int
     pending: dict[str, int]
-    """reason -> amount: `accepted` (waits for a batch), `batched` (its batch is not final yet), `unprovable` (waits for the operator)."""
+    """reason -> amount: `accepted` (waits for a batch), `batched` (its batch is not final yet),
+    `unprovable` (waits for the operator)."""
     held: dict[str, int]
     claimable: int
     claimed: int
@@ -49,17 +51,22 @@ class ClaimCall:
 
 
 _trees: Kept[tuple[str, int], Tree] = Kept(256)
-"""Bucket trees by (instance, root): what is kept is never stale, whichever database it came from."""
+"""Bucket trees by (instance, root): what is kept is never stale, whichever database it came
+from."""
 
 
 def _tree(session: Session, program: Program, batch: Batch) -> Tree:
-    """The tree of the batch's bucket after it. Raises AssertionError if the accounts do not give the batch's root."""
+    """The tree of the batch's bucket after it. Raises AssertionError if the accounts do not give
+    the batch's root."""
 
     def make() -> Tree:
         pairs = as_pairs(batches.pairs_after(session, program.id, batch.bucket, batch.sequence))
         tree = bucket_tree(load_instance(program.instance), pairs)
         if tree.root != batch.new_root:
-            raise AssertionError(f"bucket {batch.bucket}: its accounts do not give the root of batch {batch.sequence}")
+            raise AssertionError(
+                f"bucket {batch.bucket}: its accounts do not give the root of batch "
+                f"{batch.sequence}"
+            )
         return tree
 
     return _trees.get((program.instance, batch.new_root), make)
@@ -72,16 +79,25 @@ def standing(session: Session, program: Program, address: str) -> Standing:
     earned = ledger.owed(session, program.id, address) + claimed
     rows = session.execute(
         select(Interaction.state, Interaction.held_reason, func.sum(Interaction.amount))
-        .where(Interaction.program_id == program.id, Interaction.account == address, Interaction.batch_id.is_(None))
+        .where(
+            Interaction.program_id == program.id,
+            Interaction.account == address,
+            Interaction.batch_id.is_(None),
+        )
         .group_by(Interaction.state, Interaction.held_reason)
     ).all()
     held = {reason: int(amount) for state, reason, amount in rows if state == InteractionState.HELD}
     pending = {state: int(amount) for state, _, amount in rows if state != InteractionState.HELD}
     pending["batched"] = earned - posted - sum(pending.values())
     return Standing(
-        earned, {reason: amount for reason, amount in pending.items() if amount}, held, posted - claimed, claimed,
-        account.bucket if account else None, account.slot if account else None,
-    )  # fmt: skip
+        earned,
+        {reason: amount for reason, amount in pending.items() if amount},
+        held,
+        posted - claimed,
+        claimed,
+        account.bucket if account else None,
+        account.slot if account else None,
+    )
 
 
 def claim_call(session: Session, program: Program, address: str) -> ClaimCall:
@@ -95,28 +111,41 @@ def claim_call(session: Session, program: Program, address: str) -> ClaimCall:
     if account is None or not account.posted:
         raise NotFound(f"{address} has nothing on chain yet", "address", "nothing_posted")
     if account.posted == account.claimed:
-        raise Conflict(f"{address} has claimed everything that is on chain", "address", "nothing_to_claim")
+        raise Conflict(
+            f"{address} has claimed everything that is on chain", "address", "nothing_to_claim"
+        )
     batch = _newest_final(session, program, account.bucket)
     siblings = _tree(session, program, batch).siblings(account.slot)
-    data = calldata.claim(account.bucket, account.slot, batch.sequence, account.address, account.posted, siblings)
+    data = calldata.claim(
+        account.bucket, account.slot, batch.sequence, account.address, account.posted, siblings
+    )
     return ClaimCall(
-        account.bucket, account.slot, batch.sequence, account.address, account.posted, account.posted - account.claimed, siblings,
+        account.bucket,
+        account.slot,
+        batch.sequence,
+        account.address,
+        account.posted,
+        account.posted - account.claimed,
+        siblings,
         data,
-    )  # fmt: skip
+    )
 
 
 def owed_accounts(session: Session, program: Program, addresses: list[str]) -> list[Account]:
     """Those of `addresses`, however many, whom the chain owes something, by bucket and slot."""
     # One parameter: IN takes one an address, and PostgreSQL 65,535 in all.
     among = any_(literal(addresses, ARRAY(String)))
-    query = select(Account).where(Account.program_id == program.id, Account.address == among, Account.posted > Account.claimed)
+    query = select(Account).where(
+        Account.program_id == program.id, Account.address == among, Account.posted > Account.claimed
+    )
     return list(session.scalars(query.order_by(Account.bucket, Account.slot)))
 
 
 def claim_many_calls(
     session: Session, program: Program, addresses: list[str], payouts_max: int = 64
 ) -> list[tuple[list[str], bytes]]:
-    """Calls that push what the chain owes to `addresses`, by bucket, at most `payouts_max` accounts each: (accounts, calldata)."""
+    """Calls that push what the chain owes to `addresses`, by bucket, at most `payouts_max` accounts
+    each: (accounts, calldata)."""
     rows = owed_accounts(session, program, addresses)
     calls = []
     for bucket in sorted({row.bucket for row in rows}):
@@ -127,13 +156,22 @@ def claim_many_calls(
             part = in_bucket[start : start + payouts_max]
             payouts = [calldata.Payout(row.slot, row.address, row.posted) for row in part]
             siblings = tree.multi_siblings([row.slot for row in part])
-            calls.append(([row.address for row in part], calldata.claim_many(bucket, batch.sequence, payouts, siblings)))
+            calls.append(
+                (
+                    [row.address for row in part],
+                    calldata.claim_many(bucket, batch.sequence, payouts, siblings),
+                )
+            )
     return calls
 
 
 def _newest_final(session: Session, program: Program, bucket: int) -> Batch:
-    return batches.get(session, program.id, bucket, batches.newest_final(session, program.id, bucket))
+    return batches.get(
+        session, program.id, bucket, batches.newest_final(session, program.id, bucket)
+    )
 
 
 def _account(session: Session, program: Program, address: str) -> Account | None:
-    return session.scalar(select(Account).where(Account.program_id == program.id, Account.address == address))
+    return session.scalar(
+        select(Account).where(Account.program_id == program.id, Account.address == address)
+    )

@@ -9,7 +9,8 @@ from backend.kit.db import Base, CreatedAt, Id
 
 
 class Program(Base):
-    """Everything the operator's side knows of a deployment, and how far its chain has been booked."""
+    """Everything the operator's side knows of a deployment, and how far its chain has been
+    booked."""
 
     __tablename__ = "program"
     __table_args__ = (
@@ -35,13 +36,22 @@ class Program(Base):
     """The chain is booked up to this block, whose hash is `booked_block_hash`."""
     booked_block_hash: Mapped[bytes]
     halted: Mapped[str | None]
-    """Why nothing more is batched or booked, e.g. a block that was final has changed. An operator decides."""
+    """Why nothing more is batched or booked, e.g. a block that was final has changed. An operator
+    decides."""
     created_at: Mapped[CreatedAt]
 
     def summary(self) -> dict[str, Any]:
-        """The public facts. Why a program is halted is the operator's to know: it can hold what a node answered."""
+        """The public facts. Why a program is halted is the operator's to know: it can hold what a
+        node answered."""
         return {
-            "name": self.name, "chain_id": self.chain_id, "distributor": self.distributor, "token": self.token,
-            "verifier": self.verifier, "instance": self.instance, "families": self.families, "finality": self.finality,
-            "booked_block": self.booked_block, "halted": self.halted is not None,
-        }  # fmt: skip
+            "name": self.name,
+            "chain_id": self.chain_id,
+            "distributor": self.distributor,
+            "token": self.token,
+            "verifier": self.verifier,
+            "instance": self.instance,
+            "families": self.families,
+            "finality": self.finality,
+            "booked_block": self.booked_block,
+            "halted": self.halted is not None,
+        }

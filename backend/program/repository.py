@@ -9,24 +9,37 @@ from backend.program.models import Program
 
 
 def get(session: Session, name: str, lock: bool = False) -> Program:
-    """The program called `name`, or at that Distributor address. `lock` serializes closing and booking. Raises NotFound, and
-    Conflict for an address that programs on several chains share."""
-    by = func.lower(Program.distributor) == name.lower() if name.startswith("0x") and len(name) == 42 else Program.name == name
+    """The program called `name`, or at that Distributor address. `lock` serializes closing and
+    booking. Raises NotFound, and Conflict for an address that programs on several chains share."""
+    by = (
+        func.lower(Program.distributor) == name.lower()
+        if name.startswith("0x") and len(name) == 42
+        else Program.name == name
+    )
     query = select(Program).where(by)
     # What cannot be a name is not asked for: PostgreSQL refuses a text with a NUL in it.
     possible = NAME.fullmatch(name.lower())
-    found = session.scalars(query.with_for_update(key_share=True) if lock else query).all() if possible else []
+    found = (
+        session.scalars(query.with_for_update(key_share=True) if lock else query).all()
+        if possible
+        else []
+    )
     if not found:
         raise NotFound(f"no program called {name!r}", "program", "unknown_program")
     if len(found) > 1:
         names = ", ".join(sorted(program.name for program in found))
-        raise Conflict(f"several chains have a program at this address: call it by its name, one of {names}", "program")
+        raise Conflict(
+            f"several chains have a program at this address: call it by its name, one of {names}",
+            "program",
+        )
     return found[0]
 
 
 def lock(session: Session, program_id: int) -> Program:
     """The program's row, locked until the transaction ends."""
-    return session.scalars(select(Program).where(Program.id == program_id).with_for_update(key_share=True)).one()
+    return session.scalars(
+        select(Program).where(Program.id == program_id).with_for_update(key_share=True)
+    ).one()
 
 
 def all_programs(session: Session) -> list[Program]:

@@ -1,4 +1,5 @@
-"""Taking a deployed program into the operator's database, and changing what the operator may change of it."""
+"""Taking a deployed program into the operator's database, and changing what the operator may change
+of it."""
 
 from urllib.parse import urlsplit
 
@@ -18,15 +19,24 @@ from prover.keys import VerifyingKey
 
 
 def register(
-    session: Session, distributor: Distributor, name: str, first_block: int, verifying_key: VerifyingKey, attestors: list[str], *,
-    finality: str, batch_items_max: int, batch_age_max_seconds: int,
-) -> Program:  # fmt: skip
-    """A new program over a deployed Distributor, whose contracts and key are checked first. Events from `first_block` on are
-    booked, and what its address held before.
+    session: Session,
+    distributor: Distributor,
+    name: str,
+    first_block: int,
+    verifying_key: VerifyingKey,
+    attestors: list[str],
+    *,
+    finality: str,
+    batch_items_max: int,
+    batch_age_max_seconds: int,
+) -> Program:
+    """A new program over a deployed Distributor, whose contracts and key are checked first. Events
+    from `first_block` on are booked, and what its address held before.
 
     Raises:
         Invalid: the name, or contracts of sizes that no instance has.
-        Conflict: name or Distributor are registered already, or the deployment is not what it should be.
+        Conflict: name or Distributor are registered already, or the deployment is not what it
+        should be.
     """
     require_free(session, name)
     check_deployment(distributor.w3, distributor.address, verifying_key)
@@ -37,11 +47,20 @@ def register(
         raise Conflict(f"this Distributor is registered already, as {known!r}", "distributor")
     before = block(distributor.w3, max(0, first_block - 1))
     program = Program(
-        name=name, chain_id=info.chain_id, distributor=distributor.address, token=info.token, verifier=info.verifier,
-        instance=instance.name, families=info.families, attestors=attestors, finality=finality,
-        batch_items_max=min(batch_items_max, instance.items), batch_age_max_seconds=batch_age_max_seconds,
-        booked_block=before.number, booked_block_hash=before.hash,
-    )  # fmt: skip
+        name=name,
+        chain_id=info.chain_id,
+        distributor=distributor.address,
+        token=info.token,
+        verifier=info.verifier,
+        instance=instance.name,
+        families=info.families,
+        attestors=attestors,
+        finality=finality,
+        batch_items_max=min(batch_items_max, instance.items),
+        batch_age_max_seconds=batch_age_max_seconds,
+        booked_block=before.number,
+        booked_block_hash=before.hash,
+    )
     session.add(program)
     session.flush()
     _book_opening(session, distributor, program)
@@ -51,21 +70,28 @@ def register(
 def require_free(session: Session, name: str) -> None:
     """Raises Invalid for what is no name, Conflict for one that a program has."""
     if not NAME.fullmatch(name):
-        raise Invalid("name: expected 1 to 64 of a-z, 0-9, dot, dash and underscore, starting with a letter or digit", "name")
+        raise Invalid(
+            "name: expected 1 to 64 of a-z, 0-9, dot, dash and underscore, starting with a "
+            "letter or digit",
+            "name",
+        )
     if session.scalar(select(Program.id).where(Program.name == name)):
         raise Conflict(f"a program called {name!r} is registered already", "name")
 
 
 def instance_of(info: ProgramInfo) -> Instance:
     """The instance whose trees a Distributor has. Raises Invalid if there is none."""
-    instance = next((i for i in instances().values() if (i.levels, i.slots) == (info.levels, info.slots)), None)
+    instance = next(
+        (i for i in instances().values() if (i.levels, i.slots) == (info.levels, info.slots)), None
+    )
     if instance is None:
         raise Invalid(f"distributor: no instance has trees of {info.levels} levels", "distributor")
     return instance
 
 
 def _book_opening(session: Session, distributor: Distributor, program: Program) -> None:
-    """What the Distributor's address, which is known before it is deployed, was sent before the blocks that are booked: it funds as well."""
+    """What the Distributor's address, which is known before it is deployed, was sent before the
+    blocks that are booked: it funds as well."""
     before = program.booked_block
     # A token of a test may be younger than the block.
     if code(distributor.w3, program.token, before) and (opening := distributor.reserve(before)):
@@ -73,18 +99,26 @@ def _book_opening(session: Session, distributor: Distributor, program: Program) 
 
 
 def set_attestors(program: Program, urls: list[str]) -> None:
-    """Where the program's attestors are from now on. Who they are, and how many must sign, is the chain's to say. Raises Invalid."""
+    """Where the program's attestors are from now on. Who they are, and how many must sign, is the
+    chain's to say. Raises Invalid."""
     program.attestors = checked_urls(urls)
 
 
 def checked_urls(urls: list[str], at_least: int = 1) -> list[str]:
-    """Attestors' base URLs without a slash at the end. Raises Invalid for fewer than `at_least`, one given twice, or what is no such URL."""
+    """Attestors' base URLs without a slash at the end. Raises Invalid for fewer than `at_least`,
+    one given twice, or what is no such URL."""
     if len(urls) < at_least:
-        raise Invalid(f"attestor_url: expected at least {at_least}, as many as must sign, got {len(urls)}", "attestor_url")
+        raise Invalid(
+            f"attestor_url: expected at least {at_least}, as many as must sign, got {len(urls)}",
+            "attestor_url",
+        )
     plain = [url.rstrip("/") for url in urls]
     for url, shown in zip(map(urlsplit, plain), urls, strict=True):
         if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment:
-            raise Invalid(f"attestor_url: expected http(s)://host[:port][/path], got {shown!r}", "attestor_url")
+            raise Invalid(
+                f"attestor_url: expected http(s)://host[:port][/path], got {shown!r}",
+                "attestor_url",
+            )
     if len(set(plain)) < len(plain):
         raise Invalid("attestor_url: expected each attestor once", "attestor_url")
     return plain

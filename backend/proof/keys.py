@@ -1,4 +1,5 @@
-"""Which key a program's proofs are made with: that of its deployed verifier, read from the chain."""
+"""Which key a program's proofs are made with: that of its deployed verifier, read from the
+chain."""
 
 from collections.abc import Callable, Iterable
 
@@ -11,16 +12,19 @@ from prover.keys import KeyFolder, SetupError, VerifyingKey
 
 
 class UnfitKey(GuerdonError):
-    """No proof can be made for a program until its operator has looked at the keys; the message says what to do."""
+    """No proof can be made for a program until its operator has looked at the keys; the message
+    says what to do."""
 
     code = "unfit_key"
 
 
 class ProgramKeys:
-    """Keys of programs, each found and checked against its verifier once a process: a verifier is immutable."""
+    """Keys of programs, each found and checked against its verifier once a process: a verifier is
+    immutable."""
 
     def __init__(self, settings: Settings, deployed_key: Callable[[str], VerifyingKey]) -> None:
-        """`deployed_key` reads the key of the verifier at an address, as `backend.chain.deploy.deployed_key` does."""
+        """`deployed_key` reads the key of the verifier at an address, as
+        `backend.chain.deploy.deployed_key` does."""
         self._settings, self._deployed_key = settings, deployed_key
         self._keys: dict[tuple[int, str], KeyFolder] = {}
 
@@ -29,14 +33,22 @@ class ProgramKeys:
 
         Raises:
             DeploymentMismatch: the verifier's code is not ours.
-            UnfitKey: GUERDON_KEY is another key, or none on this machine is it; or it is no ceremony's and the chain is not local.
+            UnfitKey: GUERDON_KEY is another key, or none on this machine is it; or it is no
+            ceremony's and the chain is not local.
             Unavailable: the node does not answer.
         """
         at = program.chain_id, program.verifier
         if at not in self._keys:
             try:
-                key = key_with(self._deployed_key(program.verifier), load_instance(program.instance), self._settings.key)
-                key.require_allowed_on(program.chain_id, self._settings.allow_single_party_key_that_can_forge_everything)
+                key = key_with(
+                    self._deployed_key(program.verifier),
+                    load_instance(program.instance),
+                    self._settings.key,
+                )
+                key.require_allowed_on(
+                    program.chain_id,
+                    self._settings.allow_single_party_key_that_can_forge_everything,
+                )
             except SetupError as error:
                 raise UnfitKey(str(error)) from error
             self._keys[at] = key

@@ -18,11 +18,13 @@ Pair = tuple[int, int]
 
 
 class ProofError(Exception):
-    """The statement cannot be proven, however often it is tried: it does not hold, or its proof does not verify."""
+    """The statement cannot be proven, however often it is tried: it does not hold, or its proof
+    does not verify."""
 
 
 class ProverFailed(GuerdonError):
-    """The prover's process ended or refused to work. That may be the machine's fault or the statement's."""
+    """The prover's process ended or refused to work. That may be the machine's fault or the
+    statement's."""
 
     code = "prover_failed"
 
@@ -41,15 +43,19 @@ class Provers:
 
     def __init__(self, rapidsnark: Path | None = None, zkey: Path | None = None) -> None:
         """With both paths proofs are made by that executable."""
-        self._engine = (lambda key: RapidsnarkEngine(key, rapidsnark, zkey)) if rapidsnark and zkey else None
+        self._engine = (
+            (lambda key: RapidsnarkEngine(key, rapidsnark, zkey)) if rapidsnark and zkey else None
+        )
         self._provers: dict[str, Prover] = {}
 
     def get(self, key: KeyFolder) -> Prover:
-        """The prover of a key's instance, with the key loaded. Raises SetupError for a key of another circuit than the present one, and
-        ProverFailed."""
+        """The prover of a key's instance, with the key loaded. Raises SetupError for a key of
+        another circuit than the present one, and ProverFailed."""
         digest = key.verifying_key.digest
         if digest not in self._provers:
-            self._provers[digest] = Prover(compile_instance(load_instance(key.manifest.instance)), key, self._engine)
+            self._provers[digest] = Prover(
+                compile_instance(load_instance(key.manifest.instance)), key, self._engine
+            )
         prover = self._provers[digest]
         try:
             prover.load()
@@ -71,10 +77,12 @@ def prove(
     roots: tuple[int, int, int],
     r: int,
 ) -> Proven:
-    """Prove that `items` lead from `old` (slots in use) to the new root, and check the proof with the prover's own library.
+    """Prove that `items` lead from `old` (slots in use) to the new root, and check the proof with
+    the prover's own library.
 
     Raises:
-        ProofError: the items do not fit, the statement's roots are not (old, new, items) `roots`, or no proof of it verifies.
+        ProofError: the items do not fit, the statement's roots are not (old, new, items) `roots`,
+        or no proof of it verifies.
         ProverFailed.
     """
     prover = provers.get(key)
@@ -82,7 +90,9 @@ def prove(
     try:
         statement = challenged(plan_batch(prover.circuit.instance, old, items), r)
         if statement.public_signals[:3] != roots:
-            raise ProofError(f"the statement's roots {statement.public_signals[:3]} are not the batch's {roots}")
+            raise ProofError(
+                f"the statement's roots {statement.public_signals[:3]} are not the batch's {roots}"
+            )
         proof = prover.prove(statement)
         milliseconds = round((time.monotonic() - start) * 1000)
         if not prover.verify(proof, statement.public_signals):
@@ -95,9 +105,17 @@ def prove(
 
 
 def prove_control(provers: Provers, key: KeyFolder) -> None:
-    """Prove the simplest statement under a key: what a prover fails on that can do this is not the prover's fault. Raises ProverFailed."""
+    """Prove the simplest statement under a key: what a prover fails on that can do this is not the
+    prover's fault. Raises ProverFailed."""
     statement = plan_batch(load_instance(key.manifest.instance), [], [(1, 1)])
     try:
-        prove(provers, key, [], [(1, 1)], (statement.old_root, statement.new_root, statement.items_root), 2)
+        prove(
+            provers,
+            key,
+            [],
+            [(1, 1)],
+            (statement.old_root, statement.new_root, statement.items_root),
+            2,
+        )
     except ProofError as error:
         raise ProverFailed(f"the prover fails on a control statement too: {error}") from error

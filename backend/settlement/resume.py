@@ -1,7 +1,9 @@
-"""Resuming a halted program: what is booked is compared with the chain, what is missing is booked, and only if all holds the halt ends.
+"""Resuming a halted program: what is booked is compared with the chain, what is missing is booked,
+and only if all holds the halt ends.
 
-The ledger is append-only. What it has booked and the chain no longer holds is therefore not taken back here: it is listed, for a person to
-set right (docs/OPERATIONS.md says how), and the program stays halted.
+The ledger is append-only. What it has booked and the chain no longer holds is therefore not taken
+back here: it is listed, for a person to set right (docs/OPERATIONS.md says how), and the program
+stays halted.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,7 +14,15 @@ from sqlalchemy.orm import Session
 
 from backend.batch.models import Batch, BatchState
 from backend.chain.client import block, deployment_block, final_block
-from backend.chain.events import BatchPosted, Claimed, Event, Funded, Unreadable, Withdrawn, references
+from backend.chain.events import (
+    BatchPosted,
+    Claimed,
+    Event,
+    Funded,
+    Unreadable,
+    Withdrawn,
+    references,
+)
 from backend.chain.receipts import mined_block
 from backend.context import Context
 from backend.errors import Conflict, GuerdonError, Invalid, NotYet, Unavailable
@@ -25,19 +35,23 @@ from backend.settlement.watch import watch
 
 RESUMING = "being resumed; if that ended early, resume again"
 CORRECTION = "correction:"
-"""A person's booking that takes back one whose transaction is gone has this and then its reference as its own reference."""
+"""A person's booking that takes back one whose transaction is gone has this and then its reference
+as its own reference."""
 LISTED_MAX = 20
 
 _BOOKED = text("""
-    SELECT movement.kind, movement.reference, account.holder, abs(entry.amount) AS amount, claim.block_number
+    SELECT movement.kind, movement.reference, account.holder, abs(entry.amount) AS amount,
+      claim.block_number
     FROM ledger_transaction AS movement
     JOIN ledger_entry AS entry ON entry.transaction_id = movement.id
     JOIN ledger_account AS account ON account.id = entry.account_id AND account.kind <> 'reserve'
     LEFT JOIN LATERAL (
         SELECT min(block_number) AS block_number FROM claim
-        WHERE claim.program_id = movement.program_id AND tx_hash = split_part(movement.reference, ':', 1)
+        WHERE claim.program_id = movement.program_id
+          AND tx_hash = split_part(movement.reference, ':', 1)
     ) AS claim ON movement.kind = 'claim'
-    WHERE movement.program_id = :program_id AND movement.kind IN ('fund', 'claim', 'withdraw') ORDER BY movement.id
+    WHERE movement.program_id = :program_id AND movement.kind IN ('fund', 'claim', 'withdraw')
+      ORDER BY movement.id
 """)
 
 
@@ -50,12 +64,16 @@ class BookedAndGone(Conflict):
         self.gone = list(gone)
         more = [f"and {len(gone) - LISTED_MAX} more"] if len(gone) > LISTED_MAX else []
         listed = "\n  ".join([*gone[:LISTED_MAX], *more])
-        super().__init__(f"booked, and not on this node's chain; a person must set it right (docs/OPERATIONS.md):\n  {listed}")
+        super().__init__(
+            "booked, and not on this node's chain; a person must set it right "
+            f"(docs/OPERATIONS.md):\n  {listed}"
+        )
 
 
 @dataclass(frozen=True)
 class Resumed:
-    """Where booking went on from (None: from where it stood), how many events were read again or anew, and how far it is now."""
+    """Where booking went on from (None: from where it stood), how many events were read again or
+    anew, and how far it is now."""
 
     back_to: int | None
     events: int
@@ -65,21 +83,28 @@ class Resumed:
 def resume(context: Context, program_id: int, from_block: int | None = None) -> Resumed:
     """End a program's halt, once the invariants hold, and ledger and chain agree.
 
-    If the booked block has changed, or `from_block` is given (a node had left logs out), everything from the deployment or from `from_block` on
-    is compared, and booking goes on behind the last block that both agree on.
+    If the booked block has changed, or `from_block` is given (a node had left logs out), everything
+    from the deployment or from `from_block` on is compared, and booking goes on behind the last
+    block that both agree on.
 
     Raises:
-        Conflict: the program is not halted and no block is given, is on another chain, breaks a rule, or is contradicted by the chain.
+        Conflict: the program is not halted and no block is given, is on another chain, breaks a
+        rule, or is contradicted by the chain.
         BookedAndGone: as above.
         Invalid: `from_block` is beyond what is booked.
-        NotYet, Unavailable: the node is behind, or does not answer. Whatever is raised, the program stays halted.
+        NotYet, Unavailable: the node is behind, or does not answer. Whatever is raised, the program
+        stays halted.
     """
     with context.lock(f"resume {program_id}") as mine:
         if not mine:
             raise Conflict("the program is being resumed by another process", "program")
         program, reason = _begin(context, program_id, from_block)
         try:
-            back_to = _compare(context, program, from_block) if _is_due(context, program, from_block) else None
+            back_to = (
+                _compare(context, program, from_block)
+                if _is_due(context, program, from_block)
+                else None
+            )
             events = watch(context, program_id, past_halt=RESUMING)
             failpoint("resume.booked")
             return _end(context, program_id, back_to, events)
@@ -101,10 +126,16 @@ def _begin(context: Context, program_id: int, from_block: int | None) -> tuple[P
             raise Conflict(f"program {program.name} is not halted", "program")
         if from_block is not None and not 0 <= from_block <= program.booked_block + 1:
             raise Invalid(
-                f"from_block: expected 0 to {program.booked_block + 1}: booked is up to {program.booked_block}", "from_block"
+                f"from_block: expected 0 to {program.booked_block + 1}: booked is up to "
+                f"{program.booked_block}",
+                "from_block",
             )
         if findings := check_all(session, program):
-            raise Conflict(f"an invariant is broken, in the database alone: {'; '.join(findings[:LISTED_MAX])}", "program")
+            raise Conflict(
+                "an invariant is broken, in the database alone: "
+                f"{'; '.join(findings[:LISTED_MAX])}",
+                "program",
+            )
     with context.database.transaction() as session:
         program = programs.lock(session, program_id)
         reason = program.halted if program.halted != RESUMING else None
@@ -119,16 +150,22 @@ def _is_due(context: Context, program: Program, from_block: int | None) -> bool:
     newest = block(context.w3, "latest").number
     if newest < program.booked_block:
         raise NotYet(
-            f"the node is at block {newest} and {program.booked_block} is booked: wait for it, or, if its chain is to stay shorter,"
+            f"the node is at block {newest} and {program.booked_block} is booked: wait for "
+            "it, or, if its chain is to stay shorter,"
             f" give the block to compare from"
         )
     return block(context.w3, program.booked_block).hash != program.booked_block_hash
 
 
 def _compare(context: Context, program: Program, from_block: int | None) -> int:
-    """Set the cursor back to the last block that ledger and chain agree on; returns its number. Raises BookedAndGone."""
+    """Set the cursor back to the last block that ledger and chain agree on; returns its number.
+    Raises BookedAndGone."""
     head = final_block(context.w3, program.finality)
-    first = from_block if from_block is not None else deployment_block(context.w3, program.distributor, head.number)
+    first = (
+        from_block
+        if from_block is not None
+        else deployment_block(context.w3, program.distributor, head.number)
+    )
     events = context.distributor(program).events(first, head.number)
     if block(context.w3, head.number).hash != head.hash:
         raise Unavailable(f"block {head.number} changed while the log was read")
@@ -137,7 +174,9 @@ def _compare(context: Context, program: Program, from_block: int | None) -> int:
         agreed = _Agreement(context, session, row, first, events)
         if gone := [*agreed.gone_movements(), *agreed.gone_batches()]:
             raise BookedAndGone(gone)
-        last = max(0, min((event.block_number for event in agreed.unbooked()), default=head.number + 1) - 1)
+        last = max(
+            0, min((event.block_number for event in agreed.unbooked()), default=head.number + 1) - 1
+        )
         row.booked_block, row.booked_block_hash = last, block(context.w3, last).hash
     return last
 
@@ -149,7 +188,8 @@ def _end(context: Context, program_id: int, back_to: int | None, events: int) ->
         raise Conflict(f"program {program.name} is halted again: {program.halted}", "program")
     if findings := check_with_chain(context, program_id):
         raise Conflict(
-            f"an invariant is broken: {'; '.join(findings[:LISTED_MAX])}. If the node had left logs out, give the block to compare from",
+            f"an invariant is broken: {'; '.join(findings[:LISTED_MAX])}. If the node had "
+            "left logs out, give the block to compare from",
             "program",
         )
     with context.database.transaction() as session:
@@ -161,37 +201,69 @@ def _end(context: Context, program_id: int, back_to: int | None, events: int) ->
 class _Agreement:
     """What the ledger has booked beside what the chain says from block `first` on."""
 
-    def __init__(self, context: Context, session: Session, program: Program, first: int, events: Sequence[Event]) -> None:
+    def __init__(
+        self,
+        context: Context,
+        session: Session,
+        program: Program,
+        first: int,
+        events: Sequence[Event],
+    ) -> None:
         self._w3, self._first, self._events = context.w3, first, events
-        self._said = {name: _movement(event) for name, event in references(events) if _movement(event)}
+        self._said = {
+            name: _movement(event) for name, event in references(events) if _movement(event)
+        }
         self._movements = session.execute(_BOOKED, {"program_id": program.id}).all()
         query = select(Batch).where(Batch.program_id == program.id, Batch.state == BatchState.FINAL)
-        self._batches = {(row.bucket, row.sequence): row for row in session.scalars(query.order_by(Batch.bucket, Batch.sequence))}
+        self._batches = {
+            (row.bucket, row.sequence): row
+            for row in session.scalars(query.order_by(Batch.bucket, Batch.sequence))
+        }
 
     def gone_movements(self) -> Iterator[str]:
-        """The fundings, claims and withdrawals that no event at or after `first`, and no transaction before it, accounts for."""
-        corrections = {row.reference: row for row in self._movements if row.reference.startswith(CORRECTION)}
+        """The fundings, claims and withdrawals that no event at or after `first`, and no
+        transaction before it, accounts for."""
+        corrections = {
+            row.reference: row for row in self._movements if row.reference.startswith(CORRECTION)
+        }
         for row in self._movements:
             correction = corrections.get(CORRECTION + row.reference)
-            corrected = correction is not None and (correction.amount, correction.holder) == (row.amount, row.holder)
+            corrected = correction is not None and (correction.amount, correction.holder) == (
+                row.amount,
+                row.holder,
+            )
             if row.reference in corrections or corrected:
                 continue
             said = self._said.get(row.reference)
-            if said != (row.kind, int(row.amount), row.holder) and (said or not self._stands_before(row)):
+            if said != (row.kind, int(row.amount), row.holder) and (
+                said or not self._stands_before(row)
+            ):
                 whose = f" of {row.holder}" if row.holder else ""
-                instead = f": there it is a {said[0]} of {said[1]} {said[2]}".rstrip() if said else ""
+                instead = (
+                    f": there it is a {said[0]} of {said[1]} {said[2]}".rstrip() if said else ""
+                )
                 yield f"{row.kind} of {row.amount}{whose}, event {row.reference}{instead}"
 
     def gone_batches(self) -> Iterator[str]:
         """The final batches that the chain does not have, or has others in place of."""
-        said = {(event.bucket, event.sequence): event for event in self._events if isinstance(event, BatchPosted)}
+        said = {
+            (event.bucket, event.sequence): event
+            for event in self._events
+            if isinstance(event, BatchPosted)
+        }
         for (bucket, sequence), batch in self._batches.items():
             event = said.get((bucket, sequence))
             if event is None and batch.block_number < self._first:
                 continue
-            if event is None or (event.new_root, event.interactions_root) != (batch.new_root, batch.interactions_root):
+            if event is None or (event.new_root, event.interactions_root) != (
+                batch.new_root,
+                batch.interactions_root,
+            ):
                 instead = ": another batch stands in its place" if event else ""
-                yield f"batch {sequence} of bucket {bucket}, total {batch.total}, transaction {batch.tx_hash}{instead}"
+                yield (
+                    f"batch {sequence} of bucket {bucket}, total {batch.total}, transaction "
+                    f"{batch.tx_hash}{instead}"
+                )
 
     def unbooked(self) -> Iterator[Event]:
         """The events that are to be booked."""

@@ -1,8 +1,9 @@
 """Booking the chain: final events move batches, accounts and the ledger, exactly once.
 
-The node is asked first, while nothing is locked. Then the events are booked, some whole blocks at a time, each time with the cursor behind them
-in one transaction under the program's row lock. Only blocks at or below the program's finality head are read, so there is nothing to take
-back; should a block that was final change all the same, the program halts and waits for an operator.
+The node is asked first, while nothing is locked. Then the events are booked, some whole blocks at a
+time, each time with the cursor behind them in one transaction under the program's row lock. Only
+blocks at or below the program's finality head are read, so there is nothing to take back; should a
+block that was final change all the same, the program halts and waits for an operator.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,15 @@ from backend.account.models import Account
 from backend.batch import repository as batches
 from backend.batch.models import Batch, BatchState
 from backend.chain.client import block, final_block
-from backend.chain.events import BatchPosted, Claimed, Event, Funded, Unreadable, Withdrawn, references
+from backend.chain.events import (
+    BatchPosted,
+    Claimed,
+    Event,
+    Funded,
+    Unreadable,
+    Withdrawn,
+    references,
+)
 from backend.chain.receipts import gas_used
 from backend.context import Context
 from backend.errors import Unavailable
@@ -30,7 +39,8 @@ from backend.program.models import Program
 
 BLOCKS_PER_READING = 5000
 EVENTS_PER_BOOKING = 200
-"""Booking goes on in another transaction after the block that makes it so many: whoever books holds the budget, which intake needs."""
+"""Booking goes on in another transaction after the block that makes it so many: whoever books holds
+the budget, which intake needs."""
 
 
 class Contradiction(Exception):
@@ -48,7 +58,8 @@ class _Part:
 
 @dataclass(frozen=True)
 class _Reading:
-    """What the node says of the blocks after `program.booked_block`, and the gas that transactions of batches used, by hash."""
+    """What the node says of the blocks after `program.booked_block`, and the gas that transactions
+    of batches used, by hash."""
 
     program: Program
     parts: Sequence[_Part]
@@ -56,8 +67,8 @@ class _Reading:
 
 
 def watch(context: Context, program_id: int, past_halt: str | None = None) -> int:
-    """Book everything that is final and not booked; returns how many events. A halted program is left alone, unless it is halted for
-    `past_halt`. Booking an event again changes nothing.
+    """Book everything that is final and not booked; returns how many events. A halted program is
+    left alone, unless it is halted for `past_halt`. Booking an event again changes nothing.
 
     Raises Unavailable if the node does not answer, Conflict if the program is on another chain.
     """
@@ -67,8 +78,12 @@ def watch(context: Context, program_id: int, past_halt: str | None = None) -> in
         for part in reading.parts:
             with context.database.transaction() as session:
                 program = programs.lock(session, program_id)
-                # Another watcher was faster, or somebody halted the program: what was read is of no use.
-                if program.halted != past_halt or (program.booked_block, program.booked_block_hash) != at:
+                # Another watcher was faster, or somebody halted the program: what was read is of no
+                # use.
+                if (
+                    program.halted != past_halt
+                    or (program.booked_block, program.booked_block_hash) != at
+                ):
                     break
                 count = _book_part(session, program, part, reading.gas)
                 if count:
@@ -81,7 +96,8 @@ def watch(context: Context, program_id: int, past_halt: str | None = None) -> in
 
 
 def _read(context: Context, program_id: int, past_halt: str | None) -> _Reading | None:
-    """What comes next, with no lock held and no transaction open; None if there is nothing to book."""
+    """What comes next, with no lock held and no transaction open; None if there is nothing to
+    book."""
     with context.database.transaction() as session:
         program = session.get_one(Program, program_id)
     if program.halted != past_halt:
@@ -98,7 +114,11 @@ def _read(context: Context, program_id: int, past_halt: str | None) -> _Reading 
     last = min(head.number, program.booked_block + BLOCKS_PER_READING)
     last_hash = block(context.w3, last).hash
     events = context.distributor(program).events(program.booked_block + 1, last)
-    gas = {event.tx_hash: gas_used(context.w3, event.tx_hash) for event in events if isinstance(event, BatchPosted)}
+    gas = {
+        event.tx_hash: gas_used(context.w3, event.tx_hash)
+        for event in events
+        if isinstance(event, BatchPosted)
+    }
     if block(context.w3, last).hash != last_hash:
         raise Unavailable(f"block {last} changed while the log was read")
     return _Reading(program, list(_parts(events, last, last_hash)), gas)
@@ -116,9 +136,15 @@ def _parts(events: Sequence[Event], last: int, last_hash: bytes) -> Iterator[_Pa
 def _halt_changed(context: Context, read: Program) -> None:
     with context.database.transaction() as session:
         program = programs.lock(session, read.id)
-        same = (program.booked_block, program.booked_block_hash) == (read.booked_block, read.booked_block_hash)
+        same = (program.booked_block, program.booked_block_hash) == (
+            read.booked_block,
+            read.booked_block_hash,
+        )
         if same and program.halted == read.halted:
-            program.halted = f"block {read.booked_block} was final and has changed: compare the node with others, then resume"
+            program.halted = (
+                f"block {read.booked_block} was final and has changed: compare the node with "
+                "others, then resume"
+            )
 
 
 def _book_part(session: Session, program: Program, part: _Part, gas: dict[bytes, int]) -> int:
@@ -127,21 +153,27 @@ def _book_part(session: Session, program: Program, part: _Part, gas: dict[bytes,
         with session.begin_nested():
             _book_events(session, program, part.events, gas)
     except (Contradiction, IntegrityError, LookupError) as error:
-        program.halted = f"booking of blocks {program.booked_block + 1} to {part.last} failed: {error}"
+        program.halted = (
+            f"booking of blocks {program.booked_block + 1} to {part.last} failed: {error}"
+        )
         return 0
     program.booked_block = part.last
     program.booked_block_hash = part.last_hash
     return len(part.events)
 
 
-def _book_events(session: Session, program: Program, events: Sequence[Event], gas: dict[bytes, int]) -> None:
+def _book_events(
+    session: Session, program: Program, events: Sequence[Event], gas: dict[bytes, int]
+) -> None:
     posted = [event for event in events if isinstance(event, BatchPosted)]
-    # First, for a batch's row may be locked by whoever posts it and waits for the node: the budget must not wait with it.
+    # First, for a batch's row may be locked by whoever posts it and waits for the node: the budget
+    # must not wait with it.
     for event in posted:
         _book_batch(session, program, event, gas[event.tx_hash])
     if len(posted) == len(events):
         return
-    # Before any account, as intake does: two that lock the same rows in one order cannot end in a deadlock.
+    # Before any account, as intake does: two that lock the same rows in one order cannot end in a
+    # deadlock.
     ledger.available_budget(session, program.id, lock=True)
     for reference, event in references(events):
         _book(session, program, event, reference)
@@ -164,7 +196,9 @@ def _book_batch(session: Session, program: Program, event: BatchPosted, gas: int
     batch = batches.get(session, program.id, event.bucket, event.sequence)
     ours = batch and (batch.new_root, batch.items_root, batch.interactions_root, batch.deltas)
     if ours != (event.new_root, event.items_root, event.interactions_root, event.deltas):
-        raise Contradiction(f"batch {event.sequence} of bucket {event.bucket} on chain is not the ledger's")
+        raise Contradiction(
+            f"batch {event.sequence} of bucket {event.bucket} on chain is not the ledger's"
+        )
     _finalize(session, batch, event, gas)
 
 
@@ -176,7 +210,8 @@ def _finalize(session: Session, batch: Batch, event: BatchPosted, gas: int) -> N
     batch.note = None
     session.execute(
         text("""
-            UPDATE account SET posted = greatest(posted, touched.cumulative) FROM batch_account AS touched
+            UPDATE account SET posted = greatest(posted, touched.cumulative)
+              FROM batch_account AS touched
             WHERE touched.batch_id = :batch_id AND account.program_id = touched.program_id
               AND account.bucket = touched.bucket AND account.slot = touched.slot
         """),
@@ -185,10 +220,15 @@ def _finalize(session: Session, batch: Batch, event: BatchPosted, gas: int) -> N
 
 
 def _book_claim(session: Session, program: Program, event: Claimed, reference: str) -> None:
-    query = select(Account).where(Account.program_id == program.id, Account.bucket == event.bucket, Account.slot == event.slot)
+    query = select(Account).where(
+        Account.program_id == program.id, Account.bucket == event.bucket, Account.slot == event.slot
+    )
     account = session.scalar(query)
     if account is None or account.address != event.account:
-        raise Contradiction(f"a claim of slot {event.slot} of bucket {event.bucket} names another account than the ledger")
+        raise Contradiction(
+            f"a claim of slot {event.slot} of bucket {event.bucket} names another account "
+            "than the ledger"
+        )
     if not ledger.book_claim(session, program.id, reference, event.account, event.amount):
         return
     account.claimed += event.amount

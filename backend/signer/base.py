@@ -5,7 +5,8 @@ from typing import Any, Protocol
 
 
 class SignerError(Exception):
-    """A key cannot be used, or asked to sign something it must not. Messages never hold a key or a password."""
+    """A key cannot be used, or asked to sign something it must not. Messages never hold a key or a
+    password."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,10 @@ class Signer(Protocol):
     def address(self) -> str: ...
 
     def sign_digest(self, digest: bytes) -> bytes:
-        """65 bytes r || s || v over 32 bytes that are signed as they are; low s, v 27 or 28. Raises SignerError."""
+        """Sign 32 bytes as they are: 65 bytes r || s || v, low s, v 27 or 28.
+
+        Raises SignerError.
+        """
         ...
 
     def sign_transaction(self, transaction: dict[str, Any]) -> SignedTransaction:

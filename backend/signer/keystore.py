@@ -53,18 +53,22 @@ class KeystoreSigner:
         return SignedTransaction(bytes(signed.raw_transaction), bytes(signed.hash))
 
 
-def create(path: Path, password: str, *, scrypt_n: int = SCRYPT_N, private_key: bytes | None = None) -> KeystoreSigner:
+def create(
+    path: Path, password: str, *, scrypt_n: int = SCRYPT_N, private_key: bytes | None = None
+) -> KeystoreSigner:
     """Write a new key (or `private_key`, 32 bytes) to `path`, mode 0600, whole or not at all.
 
-    `scrypt_n` is a power of two. Raises KeystoreError if `path` exists (a key is never overwritten), for an empty password and for a
-    folder that cannot be written.
+    `scrypt_n` is a power of two. Raises KeystoreError if `path` exists (a key is never
+    overwritten), for an empty password and for a folder that cannot be written.
     """
     if not password:
         raise KeystoreError("password: expected at least one character")
     try:
         account = Account.create() if private_key is None else Account.from_key(private_key)
     except Exception:
-        raise KeystoreError("private_key: expected 32 bytes, above 0 and below the order of secp256k1") from None
+        raise KeystoreError(
+            "private_key: expected 32 bytes, above 0 and below the order of secp256k1"
+        ) from None
     text = json.dumps(Account.encrypt(account.key, password, kdf="scrypt", iterations=scrypt_n))
     try:
         _write_new(Path(path), text)
@@ -76,7 +80,8 @@ def create(path: Path, password: str, *, scrypt_n: int = SCRYPT_N, private_key: 
 
 
 def load(path: Path, password: str) -> KeystoreSigner:
-    """Decrypt the key in `path`. Raises KeystoreError for a missing or damaged file and a wrong password, told apart where they can be."""
+    """Decrypt the key in `path`. Raises KeystoreError for a missing or damaged file and a wrong
+    password, told apart where they can be."""
     try:
         text = Path(path).read_bytes()
     except OSError as error:
@@ -90,7 +95,9 @@ def load(path: Path, password: str) -> KeystoreSigner:
         if str(error) == "MAC mismatch":
             raise KeystoreError(f"{path}: wrong password, or the file is damaged") from None
         raise damaged from None
-    except Exception:  # the library reads the file unchecked: any kind of error can come of a damaged one
+    except (
+        Exception
+    ):  # the library reads the file unchecked: any kind of error can come of a damaged one
         raise damaged from None
     try:
         account = Account.from_key(key)

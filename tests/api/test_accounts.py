@@ -34,11 +34,27 @@ def standing(api: Api, program: Program, account: str) -> dict:
 def test_unknown_address_has_earned_nothing(api: Api) -> None:
     """An address that nobody reported stands at 0, without a home."""
     value = standing(api, api.engine.program(), address("nobody"))
-    assert (value["earned"], value["pending"], value["claimable"], value["bucket"], value["slot"]) == ("0", {}, "0", None, None)
+    assert (
+        value["earned"],
+        value["pending"],
+        value["claimable"],
+        value["bucket"],
+        value["slot"],
+    ) == ("0", {}, "0", None, None)
 
 
 @pytest.mark.parametrize(
-    "text_", ["0x", "0x12", "alice", "0x" + "g" * 40, "0x" + "0" * 40, "0x" + "1" * 41, "%00", "0xDEADbeef" + "0" * 32]
+    "text_",
+    [
+        "0x",
+        "0x12",
+        "alice",
+        "0x" + "g" * 40,
+        "0x" + "0" * 40,
+        "0x" + "1" * 41,
+        "%00",
+        "0xDEADbeef" + "0" * 32,
+    ],
 )
 def test_bad_address(api: Api, text_: str) -> None:
     """What is not an address is a 422 that names the field, on both routes."""
@@ -58,17 +74,28 @@ def test_any_case_is_one_account(api: Api) -> None:
 
 
 def test_life_of_a_reward(api: Api) -> None:
-    """earned = pending + claimable + claimed from report to payment: accepted, batched, claimable, claimed, and again."""
+    """earned = pending + claimable + claimed from report to payment: accepted, batched, claimable,
+    claimed, and again."""
     program, alice = api.engine.program(funded=100), address("alice")
     api.engine.take_in(program, [report("e1", amount=60), report("e2", amount=50)])
     value = standing(api, program, alice)
-    assert (value["earned"], value["pending"], value["held"]) == ("60", {"accepted": "60"}, {"budget_exhausted": "50"})
+    assert (value["earned"], value["pending"], value["held"]) == (
+        "60",
+        {"accepted": "60"},
+        {"budget_exhausted": "50"},
+    )
 
     (batch,) = api.engine.close(program)
     assert standing(api, program, alice)["pending"] == {"batched": "60"}
     api.engine.finalize(program, batch)
     value = standing(api, program, alice)
-    assert (value["pending"], value["claimable"], value["claimed"], value["bucket"], value["slot"]) == ({}, "60", "0", 0, 0)
+    assert (
+        value["pending"],
+        value["claimable"],
+        value["claimed"],
+        value["bucket"],
+        value["slot"],
+    ) == ({}, "60", "0", 0, 0)
 
     api.engine.claim(program, alice, 60)
     assert api.engine.fund(program, 10) == 1
@@ -106,7 +133,8 @@ def test_standing_is_read_at_one_moment(api: Api, monkeypatch: pytest.MonkeyPatc
 
 
 def claim(api: Api, program: Program, account: str) -> dict:
-    """The account's claim, whose siblings must lead to the root of its sequence, and whose calldata must say the same."""
+    """The account's claim, whose siblings must lead to the root of its sequence, and whose calldata
+    must say the same."""
     answer = api.get(program, f"/accounts/{account}/claim")
     assert answer.status_code == 200, answer.text
     value = answer.json()
@@ -114,17 +142,27 @@ def claim(api: Api, program: Program, account: str) -> dict:
     siblings = [int(sibling) for sibling in value["siblings"]]
     batch = api.get(program, f"/batches/{value['bucket']}/{value['sequence']}").json()
     assert root_from_siblings(DEV.levels, [pair], siblings) == int(batch["new_root"])
-    assert (batch["state"], value["to"], value["chain_id"]) == ("final", program.distributor, program.chain_id)
+    assert (batch["state"], value["to"], value["chain_id"]) == (
+        "final",
+        program.distributor,
+        program.chain_id,
+    )
 
     expected = calldata.claim(
-        value["bucket"], value["slot"], value["sequence"], value["account"], int(value["cumulative"]), siblings
+        value["bucket"],
+        value["slot"],
+        value["sequence"],
+        value["account"],
+        int(value["cumulative"]),
+        siblings,
     )
     assert bytes.fromhex(value["calldata"][2:]) == expected
     return value
 
 
 def test_claim_of_every_account(api: Api) -> None:
-    """Each account of two buckets gets siblings to its newest final root; a batch under way changes nothing."""
+    """Each account of two buckets gets siblings to its newest final root; a batch under way changes
+    nothing."""
     program = api.engine.program()
     names = [f"holder {i}" for i in range(40)]
     api.engine.take_in(program, [report(name, name, 10 + i) for i, name in enumerate(names)])
@@ -149,7 +187,8 @@ def test_claim_after_claim(api: Api) -> None:
 
 
 def test_nothing_to_claim(api: Api) -> None:
-    """404 before anything of the account is final, 409 once all of it is paid; each has a code of its own."""
+    """404 before anything of the account is final, 409 once all of it is paid; each has a code of
+    its own."""
     program, alice = api.engine.program(), address("alice")
 
     def refusal() -> tuple[int, str, str]:
@@ -168,7 +207,8 @@ def test_nothing_to_claim(api: Api) -> None:
 
 
 def test_claim_is_read_at_one_moment(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A batch that becomes final while the claim is being made up does not mix two states into one call."""
+    """A batch that becomes final while the claim is being made up does not mix two states into one
+    call."""
     program, alice = api.engine.program(), address("alice")
     api.engine.take_in(program, [report("e1")])
     api.engine.settle(program)
@@ -196,9 +236,13 @@ def test_programs_do_not_mix(api: Api) -> None:
     assert [claim(api, program, alice)["slot"] for program in (first, second)] == [0, 1]
 
 
-@pytest.mark.parametrize("path", ["/accounts/{account}", "/accounts/{account}/claim", "/batches", "/interactions/adnet/e1", ""])
+@pytest.mark.parametrize(
+    "path",
+    ["/accounts/{account}", "/accounts/{account}/claim", "/batches", "/interactions/adnet/e1", ""],
+)
 def test_unknown_program(api: Api, path: str) -> None:
-    """Every route of a program that is not there, or that cannot be a name, is a 404 that names the field."""
+    """Every route of a program that is not there, or that cannot be a name, is a 404 that names the
+    field."""
     for name in ("nowhere", "0x" + "1" * 40, "%00", "%F0%9F%98%80", "a" * 300):
         answer = api.get(name, path.format(account=address("alice")))
         assert (answer.status_code, answer.json()["error"]["field"]) == (404, "program"), name
@@ -207,7 +251,10 @@ def test_unknown_program(api: Api, path: str) -> None:
 def test_program_by_its_contract(api: Api) -> None:
     """A program answers to its name and to its Distributor's address in any case."""
     program = api.engine.program(funded=77)
-    answers = [api.get(name, "").json() for name in (program.name, program.distributor, program.distributor.lower())]
+    answers = [
+        api.get(name, "").json()
+        for name in (program.name, program.distributor, program.distributor.lower())
+    ]
     assert answers[0] == answers[1] == answers[2]
     assert (answers[0]["reserve"], answers[0]["available_budget"]) == ("77", "77")
 
@@ -221,16 +268,31 @@ def test_nothing_private_is_public(api: Api) -> None:
     with api.engine.database.transaction() as session:
         row = session.execute(
             text(
-                "SELECT salt, signature, body FROM delivery JOIN delivery_salt ON delivery_id = delivery.id WHERE program_id = :id"
+                "SELECT salt, signature, body FROM delivery JOIN delivery_salt ON delivery_id "
+                "= delivery.id WHERE program_id = :id"
             ),
             {"id": program.id},
         ).one()
     private = [
-        api.engine.secrets[program.id, "adnet"].removeprefix("whsec_"), bytes(row.salt).hex(), row.signature.removeprefix("v1,"),
-        "msg_private_id", bytes(row.body).hex(), "private-event-1",
-    ]  # fmt: skip
-    paths = ["", "/batches", "/batches/0/1", f"/accounts/{address('alice')}", f"/accounts/{address('alice')}/claim"]
-    answers = [api.get(program, path) for path in paths] + [sent, api.http.get("/v1/programs"), api.http.get("/openapi.json")]
+        api.engine.secrets[program.id, "adnet"].removeprefix("whsec_"),
+        bytes(row.salt).hex(),
+        row.signature.removeprefix("v1,"),
+        "msg_private_id",
+        bytes(row.body).hex(),
+        "private-event-1",
+    ]
+    paths = [
+        "",
+        "/batches",
+        "/batches/0/1",
+        f"/accounts/{address('alice')}",
+        f"/accounts/{address('alice')}/claim",
+    ]
+    answers = [api.get(program, path) for path in paths] + [
+        sent,
+        api.http.get("/v1/programs"),
+        api.http.get("/openapi.json"),
+    ]
     for answer in answers:
         assert answer.is_success
         for value in private[: 5 if answer is sent else 6]:
@@ -242,7 +304,8 @@ def test_nothing_private_is_public(api: Api) -> None:
 
 
 def test_trees_are_kept_by_their_root() -> None:
-    """Trees are cached by what they hold: another database, with the same ids and other amounts, gets its own."""
+    """Trees are cached by what they hold: another database, with the same ids and other amounts,
+    gets its own."""
     for amount in (11, 12):
         with fresh_engine() as engine:
             program = engine.program()
@@ -255,7 +318,9 @@ def test_trees_are_kept_by_their_root() -> None:
         assert (program.id, batch.bucket, batch.sequence, call.cumulative) == (1, 0, 1, amount)
 
 
-def test_a_tree_is_made_once_however_many_claim(own_engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tree_is_made_once_however_many_claim(
+    own_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Claims that ask for a bucket's new tree at a time wait for one that makes it."""
     program, names = own_engine.program(), [address(f"at once {i}") for i in range(6)]
     own_engine.take_in(program, [report(a, a) for a in names])

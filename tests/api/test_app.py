@@ -12,26 +12,41 @@ from tests.support.engine import OPERATOR_KEY, Api, item, report, settings
 def test_alive_without_anything(api: Api) -> None:
     """/healthz says that the process lives, whatever else is down."""
     with TestClient(create_app(settings("postgresql://postgres@127.0.0.1:1/none"))) as http:
-        assert (http.get("/healthz").status_code, http.get("/healthz").json()) == (200, {"status": "ok"})
+        assert (http.get("/healthz").status_code, http.get("/healthz").json()) == (
+            200,
+            {"status": "ok"},
+        )
 
 
 def test_readiness_names_what_is_missing(api: Api) -> None:
-    """/readyz is 503 and names each thing that does not answer: Redis here, PostgreSQL as well there."""
-    assert (api.http.get("/readyz").status_code, api.http.get("/readyz").json()["failed"]) == (503, ["redis"])
+    """/readyz is 503 and names each thing that does not answer: Redis here, PostgreSQL as well
+    there."""
+    assert (api.http.get("/readyz").status_code, api.http.get("/readyz").json()["failed"]) == (
+        503,
+        ["redis"],
+    )
     with TestClient(create_app(settings("postgresql://postgres@127.0.0.1:1/none"))) as http:
         assert http.get("/readyz").json()["failed"] == ["database", "redis"]
 
 
 def test_openapi_describes_the_body(api: Api) -> None:
-    """The OpenAPI document is served, describes intake's signed body and headers, and its own examples of a body are taken."""
+    """The OpenAPI document is served, describes intake's signed body and headers, and its own
+    examples of a body are taken."""
     document = api.http.get("/openapi.json").json()
     post = document["paths"]["/v1/programs/{program}/interactions"]["post"]
     assert {entry["name"] for entry in post["parameters"] if entry["in"] == "header"} == {
-        "guerdon-partner", "webhook-id", "webhook-timestamp", "webhook-signature",
-    }  # fmt: skip
+        "guerdon-partner",
+        "webhook-id",
+        "webhook-timestamp",
+        "webhook-signature",
+    }
     schema = post["requestBody"]["content"]["application/json"]["schema"]
     items = schema["properties"]["interactions"]
-    assert (items["minItems"], items["maxItems"], items["items"]["additionalProperties"]) == (1, 1000, False)
+    assert (items["minItems"], items["maxItems"], items["items"]["additionalProperties"]) == (
+        1,
+        1000,
+        False,
+    )
     assert set(items["items"]["required"]) == set(items["items"]["properties"]) == set(item("e"))
     for name, value in item("e").items():
         pattern = items["items"]["properties"][name].get("pattern")
@@ -41,7 +56,8 @@ def test_openapi_describes_the_body(api: Api) -> None:
 
 
 def test_every_route_is_described(api: Api) -> None:
-    """Every route has a summary, a description and a schema of its answer; only the operator's ask for a key."""
+    """Every route has a summary, a description and a schema of its answer; only the operator's ask
+    for a key."""
     document = api.http.get("/openapi.json").json()
     secured = set()
     for path, methods in document["paths"].items():
@@ -90,7 +106,8 @@ def test_operator_closes(api: Api) -> None:
     close = f"/v1/programs/{program.name}/batches/close"
     headers = {"authorization": f"Bearer {OPERATOR_KEY}"}
     answer = api.http.post(close, headers=headers)
-    assert [(batch["bucket"], batch["sequence"], batch["items"], batch["state"]) for batch in answer.json()] == [
-        (0, 1, 2, "closed")
-    ]
+    assert [
+        (batch["bucket"], batch["sequence"], batch["items"], batch["state"])
+        for batch in answer.json()
+    ] == [(0, 1, 2, "closed")]
     assert api.http.post(close, headers=headers).json() == []

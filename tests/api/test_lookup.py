@@ -1,4 +1,5 @@
-"""The membership proof of a final batch's interaction: its tree is made once, and must give the root that landed."""
+"""The membership proof of a final batch's interaction: its tree is made once, and must give the
+root that landed."""
 
 import threading
 import time
@@ -19,7 +20,9 @@ from tests.support.engine import Engine, fresh_engine, report
 def looked_up(engine: Engine, program: object, position: int, batch: Batch) -> InteractionOut:
     """What the public read answers for the interaction at a position of a batch."""
     with engine.database.snapshot() as session:
-        return lookup.interaction_out(session, program, "adnet", interactions.of_batch(session, batch.id)[position])
+        return lookup.interaction_out(
+            session, program, "adnet", interactions.of_batch(session, batch.id)[position]
+        )
 
 
 def unhex(text: str) -> bytes:
@@ -28,12 +31,15 @@ def unhex(text: str) -> bytes:
 
 def holds(found: InteractionOut, root: bytes) -> bool:
     """Whether the proof leads from the leaf, made from the public fields, to the root."""
-    leaf = Leaf(found.batch.item_index, unhex(found.interaction.hash), found.account, int(found.amount))
+    leaf = Leaf(
+        found.batch.item_index, unhex(found.interaction.hash), found.account, int(found.amount)
+    )
     return verify(root, leaf, [unhex(sibling) for sibling in found.membership.proof])
 
 
 def test_tree_is_made_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many ask for proofs out of a batch, at a time or one after another, its tree is made once; each proof leads to its root."""
+    """However many ask for proofs out of a batch, at a time or one after another, its tree is made
+    once; each proof leads to its root."""
     program = engine.program()
     engine.take_in(program, [report(i, f"w{i % 3}", 1 + i) for i in range(12)])
     (batch,) = engine.settle(program)
@@ -74,7 +80,9 @@ def test_a_kept_tree_reads_no_batch(engine: Engine) -> None:
     event.listen(engine.database.engine, "before_cursor_execute", seen)
     try:
         with engine.database.snapshot() as session:
-            assert holds(lookup.interaction_out(session, program, "adnet", row), batch.interactions_root)
+            assert holds(
+                lookup.interaction_out(session, program, "adnet", row), batch.interactions_root
+            )
     finally:
         event.remove(engine.database.engine, "before_cursor_execute", seen)
     assert statements
@@ -82,18 +90,23 @@ def test_a_kept_tree_reads_no_batch(engine: Engine) -> None:
 
 
 def test_trees_are_kept_by_their_root() -> None:
-    """Trees are kept by what they hold: another database, with the same ids and other amounts, gets its own."""
+    """Trees are kept by what they hold: another database, with the same ids and other amounts, gets
+    its own."""
     for amount in (11, 12):
         with fresh_engine() as other:
             program = other.program()
             other.take_in(program, [report("e1", amount=amount), report("e2", "bob")])
             (batch,) = other.settle(program)
             assert (program.id, batch.id) == (1, 1)
-            assert all(holds(looked_up(other, program, position, batch), batch.interactions_root) for position in range(2))
+            assert all(
+                holds(looked_up(other, program, position, batch), batch.interactions_root)
+                for position in range(2)
+            )
 
 
 def test_a_root_that_does_not_follow_is_no_proof(engine: Engine) -> None:
-    """If the stored interactions do not give the root that landed, there is no proof rather than a wrong one."""
+    """If the stored interactions do not give the root that landed, there is no proof rather than a
+    wrong one."""
     program = engine.program()
     engine.take_in(program, [report("e1"), report("e2")])
     (batch,) = engine.settle(program)

@@ -1,4 +1,5 @@
-"""One chain with the real contracts, whose attestors are three keys and a contract (2 of 4 must sign), and the lead's own database."""
+"""One chain with the real contracts, whose attestors are three keys and a contract (2 of 4 must
+sign), and the lead's own database."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -52,7 +53,9 @@ class Lead:
         self.program.attestors = [server.url for server in servers]
         return servers
 
-    def signing(self, key: LocalAccount, address: str | None = None, digest: bytes | None = None) -> object:
+    def signing(
+        self, key: LocalAccount, address: str | None = None, digest: bytes | None = None
+    ) -> object:
         """An attestor that signs with `key` what it is asked to, in the name of `address`."""
 
         def respond(*_: object) -> Answer:
@@ -60,10 +63,16 @@ class Lead:
 
         return respond
 
-    def answer(self, key: LocalAccount, address: str | None = None, digest: bytes | None = None) -> dict[str, str]:
+    def answer(
+        self, key: LocalAccount, address: str | None = None, digest: bytes | None = None
+    ) -> dict[str, str]:
         signed = self.batch.digest if digest is None else digest
         signature = bytes(key.unsafe_sign_hash(signed).signature)
-        return {"attestor": address or key.address, "digest": "0x" + signed.hex(), "signature": "0x" + signature.hex()}
+        return {
+            "attestor": address or key.address,
+            "digest": "0x" + signed.hex(),
+            "signature": "0x" + signature.hex(),
+        }
 
     def collect(self) -> None:
         collect(self.context, self.program, self.batch.id)
@@ -75,7 +84,11 @@ class Lead:
     def stored(self) -> set[str]:
         """Whose signatures lie in the database."""
         with self.context.database.transaction() as session:
-            return set(session.scalars(select(Attestation.attestor).where(Attestation.batch_id == self.batch.id)))
+            return set(
+                session.scalars(
+                    select(Attestation.attestor).where(Attestation.batch_id == self.batch.id)
+                )
+            )
 
 
 class OneDistributor(Context):
@@ -92,9 +105,13 @@ def world() -> Iterator[tuple]:
     """(engine, context, deployed program, EIP-1271 attestor, its holder)."""
     with anvil() as chain, fresh_engine() as engine:
         holder = chain.key(1)
-        wallet, _ = Deployer(chain.w3, KeystoreSigner(chain.key(0))).create("Wallet1271", holder.address)
+        wallet, _ = Deployer(chain.w3, KeystoreSigner(chain.key(0))).create(
+            "Wallet1271", holder.address
+        )
         deployed = real_program(chain, more_attestors=[wallet])
-        context = OneDistributor(settings(engine.url, rpc_url=chain.url, attestor_timeout_seconds=TIMEOUT_SECONDS))
+        context = OneDistributor(
+            settings(engine.url, rpc_url=chain.url, attestor_timeout_seconds=TIMEOUT_SECONDS)
+        )
         context.address = deployed.address
         yield engine, context, deployed, wallet, holder
         context.close()
@@ -102,7 +119,8 @@ def world() -> Iterator[tuple]:
 
 @pytest.fixture
 def lead(world: tuple) -> Iterator[Lead]:
-    """A lead with a batch to be signed, of a program that nobody else uses; its attestors are the test's to name."""
+    """A lead with a batch to be signed, of a program that nobody else uses; its attestors are the
+    test's to name."""
     engine, context, deployed, wallet, holder = world
     program = engine.program()
     engine.take_in(program, [report("first")])

@@ -22,8 +22,11 @@ class Server:
 
 
 @contextmanager
-def serving(respond: Callable[[str, Any, Callable[[bytes], None]], Answer | None]) -> Iterator[Server]:
-    """A server that gives the answer of `respond(path, payload, write)`; None if that has written bytes to the connection itself."""
+def serving(
+    respond: Callable[[str, Any, Callable[[bytes], None]], Answer | None],
+) -> Iterator[Server]:
+    """A server that gives the answer of `respond(path, payload, write)`; None if that has written
+    bytes to the connection itself."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -42,7 +45,13 @@ def serving(respond: Callable[[str, Any, Callable[[bytes], None]], Answer | None
             self.wfile.flush()
 
         def _answer(self, status: int, body: Any) -> None:
-            data = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+            data = (
+                b""
+                if body is None
+                else body
+                if isinstance(body, bytes)
+                else json.dumps(body).encode()
+            )
             self.send_response(status)
             if body is not None:
                 self.send_header("content-length", str(len(data)))

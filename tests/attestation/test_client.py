@@ -49,7 +49,10 @@ def ask(status, body):
     ("error", "outcome"),
     [
         (RefusedError("home", "m", item=3), Refused("refused", "m", "home", 3, "items")),
-        (Unauthorized("m", field="authorization"), Refused("unauthorized", "m", None, None, "authorization")),
+        (
+            Unauthorized("m", field="authorization"),
+            Refused("unauthorized", "m", None, None, "authorization"),
+        ),
         (TooLarge("m", field="body"), Refused("too_large", "m", None, None, "body")),
         (StateBehind("m"), NotYet("state_behind", "m")),
         (OtherDigestSigned("m"), NotYet("other_digest_signed", "m")),
@@ -64,19 +67,32 @@ def test_errors(error, outcome):
 
 
 def missing(place):
-    return b'{"error":{"code":"missing_leaves","message":"","retryable":false,"batches":[%s]}}' % place
+    return (
+        b'{"error":{"code":"missing_leaves","message":"","retryable":false,"batches":[%s]}}' % place
+    )
 
 
 @pytest.mark.parametrize(
     "body",
     [
-        b"", b"<html>", b"[]", b"\xff", b'{"error": 1}', b'{"error": {"code": "missing_leaves"}}', b"[" * 100_000, b'{"a":' * 100_000,
+        b"",
+        b"<html>",
+        b"[]",
+        b"\xff",
+        b'{"error": 1}',
+        b'{"error": {"code": "missing_leaves"}}',
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
         b'{"error":{"code":"missing_leaves","message":"","retryable":false}}',
-        missing(b'{"bucket":Infinity,"sequence":1}'), missing(b'{"bucket":1e999,"sequence":1}'),
-        missing(b'{"bucket":-1,"sequence":1}'), missing(b'{"bucket":0,"sequence":9223372036854775808}'),
-        missing(b'{"bucket":0,"sequence":%s}' % (b"9" * 5000)), missing(b'{"bucket":"0","sequence":true}'), missing(b"[0,1]"),
+        missing(b'{"bucket":Infinity,"sequence":1}'),
+        missing(b'{"bucket":1e999,"sequence":1}'),
+        missing(b'{"bucket":-1,"sequence":1}'),
+        missing(b'{"bucket":0,"sequence":9223372036854775808}'),
+        missing(b'{"bucket":0,"sequence":%s}' % (b"9" * 5000)),
+        missing(b'{"bucket":"0","sequence":true}'),
+        missing(b"[0,1]"),
     ],
-)  # fmt: skip
+)
 def test_unreadable_errors(body):
     """A proxy's 502 is worth asking again; another answer that cannot be read is not."""
     assert ask(502, body).code == "bad_answer"
@@ -86,18 +102,39 @@ def test_unreadable_errors(body):
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"[]", b"[" * 100_000, {}, {"attestor": 1}, {"attestor": "0x12", "digest": "0x", "signature": "0x"}, {**GOOD, "digest": "zz"}],
-)  # fmt: skip
+    [
+        b"",
+        b"[]",
+        b"[" * 100_000,
+        {},
+        {"attestor": 1},
+        {"attestor": "0x12", "digest": "0x", "signature": "0x"},
+        {**GOOD, "digest": "zz"},
+    ],
+)
 def test_unreadable_attestation(body):
     """A 200 that holds no attestation is refused."""
     assert ask(200, body) == Refused("bad_answer", "the answer is not an attestation")
 
 
 def test_words_are_cut_and_cleaned():
-    """What an attestor says ends in a log and in PostgreSQL, which takes no NUL: it is short and can be printed."""
-    body = {"error": {"code": "c\0d\n", "message": "m" * 10_000, "retryable": False, "reason": "\u2028\x1b[2J", "item": 1}}
+    """What an attestor says ends in a log and in PostgreSQL, which takes no NUL: it is short and
+    can be printed."""
+    body = {
+        "error": {
+            "code": "c\0d\n",
+            "message": "m" * 10_000,
+            "retryable": False,
+            "reason": "\u2028\x1b[2J",
+            "item": 1,
+        }
+    }
     outcome = ask(422, body)
-    assert (outcome.code, outcome.message, outcome.reason) == ("c\ufffdd\ufffd", "m" * 300, "\ufffd\ufffd[2J")
+    assert (outcome.code, outcome.message, outcome.reason) == (
+        "c\ufffdd\ufffd",
+        "m" * 300,
+        "\ufffd\ufffd[2J",
+    )
 
 
 def test_unreachable():
@@ -113,17 +150,22 @@ def test_unreachable():
 @pytest.mark.parametrize("leaves", [False, True])
 @pytest.mark.parametrize("respond", [hang, drip_head, drip_body])
 def test_deadline(respond, leaves):
-    """The deadline is for the whole answer: one that comes a byte at a time does not push it off."""
+    """The deadline is for the whole answer: one that comes a byte at a time does not push it
+    off."""
     with serving(respond) as server:
         started = time.monotonic()
-        assert run(server.url, seconds=0.5, leaves=leaves) == NotYet("timeout", "no whole answer within 0.5 s")
+        assert run(server.url, seconds=0.5, leaves=leaves) == NotYet(
+            "timeout", "no whole answer within 0.5 s"
+        )
         assert time.monotonic() - started < 3
 
 
 @pytest.mark.parametrize("body", [b" " * (ANSWER_BYTES_MAX + 1), b" " * 50 * 2**20])
 def test_long_answers(body):
     """An answer is read up to its limit, no further."""
-    assert ask(200, body) == Refused("bad_answer", f"the answer is longer than {ANSWER_BYTES_MAX} bytes")
+    assert ask(200, body) == Refused(
+        "bad_answer", f"the answer is longer than {ANSWER_BYTES_MAX} bytes"
+    )
 
 
 def test_compressed_answers_stay_so():
@@ -131,7 +173,10 @@ def test_compressed_answers_stay_so():
 
     def respond(path, payload, write):
         data = gzip.compress(b" " * 10 * ANSWER_BYTES_MAX)
-        write(b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % len(data) + data)
+        write(
+            b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % len(data)
+            + data
+        )
 
     with serving(respond) as server:
         assert run(server.url) == Refused("bad_answer", "the answer is not an attestation")
@@ -143,9 +188,12 @@ def test_another_digest():
 
 
 def test_signature_s_size():
-    """A contract's signature may be longer than a key's, up to a limit: every byte of it is paid for."""
+    """A contract's signature may be longer than a key's, up to a limit: every byte of it is paid
+    for."""
     long = "0x" + "22" * SIGNATURE_BYTES_MAX
-    assert ask(200, {**GOOD, "signature": long}) == Attested(ATTESTOR, DIGEST, b"\x22" * SIGNATURE_BYTES_MAX)
+    assert ask(200, {**GOOD, "signature": long}) == Attested(
+        ATTESTOR, DIGEST, b"\x22" * SIGNATURE_BYTES_MAX
+    )
     outcome = ask(200, {**GOOD, "signature": long + "22"})
     assert (outcome.code, outcome.field) == ("bad_answer", "signature")
 
@@ -153,7 +201,9 @@ def test_signature_s_size():
 def test_attested():
     """An answer comes back as bytes; the token and the payload are sent."""
     with answering(200, GOOD) as server:
-        assert run(server.url + "/", body=b'{"a":1}', token="t0ken") == Attested(ATTESTOR, DIGEST, b"\x22" * 65)
+        assert run(server.url + "/", body=b'{"a":1}', token="t0ken") == Attested(
+            ATTESTOR, DIGEST, b"\x22" * 65
+        )
     assert server.seen == [("/v1/attestations", "Bearer t0ken", {"a": 1})]
 
 
@@ -162,6 +212,9 @@ def test_leaves():
     with answering(204, None) as server:
         assert run(server.url, body=b'{"b":2}', leaves=True) is None
     assert server.seen == [("/v1/leaves", None, {"b": 2})]
-    for error, code in ((RefusedError("interactions_root", "m"), "refused"), (MissingLeavesError([(0, 1)]), "bad_answer")):
+    for error, code in (
+        (RefusedError("interactions_root", "m"), "refused"),
+        (MissingLeavesError([(0, 1)]), "bad_answer"),
+    ):
         with answering(error.status, error.to_json()) as server:
             assert run(server.url, leaves=True).code == code

@@ -1,4 +1,5 @@
-"""Collecting signatures from attestors that lie, hang, die and ask for nonsense: m honest ones are enough, and nothing else is stored."""
+"""Collecting signatures from attestors that lie, hang, die and ask for nonsense: m honest ones are
+enough, and nothing else is stored."""
 
 import socket
 import threading
@@ -34,11 +35,15 @@ def raw(status: int, body: bytes) -> object:
 BAD = {
     "asks for a batch that is not": missing((77, 999)),
     "asks for a batch beyond all numbers": raw(
-        409, b'{"error":{"code":"missing_leaves","message":"","retryable":false,"batches":[{"bucket":Infinity,"sequence":1}]}}'
+        409,
+        b'{"error":{"code":"missing_leaves","message":"","retryable":false,"batches":[{"bucket":Infinity,"sequence":1}]}}',
     ),
     "nests deeply": raw(409, b"[" * 100_000),
     "nests deeply in a 200": raw(200, b"[" * 100_000),
-    "says NUL": raw(422, b'{"error":{"code":"refused","message":"a\\u0000b","retryable":false,"reason":"x","item":0}}'),
+    "says NUL": raw(
+        422,
+        b'{"error":{"code":"refused","message":"a\\u0000b","retryable":false,"reason":"x","item":0}}',
+    ),
     "says too much": raw(200, b" " * 50_000_000),
     "is a proxy": raw(502, b"<html>"),
     "hangs up": lambda path, payload, write: write(b"HTTP/1.1 "),
@@ -50,7 +55,8 @@ BAD = {
 
 @pytest.mark.parametrize("bad", BAD.values(), ids=BAD.keys())
 def test_one_bad_attestor(lead: Lead, bad: object) -> None:
-    """Whatever one attestor does, the two others' signatures are stored and the batch goes on, in a second and not in a time-out."""
+    """Whatever one attestor does, the two others' signatures are stored and the batch goes on, in a
+    second and not in a time-out."""
     lead.attestors(bad, lead.signing(lead.keys[0]), lead.signing(lead.keys[1]))
     started = time.monotonic()
     lead.collect()
@@ -61,7 +67,8 @@ def test_one_bad_attestor(lead: Lead, bad: object) -> None:
 
 @pytest.mark.parametrize("bad", BAD.values(), ids=BAD.keys())
 def test_too_few_good_attestors(lead: Lead, bad: object) -> None:
-    """With too few others the batch waits, or says why it cannot be; the good signature is kept for the next try, which ends in time."""
+    """With too few others the batch waits, or says why it cannot be; the good signature is kept for
+    the next try, which ends in time."""
     lead.attestors(bad, lead.signing(lead.keys[0]))
     started = time.monotonic()
     with pytest.raises((NotYet, AttestationRefused), match=r"^1 of 2 attestations: .+"):
@@ -77,11 +84,14 @@ def test_too_few_good_attestors(lead: Lead, bad: object) -> None:
 def test_what_went_wrong_is_told_in_the_note(lead: Lead) -> None:
     """An attestor that waits for its chain is one to ask again, and the batch's note says so."""
     behind = StateBehind("its chain is behind")
-    lead.attestors(lambda *_: (behind.status, behind.to_json()), missing((77, 999)), lead.signing(lead.keys[0]))
+    lead.attestors(
+        lambda *_: (behind.status, behind.to_json()), missing((77, 999)), lead.signing(lead.keys[0])
+    )
     with pytest.raises(NotYet) as caught:
         lead.collect()
     assert caught.value.message == (
-        "1 of 2 attestations: bad_answer: asked for batch 999 of bucket 77, which the ledger does not have; "
+        "1 of 2 attestations: bad_answer: asked for batch 999 of bucket 77, which the ledger "
+        "does not have; "
         "state_behind: its chain is behind"
     )
 
@@ -99,8 +109,16 @@ def test_leaves_are_sent(lead: Lead) -> None:
 
     [server, _] = lead.attestors(respond, lead.signing(lead.keys[1]))
     lead.collect()
-    assert [path for path, _, _ in server.seen] == ["/v1/attestations", "/v1/leaves", "/v1/attestations"]
-    assert (sent[0]["bucket"], sent[0]["sequence"], len(sent[0]["items"])) == (lead.landed.bucket, lead.landed.sequence, 1)
+    assert [path for path, _, _ in server.seen] == [
+        "/v1/attestations",
+        "/v1/leaves",
+        "/v1/attestations",
+    ]
+    assert (sent[0]["bucket"], sent[0]["sequence"], len(sent[0]["items"])) == (
+        lead.landed.bucket,
+        lead.landed.sequence,
+        1,
+    )
     assert lead.row().state == BatchState.ATTESTED
 
 
@@ -115,7 +133,8 @@ def test_leaves_are_not_sent_without_end(lead: Lead, monkeypatch: pytest.MonkeyP
 
 
 def test_signatures_are_stored_as_they_come(lead: Lead) -> None:
-    """A signature is in the database before the next attestor has answered: a worker that dies while it waits has lost nothing."""
+    """A signature is in the database before the next attestor has answered: a worker that dies
+    while it waits has lost nothing."""
     seen = threading.Event()
 
     def late(*_: object) -> object:
@@ -132,7 +151,8 @@ def test_signatures_are_stored_as_they_come(lead: Lead) -> None:
 
 
 def test_others_hear_of_the_batch(lead: Lead) -> None:
-    """An attestor that is a little slower than the first m is still heard: it keeps its own copy of the leaves."""
+    """An attestor that is a little slower than the first m is still heard: it keeps its own copy of
+    the leaves."""
 
     def slow(*_: object) -> object:
         time.sleep(service.LATE_SECONDS / 2)
@@ -152,7 +172,9 @@ def test_no_thread_is_left(lead: Lead) -> None:
     deadline = time.monotonic() + 5
 
     def ours() -> set[str]:
-        return {thread.name for thread in threading.enumerate() if thread.name.startswith("attestation")} - before
+        return {
+            thread.name for thread in threading.enumerate() if thread.name.startswith("attestation")
+        } - before
 
     while ours() and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -160,7 +182,8 @@ def test_no_thread_is_left(lead: Lead) -> None:
 
 
 def test_names_that_do_not_resolve(lead: Lead, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many attestors whose names nobody answers for hold up neither the others, nor the storing of their signatures, nor the end."""
+    """Many attestors whose names nobody answers for hold up neither the others, nor the storing of
+    their signatures, nor the end."""
     honest = socket.getaddrinfo
 
     def resolve(host: object, *arguments: object, **options: object) -> object:
@@ -201,10 +224,13 @@ def low_to_high(signature: str) -> str:
     ],
 )
 def test_bad_signature(lead: Lead, change: object) -> None:
-    """What would revert the batch is not stored: another's name, a malformed or malleable signature, another digest, a stranger."""
+    """What would revert the batch is not stored: another's name, a malformed or malleable
+    signature, another digest, a stranger."""
     answer = lead.answer(lead.keys[1])
     lead.attestors(lead.signing(lead.keys[0]), lambda *_: (200, {**answer, **change(lead, answer)}))
-    with pytest.raises(AttestationRefused, match=r"1 of 2 attestations: (bad_answer|not_an_attestor)"):
+    with pytest.raises(
+        AttestationRefused, match=r"1 of 2 attestations: (bad_answer|not_an_attestor)"
+    ):
         lead.collect()
     assert lead.stored() == {lead.keys[0].address}
 
@@ -218,7 +244,8 @@ def test_contract_attests(lead: Lead) -> None:
 
 
 def test_contract_that_does_not_accept(lead: Lead) -> None:
-    """A signature that the contract at the address does not take is refused as any bad signature is."""
+    """A signature that the contract at the address does not take is refused as any bad signature
+    is."""
     lead.attestors(lead.signing(lead.keys[0]), lead.signing(STRANGER, lead.wallet))
     with pytest.raises(AttestationRefused, match="the signature is not the attestor's"):
         lead.collect()
@@ -226,7 +253,8 @@ def test_contract_that_does_not_accept(lead: Lead) -> None:
 
 
 def test_key_with_code(lead: Lead) -> None:
-    """An attestor's address that has got code (EIP-7702) is asked as a contract, as the Distributor does: its key counts no more."""
+    """An attestor's address that has got code (EIP-7702) is asked as a contract, as the Distributor
+    does: its key counts no more."""
     node, who = lead.deployed.chain, lead.keys[1]
     node.rpc("anvil_setCode", who.address, "0x60006000fd")
     try:
@@ -238,7 +266,8 @@ def test_key_with_code(lead: Lead) -> None:
 
 
 def test_node_cannot_say(lead: Lead, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A node that does not answer for a contract is no refusal: the attestor is asked again later."""
+    """A node that does not answer for a contract is no refusal: the attestor is asked again
+    later."""
 
     def down(*_: object) -> bool:
         raise Unavailable("the node does not answer")
@@ -250,7 +279,8 @@ def test_node_cannot_say(lead: Lead, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def anew(lead: Lead) -> bytes:
-    """The batch gets another envelope, as by a worker that took it up when ours had lost its lock; the new digest."""
+    """The batch gets another envelope, as by a worker that took it up when ours had lost its lock;
+    the new digest."""
     with lead.context.database.transaction() as session:
         clear_envelope(session, session.get_one(Batch, lead.batch.id))
     time.sleep(1.1)  # validUntil is in whole seconds
@@ -260,7 +290,8 @@ def anew(lead: Lead) -> bytes:
 
 
 def test_another_envelope_meanwhile(lead: Lead) -> None:
-    """Signatures of an envelope that the batch has lost are not stored, and do not make it attested."""
+    """Signatures of an envelope that the batch has lost are not stored, and do not make it
+    attested."""
 
     def lost(key: LocalAccount) -> object:
         def respond(*_: object) -> object:
@@ -281,10 +312,18 @@ def test_another_envelope_meanwhile(lead: Lead) -> None:
 
 
 def test_signatures_of_another_envelope_do_not_count(lead: Lead) -> None:
-    """Rows that name another digest are no signatures of this one, and give way to those that are."""
+    """Rows that name another digest are no signatures of this one, and give way to those that
+    are."""
     with lead.context.database.transaction() as session:
         for key in lead.keys[:2]:
-            session.add(Attestation(batch_id=lead.batch.id, attestor=key.address, digest=b"\1" * 32, signature=b"\2" * 65))
+            session.add(
+                Attestation(
+                    batch_id=lead.batch.id,
+                    attestor=key.address,
+                    digest=b"\1" * 32,
+                    signature=b"\2" * 65,
+                )
+            )
     lead.attestors(lead.signing(lead.keys[0]))
     with pytest.raises(AttestationRefused, match="1 of 2"):
         lead.collect()

@@ -16,6 +16,8 @@ def world(tmp_path):
 @pytest.fixture
 def batch(world):
     """An honest batch: two deliveries of two partners, an account twice, an item left for later."""
-    first = world.lead.deliver([report("a", account(1)), report("b", account(2), 7), report("later", account(3))])
+    first = world.lead.deliver(
+        [report("a", account(1)), report("b", account(2), 7), report("later", account(3))]
+    )
     second = world.lead.deliver([report("a", account(1), 2**95)], partner="games")
     return world.lead.batch(0, [first, second], [(0, 0), (0, 1), (1, 0)])

@@ -14,9 +14,14 @@ from backend.signer import keystore
 
 ADDRESS = "0x" + "ab" * 20
 GOOD = {
-    "chain_id": 31337, "rpc_url": "http://node/key", "keystore": "key.json", "password_file": "password",
-    "database": "store.sqlite", "pins": "partners.json", "programs": [{"distributor": ADDRESS, "instance": "dev"}],
-}  # fmt: skip
+    "chain_id": 31337,
+    "rpc_url": "http://node/key",
+    "keystore": "key.json",
+    "password_file": "password",
+    "database": "store.sqlite",
+    "pins": "partners.json",
+    "programs": [{"distributor": ADDRESS, "instance": "dev"}],
+}
 
 
 @pytest.fixture
@@ -34,16 +39,27 @@ def write(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"chain_id": ...}, "chain_id"), ({"chain_id": "x"}, "chain_id"), ({"colour": "red"}, "colour"), ({"programs": []}, "programs"),
+        ({"chain_id": ...}, "chain_id"),
+        ({"chain_id": "x"}, "chain_id"),
+        ({"colour": "red"}, "colour"),
+        ({"programs": []}, "programs"),
         ({"programs": [{"distributor": "0x12", "instance": "dev"}]}, "programs.0.distributor"),
         ({"programs": [{"distributor": ADDRESS, "instance": "huge"}]}, "programs.0.instance"),
-        ({"programs": [{"distributor": ADDRESS, "instance": "dev", "finality": "soon"}]}, "programs.0.finality"),
-        ({"programs": [{"distributor": ADDRESS, "instance": "dev", "families": 0}]}, "programs.0.families"),
+        (
+            {"programs": [{"distributor": ADDRESS, "instance": "dev", "finality": "soon"}]},
+            "programs.0.finality",
+        ),
+        (
+            {"programs": [{"distributor": ADDRESS, "instance": "dev", "families": 0}]},
+            "programs.0.families",
+        ),
         ({"programs": [{"distributor": ADDRESS, "instance": "dev"}] * 2}, "stands twice"),
-        ({"password_file": ...}, "password_file, password_env"), ({"password_env": "X"}, "password_file, password_env"),
-        ({"token_file": "a", "token_env": "B"}, "token_file, token_env"), ({"port": 70000}, "port"),
+        ({"password_file": ...}, "password_file, password_env"),
+        ({"password_env": "X"}, "password_file, password_env"),
+        ({"token_file": "a", "token_env": "B"}, "token_file, token_env"),
+        ({"port": 70000}, "port"),
     ],
-)  # fmt: skip
+)
 def test_bad_configuration(write, changes, named):
     """Every fault is named by file and key."""
     path = write(**changes)
@@ -70,8 +86,10 @@ def test_misplaced_password_is_not_shown(write):
 def test_toml_and_relative_paths(tmp_path):
     """TOML says the same as JSON; paths start at the file's folder; overrides win."""
     (tmp_path / "config.toml").write_text(
-        'chain_id = 31337\nrpc_url = "http://node"\nkeystore = "keys/key.json"\npassword_env = "ATTESTOR_PASSWORD"\n'
-        f'database = "/var/store.sqlite"\npins = "partners.json"\n[[programs]]\ndistributor = "{ADDRESS}"\ninstance = "standard"\n'
+        'chain_id = 31337\nrpc_url = "http://node"\nkeystore = "keys/key.json"\npassword_env '
+        '= "ATTESTOR_PASSWORD"\n'
+        'database = "/var/store.sqlite"\npins = "partners.json"\n[[programs]]\ndistributor = '
+        f'"{ADDRESS}"\ninstance = "standard"\n'
     )
     config = load_config(tmp_path / "config.toml", port=9999, host=None)
     assert config.keystore == tmp_path / "keys" / "key.json"
@@ -104,12 +122,15 @@ def test_repr_hides_the_node_url(write):
 
 
 def test_start_with_a_wrong_password(write, tmp_path):
-    """The program ends with a message and exit code 2, without a traceback and without the password."""
+    """The program ends with a message and exit code 2, without a traceback and without the
+    password."""
     keystore.create(tmp_path / "key.json", "right", scrypt_n=2)
     (tmp_path / "password").write_text("wrong-password")
     root = Path(__file__).parents[2]
     command = [sys.executable, "-m", "backend.attestor", "--config", str(write())]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=root, timeout=60, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=root, timeout=60, check=False
+    )
     assert done.returncode == 2
     assert "wrong password, or the file is damaged" in done.stderr
     assert "Traceback" not in done.stderr
@@ -122,15 +143,27 @@ SECRET = generate_secret()
 @pytest.mark.parametrize(
     ("content", "named"),
     [
-        ([], "pins"), ({"0x12": {}}, "0x12"), ({ADDRESS: []}, "expected an object"),
-        ({ADDRESS: {"adnet": []}}, r"\.adnet"), ({ADDRESS: {"adnet": {"scheme": "none", "secrets": [SECRET]}}}, r"\.adnet\.scheme"),
+        ([], "pins"),
+        ({"0x12": {}}, "0x12"),
+        ({ADDRESS: []}, "expected an object"),
+        ({ADDRESS: {"adnet": []}}, r"\.adnet"),
+        ({ADDRESS: {"adnet": {"scheme": "none", "secrets": [SECRET]}}}, r"\.adnet\.scheme"),
         ({ADDRESS: {"adnet": {"scheme": "standard-webhooks", "secrets": []}}}, r"\.adnet\.secrets"),
-        ({ADDRESS: {"adnet": {"scheme": "standard-webhooks", "secrets": "x"}}}, r"\.adnet\.secrets"),
-        ({ADDRESS: {"adnet": {"scheme": "standard-webhooks", "secrets": ["whsec_hush"]}}}, r"\.adnet\.secrets"),
-        ({ADDRESS: {"adnet": {"scheme": "standard-webhooks", "secrets": [SECRET], "note": 1}}}, r"\.adnet\.note"),
+        (
+            {ADDRESS: {"adnet": {"scheme": "standard-webhooks", "secrets": "x"}}},
+            r"\.adnet\.secrets",
+        ),
+        (
+            {ADDRESS: {"adnet": {"scheme": "standard-webhooks", "secrets": ["whsec_hush"]}}},
+            r"\.adnet\.secrets",
+        ),
+        (
+            {ADDRESS: {"adnet": {"scheme": "standard-webhooks", "secrets": [SECRET], "note": 1}}},
+            r"\.adnet\.note",
+        ),
         ({ADDRESS: {}, ADDRESS.upper().replace("X", "x"): {}}, "stands twice"),
     ],
-)  # fmt: skip
+)
 def test_bad_pins(content, named):
     """A fault in the pins is named by its place; no secret is repeated."""
     with pytest.raises(PinsError, match=named) as caught:
@@ -153,8 +186,13 @@ def test_pins_are_read_again(tmp_path):
 
 
 def test_the_sample_in_the_docs_is_one(tmp_path):
-    """docs/OPERATIONS.md shows a configuration that loads as it stands, its paths relative to it."""
+    """docs/OPERATIONS.md shows a configuration that loads as it stands, its paths relative to
+    it."""
     text = (Path(__file__).parents[2] / "docs" / "OPERATIONS.md").read_text()
     (tmp_path / "attestor.toml").write_text(text.split("```toml\n")[1].split("```")[0])
     config = load_config(tmp_path / "attestor.toml")
-    assert (config.port, config.programs[0].instance, config.keystore) == (8700, "standard", tmp_path / "key.json")
+    assert (config.port, config.programs[0].instance, config.keystore) == (
+        8700,
+        "standard",
+        tmp_path / "key.json",
+    )

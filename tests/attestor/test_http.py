@@ -1,4 +1,5 @@
-"""The attestor over HTTP: every bad request names its field, sizes are limited, and nothing that is evidence is logged."""
+"""The attestor over HTTP: every bad request names its field, sizes are limited, and nothing that is
+evidence is logged."""
 
 import copy
 import json
@@ -27,11 +28,14 @@ def client(app):
 
 @pytest.fixture
 def batch(world):
-    return world.lead.batch(0, [world.lead.deliver([report("secret-event-id", account(1)), report("b", account(2))])])
+    return world.lead.batch(
+        0, [world.lead.deliver([report("secret-event-id", account(1)), report("b", account(2))])]
+    )
 
 
 def change(payload, path, value):
-    """A copy of `payload` with the value at a dotted path replaced; a value of ... removes the key."""
+    """A copy of `payload` with the value at a dotted path replaced; a value of ... removes the
+    key."""
     changed = copy.deepcopy(payload)
     *parents, last = [int(key) if key.isdigit() else key for key in path.split(".")]
     at = changed
@@ -45,27 +49,64 @@ def change(payload, path, value):
 
 
 BAD_VALUES = [
-    ("chain_id", "31337"), ("chain_id", 0), ("chain_id", ...),
-    ("distributor", "0x12"), ("distributor", "0xD1d1d1D1d1d1D1d1D1D1D1d1d1D1D1D1d1D1d1D1"), ("distributor", 5),
-    ("bucket", -1), ("bucket", 2**32), ("bucket", True), ("bucket", 0.0),
-    ("sequence", 0), ("sequence", 2**63), ("sequence", "1"),
-    ("new_root", 5), ("new_root", "0x5"), ("new_root", "-1"), ("new_root", "01"), ("new_root", str(2**256)),
+    ("chain_id", "31337"),
+    ("chain_id", 0),
+    ("chain_id", ...),
+    ("distributor", "0x12"),
+    ("distributor", "0xD1d1d1D1d1d1D1d1D1D1D1d1d1D1D1D1d1D1d1D1"),
+    ("distributor", 5),
+    ("bucket", -1),
+    ("bucket", 2**32),
+    ("bucket", True),
+    ("bucket", 0.0),
+    ("sequence", 0),
+    ("sequence", 2**63),
+    ("sequence", "1"),
+    ("new_root", 5),
+    ("new_root", "0x5"),
+    ("new_root", "-1"),
+    ("new_root", "01"),
+    ("new_root", str(2**256)),
     ("new_root", "21888242871839275222246405745257275088548364400416034343698204186575808495617"),
-    ("items_root", "1e3"), ("items_root", " 1"), ("items_root", "\uff11"),
-    ("interactions_root", "0x"), ("interactions_root", "11" * 32), ("ledger_head", "0x" + "1" * 63), ("ledger_head", None),
-    ("attestor_epoch", -1), ("attestor_epoch", 2**64), ("valid_until", "soon"),
-    ("deltas", "0x1"), ("deltas", "zz"), ("deltas", []),
-    ("deliveries", []), ("deliveries", {}), ("deliveries.0.partner", 1), ("deliveries.0.partner", "x" * 4097),
-    ("deliveries.0.message_id", ...), ("deliveries.0.timestamp", 5), ("deliveries.0.body", "%%%"), ("deliveries.0.body", "YQ"),
-    ("deliveries.0.salt", "0x00"), ("deliveries.0.extra", 1),
-    ("items", []), ("items", "x"), ("items.0.delivery", -1), ("items.1.position", 2**32), ("items.1.amount", 7),
-    ("items.0.amount", "0"), ("items.0.amount", str(2**96)), ("items.0.amount", "1.0"), ("unknown", 1),
-]  # fmt: skip
+    ("items_root", "1e3"),
+    ("items_root", " 1"),
+    ("items_root", "\uff11"),
+    ("interactions_root", "0x"),
+    ("interactions_root", "11" * 32),
+    ("ledger_head", "0x" + "1" * 63),
+    ("ledger_head", None),
+    ("attestor_epoch", -1),
+    ("attestor_epoch", 2**64),
+    ("valid_until", "soon"),
+    ("deltas", "0x1"),
+    ("deltas", "zz"),
+    ("deltas", []),
+    ("deliveries", []),
+    ("deliveries", {}),
+    ("deliveries.0.partner", 1),
+    ("deliveries.0.partner", "x" * 4097),
+    ("deliveries.0.message_id", ...),
+    ("deliveries.0.timestamp", 5),
+    ("deliveries.0.body", "%%%"),
+    ("deliveries.0.body", "YQ"),
+    ("deliveries.0.salt", "0x00"),
+    ("deliveries.0.extra", 1),
+    ("items", []),
+    ("items", "x"),
+    ("items.0.delivery", -1),
+    ("items.1.position", 2**32),
+    ("items.1.amount", 7),
+    ("items.0.amount", "0"),
+    ("items.0.amount", str(2**96)),
+    ("items.0.amount", "1.0"),
+    ("unknown", 1),
+]
 
 
 @pytest.mark.parametrize(("path", "value"), BAD_VALUES)
 def test_bad_field(client, batch, path, value):
-    """A value of the wrong kind, out of range, missing or unknown is a 422 that names the field and does not repeat its content."""
+    """A value of the wrong kind, out of range, missing or unknown is a 422 that names the field and
+    does not repeat its content."""
     answer = client.post("/v1/attestations", json=change(batch.payload, path, value))
     error = answer.json()["error"]
     assert (answer.status_code, error["code"], error["field"]) == (422, "invalid", path)
@@ -76,11 +117,18 @@ def test_bad_field(client, batch, path, value):
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        ("items", []), ("items.0.partner", "0x"), ("items.0.event_id", ...), ("items.0.account", "0x" + "00" * 20),
-        ("items.0.amount", "0"), ("items.1.item_amount", str(2**96)), ("items.0.occurred_at", 0), ("items.0.evidence", "x"),
-        ("items.0.note", "x"), ("sequence", 0),
+        ("items", []),
+        ("items.0.partner", "0x"),
+        ("items.0.event_id", ...),
+        ("items.0.account", "0x" + "00" * 20),
+        ("items.0.amount", "0"),
+        ("items.1.item_amount", str(2**96)),
+        ("items.0.occurred_at", 0),
+        ("items.0.evidence", "x"),
+        ("items.0.note", "x"),
+        ("sequence", 0),
     ],
-)  # fmt: skip
+)
 def test_bad_leaves(client, batch, path, value):
     """The same for leaves."""
     answer = client.post("/v1/leaves", json=change(batch.leaves_payload, path, value))
@@ -106,10 +154,14 @@ class TestLimits:
     @pytest.fixture
     def client(self, world, tmp_path):
         (tmp_path / "token").write_text("s3cret-token\n")
-        config = AttestorConfig(**(dict(world.config) | {"body_bytes_max": 4096, "token_file": tmp_path / "token"}))
+        config = AttestorConfig(
+            **(dict(world.config) | {"body_bytes_max": 4096, "token_file": tmp_path / "token"})
+        )
         return TestClient(create_app(config, {DISTRIBUTOR: world.chain}))
 
-    @pytest.mark.parametrize("headers", [{}, {"authorization": "Bearer wrong"}, {"authorization": "Basic s3cret-token"}])
+    @pytest.mark.parametrize(
+        "headers", [{}, {"authorization": "Bearer wrong"}, {"authorization": "Basic s3cret-token"}]
+    )
     @pytest.mark.parametrize("path", ["/v1/attestations", "/v1/leaves"])
     def test_token(self, client, path, headers):
         """Without the token there is a 401 that says where it belongs."""
@@ -120,12 +172,16 @@ class TestLimits:
     @pytest.mark.parametrize("content", [b"x" * 4097, iter([b"x" * 4000] * 3)])
     def test_size(self, client, content):
         """A body beyond the limit is a 413, whether or not it says its size."""
-        answer = client.post("/v1/attestations", content=content, headers={"authorization": "Bearer s3cret-token"})
+        answer = client.post(
+            "/v1/attestations", content=content, headers={"authorization": "Bearer s3cret-token"}
+        )
         assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large")
 
     def test_right_token(self, client):
         """With the token a small body is read."""
-        answer = client.post("/v1/attestations", content=b"{", headers={"authorization": "bearer s3cret-token"})
+        answer = client.post(
+            "/v1/attestations", content=b"{", headers={"authorization": "bearer s3cret-token"}
+        )
         assert answer.status_code == 400
 
     def test_health_needs_no_token(self, client):
@@ -138,33 +194,40 @@ def test_refusal_has_reason_and_item(client, world, batch):
     """A refusal is a 422 with the reason's word and the item."""
     batch = world.lead.batch(0, list(batch.deliveries), [(0, 0), (0, 0)])
     error = client.post("/v1/attestations", json=batch.payload).json()["error"]
-    assert (error["code"], error["reason"], error["item"], error["retryable"]) == ("refused", "repeated_event", 1, False)
+    assert (error["code"], error["reason"], error["item"], error["retryable"]) == (
+        "refused",
+        "repeated_event",
+        1,
+        False,
+    )
 
 
 def test_signed_then_behind_then_landed(client, world, batch):
-    """200 with the signature, 409 state_behind for what comes after, 409 already_landed once it is there."""
+    """200 with the signature, 409 state_behind for what comes after, 409 already_landed once it is
+    there."""
     answer = client.post("/v1/attestations", json=batch.payload)
     body = answer.json()
     assert answer.status_code == 200
     assert set(body) == {"attestor", "digest", "signature"}
     assert (body["attestor"], len(body["signature"])) == (world.attestor.address, 132)
     behind = client.post("/v1/attestations", json={**batch.payload, "sequence": 2})
-    assert (behind.status_code, behind.json()["error"]["code"], behind.json()["error"]["retryable"]) == (
-        409,
-        "state_behind",
-        True,
-    )
+    assert (
+        behind.status_code,
+        behind.json()["error"]["code"],
+        behind.json()["error"]["retryable"],
+    ) == (409, "state_behind", True)
     world.land(batch)
     landed = client.post("/v1/attestations", json=batch.payload)
-    assert (landed.status_code, landed.json()["error"]["code"], landed.json()["error"]["retryable"]) == (
-        409,
-        "already_landed",
-        False,
-    )
+    assert (
+        landed.status_code,
+        landed.json()["error"]["code"],
+        landed.json()["error"]["retryable"],
+    ) == (409, "already_landed", False)
 
 
 def test_missing_leaves_over_http(client, world, batch):
-    """409 names the batches; 204 takes their leaves; then the question is answered. Foreign leaves stay out."""
+    """409 names the batches; 204 takes their leaves; then the question is answered. Foreign leaves
+    stay out."""
     world.land(batch)
     nxt = world.lead.batch(0, [world.lead.deliver([report("c", account(1))])])
     missing = client.post("/v1/attestations", json=nxt.payload)
@@ -180,7 +243,9 @@ def test_missing_leaves_over_http(client, world, batch):
 def test_missing_leaves_are_asked_for_in_parts():
     """However many are missing, the answer stays one that a lead will read."""
     error = MissingLeaves([(0, sequence) for sequence in range(1, 10_001)]).to_json()["error"]
-    assert error["batches"] == [{"bucket": 0, "sequence": sequence} for sequence in range(1, LEAVES_ASKED_MAX + 1)]
+    assert error["batches"] == [
+        {"bucket": 0, "sequence": sequence} for sequence in range(1, LEAVES_ASKED_MAX + 1)
+    ]
     assert "10000" in error["message"]
 
 
@@ -195,7 +260,8 @@ def test_not_found_and_unexpected(client, world, batch, monkeypatch):
 
 
 def test_broken_pins(client, world, batch):
-    """Pins that cannot be read stop the signing until they are mended, and nothing of them is shown."""
+    """Pins that cannot be read stop the signing until they are mended, and nothing of them is
+    shown."""
     good = world.config.pins.read_text()
     for text in ("{", json.dumps({DISTRIBUTOR: {"adnet": {"scheme": "md5", "secrets": ["hush"]}}})):
         world.config.pins.write_text(text)
@@ -219,8 +285,16 @@ def test_logs_hold_no_evidence(client, world, batch):
     """Signed or refused: event ids, bodies, salts, signatures and secrets are not in the log."""
     with capture_logs() as logs:
         assert client.post("/v1/attestations", json=batch.payload).status_code == 200
-        sent = replace(batch.deliveries[0], delivery=replace(batch.deliveries[0].delivery, message_id="secret-message-id"))
-        assert client.post("/v1/attestations", json=replace(batch, deliveries=(sent,)).payload).status_code == 422
+        sent = replace(
+            batch.deliveries[0],
+            delivery=replace(batch.deliveries[0].delivery, message_id="secret-message-id"),
+        )
+        assert (
+            client.post(
+                "/v1/attestations", json=replace(batch, deliveries=(sent,)).payload
+            ).status_code
+            == 422
+        )
         client.post("/v1/attestations", json=change(batch.payload, "deliveries.0.extra", "secret"))
     text = json.dumps(logs)
     assert [entry["event"] for entry in logs] == ["signed", "not signed", "not signed"]

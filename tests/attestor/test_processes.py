@@ -1,4 +1,5 @@
-"""Three attestors, each a process of its own, on a real chain with the real contracts and real proofs."""
+"""Three attestors, each a process of its own, on a real chain with the real contracts and real
+proofs."""
 
 import asyncio
 import json
@@ -16,7 +17,15 @@ from typing import Any
 
 import httpx
 
-from backend.attestation.client import Attested, MissingLeaves, NotYet, Refused, open_client, request_attestation, send_leaves
+from backend.attestation.client import (
+    Attested,
+    MissingLeaves,
+    NotYet,
+    Refused,
+    open_client,
+    request_attestation,
+    send_leaves,
+)
 from backend.attestation.conversation import encode
 from backend.chain.calldata import Attestation
 from backend.chain.calldata import Batch as ChainBatch
@@ -55,7 +64,9 @@ class Process:
             str(self.port),
         ]
         with (self.folder / "log").open("a") as log:
-            self.process = subprocess.Popen(command, cwd=ROOT, stderr=log, env={**os.environ, **environment})
+            self.process = subprocess.Popen(
+                command, cwd=ROOT, stderr=log, env={**os.environ, **environment}
+            )
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             try:
@@ -67,7 +78,8 @@ class Process:
         raise AssertionError("the attestor does not answer after 60 s")
 
     def stop(self) -> int:
-        """SIGTERM, as a supervisor would; the exit code (uvicorn raises the signal again once all is closed)."""
+        """SIGTERM, as a supervisor would; the exit code (uvicorn raises the signal again once all
+        is closed)."""
         self.process.terminate()
         return self.process.wait(20)
 
@@ -101,9 +113,19 @@ class Stack:
         """Prove and post a batch with these attestations, and book it."""
         e = batch.envelope
         proof = self.program.prove(batch.statement, batch.digest)
-        on_chain = ChainBatch(e.bucket, e.sequence, e.new_root, e.items_root, e.interactions_root, e.ledger_head, e.valid_until)
+        on_chain = ChainBatch(
+            e.bucket,
+            e.sequence,
+            e.new_root,
+            e.items_root,
+            e.interactions_root,
+            e.ledger_head,
+            e.valid_until,
+        )
         signatures = [Attestation(answer.attestor, answer.signature) for answer in attested]
-        receipt = self.program.send(Distributor.post_batch(on_chain, batch.deltas, proof, signatures))
+        receipt = self.program.send(
+            Distributor.post_batch(on_chain, batch.deltas, proof, signatures)
+        )
         assert receipt["status"] == 1
         self.lead.book(batch)
 
@@ -120,28 +142,46 @@ def make_process(folder: Path, key: bytes, program: Program, lead: Lead) -> Proc
     keystore.create(folder / "key.json", "pw", scrypt_n=2, private_key=key)
     (folder / "password").write_text("pw")
     (folder / "token").write_text(TOKEN)
-    write_pins(folder / "partners.json", {name: [secret] for name, secret in lead.secrets.items()}, program.address)
+    write_pins(
+        folder / "partners.json",
+        {name: [secret] for name, secret in lead.secrets.items()},
+        program.address,
+    )
     config = {
-        "chain_id": program.domain.chain_id, "rpc_url": program.chain.url, "keystore": "key.json", "password_file": "password",
-        "token_file": "token", "database": "attestor.sqlite", "pins": "partners.json",
+        "chain_id": program.domain.chain_id,
+        "rpc_url": program.chain.url,
+        "keystore": "key.json",
+        "password_file": "password",
+        "token_file": "token",
+        "database": "attestor.sqlite",
+        "pins": "partners.json",
         "programs": [
-            {"distributor": program.address, "instance": "dev", "first_block": program.deployment.block, "finality": "latest"}
+            {
+                "distributor": program.address,
+                "instance": "dev",
+                "first_block": program.deployment.block,
+                "finality": "latest",
+            }
         ],
-    }  # fmt: skip
+    }
     (folder / "config.json").write_text(json.dumps(config))
     return Process(folder, free_port())
 
 
 @contextmanager
 def running(folder: Path) -> Iterator[Stack]:
-    """A chain, a funded program and three attestors that are not started yet; none of them is left behind."""
+    """A chain, a funded program and three attestors that are not started yet; none of them is left
+    behind."""
     with ExitStack() as stack:
         chain = stack.enter_context(anvil())
         program = real_program(chain)
         program.fund(10**24)
         head = chain.w3.eth.get_block("latest")["timestamp"]
         lead = Lead(Domain(program.domain.chain_id, program.address), valid_until=head + 3600)
-        made = [make_process(folder / f"attestor{i}", bytes(key.key), program, lead) for i, key in enumerate(attestor_keys())]
+        made = [
+            make_process(folder / f"attestor{i}", bytes(key.key), program, lead)
+            for i, key in enumerate(attestor_keys())
+        ]
         try:
             yield Stack(program, lead, made)
         finally:
@@ -152,8 +192,9 @@ def running(folder: Path) -> Iterator[Stack]:
 
 
 def test_three_attestors(tmp_path):
-    """Two of three attest a batch and it lands; the third, who never saw it, signs the next after it was sent the leaves; a replayed
-    event, foreign leaves and a state that is not there are refused by all."""
+    """Two of three attest a batch and it lands; the third, who never saw it, signs the next after
+    it was sent the leaves; a replayed event, foreign leaves and a state that is not there are
+    refused by all."""
     with running(tmp_path) as stack:
         a, b, c = stack.attestors
         for one in stack.attestors:
@@ -163,7 +204,11 @@ def test_three_attestors(tmp_path):
 
         lead = stack.lead
         first = lead.batch(
-            0, [lead.deliver([report("a", account(1)), report("b", account(2))]), lead.deliver([report("c", account(1))])]
+            0,
+            [
+                lead.deliver([report("a", account(1)), report("b", account(2))]),
+                lead.deliver([report("c", account(1))]),
+            ],
         )
         signed = [a.ask(first), b.ask(first)]
         assert all(isinstance(answer, Attested) for answer in signed)
@@ -189,8 +234,9 @@ def test_three_attestors(tmp_path):
 
 
 def test_killed_attestors(tmp_path):
-    """SIGKILL before and after the commit of a signature: asked again, each attestor gives a signature that the chain takes, and the one
-    that had committed signs nothing else in its place."""
+    """SIGKILL before and after the commit of a signature: asked again, each attestor gives a
+    signature that the chain takes, and the one that had committed signs nothing else in its
+    place."""
     with running(tmp_path) as stack:
         before, after, _ = stack.attestors
         batch = stack.lead.batch(0, [stack.lead.deliver([report("a", account(1))])])
@@ -207,7 +253,8 @@ def test_killed_attestors(tmp_path):
 
 
 def test_chain_taken_back(tmp_path):
-    """A chain that takes a final batch back halts the attestor; after a person has told it to read anew, it signs that same batch again."""
+    """A chain that takes a final batch back halts the attestor; after a person has told it to read
+    anew, it signs that same batch again."""
     with running(tmp_path) as stack:
         a = stack.attestors[0]
         a.start()
@@ -223,10 +270,23 @@ def test_chain_taken_back(tmp_path):
             assert a.ask(batch).code == "halted"
         assert httpx.get(f"{a.url}/readyz").status_code == 503
         a.stop()
-        command = [sys.executable, "-m", "backend.attestor", "--config", str(a.folder / "config.json"), "--forget-chain"]
-        a.process = subprocess.Popen([*command, "--port", str(a.port)], cwd=ROOT, stderr=subprocess.DEVNULL)
+        command = [
+            sys.executable,
+            "-m",
+            "backend.attestor",
+            "--config",
+            str(a.folder / "config.json"),
+            "--forget-chain",
+        ]
+        a.process = subprocess.Popen(
+            [*command, "--port", str(a.port)], cwd=ROOT, stderr=subprocess.DEVNULL
+        )
         deadline = time.monotonic() + 60
-        while isinstance(answer := a.ask(batch), NotYet) and answer.code == "unreachable" and time.monotonic() < deadline:
+        while (
+            isinstance(answer := a.ask(batch), NotYet)
+            and answer.code == "unreachable"
+            and time.monotonic() < deadline
+        ):
             time.sleep(0.1)
         assert answer == signed
 
@@ -237,5 +297,9 @@ def _require_quiet_logs(stack: Stack, batches: list[Batch]) -> None:
     assert "Traceback" not in text
     assert '"event": "signed"' in text
     sent = [delivery for batch in batches for delivery in batch.deliveries]
-    evidence = [d.delivery.signature for d in sent] + [d.delivery.message_id for d in sent] + [d.salt.hex() for d in sent]
+    evidence = (
+        [d.delivery.signature for d in sent]
+        + [d.delivery.message_id for d in sent]
+        + [d.salt.hex() for d in sent]
+    )
     assert not [item for item in [TOKEN, *stack.lead.secrets.values(), *evidence] if item in text]

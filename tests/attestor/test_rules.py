@@ -1,4 +1,5 @@
-"""Every rule of PROTOCOL section 6 about what a batch books: an honest question with one thing broken is refused, by the name of that thing."""
+"""Every rule of PROTOCOL section 6 about what a batch books: an honest question with one thing
+broken is refused, by the name of that thing."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,7 +13,18 @@ from backend.partner.evidence import Delivery
 from backend.partner.schemes import standard_webhooks
 from prover.state import family
 from prover.wire import Deltas
-from tests.attestor.world import CHAIN_ID, DEV, DISTRIBUTOR, NOW, PARTNER, account, make_world, refusal, report, write_pins
+from tests.attestor.world import (
+    CHAIN_ID,
+    DEV,
+    DISTRIBUTOR,
+    NOW,
+    PARTNER,
+    account,
+    make_world,
+    refusal,
+    report,
+    write_pins,
+)
 
 
 class TestEvidence:
@@ -22,21 +34,33 @@ class TestEvidence:
         """A partner without a pinned key convinces nobody."""
         world.write_pins({"games": [world.lead.secrets["games"]]})
         error = refusal(world, batch.question)
-        assert (error.reason, error.item, error.field) == ("unknown_partner", 0, "deliveries.0.partner")
+        assert (error.reason, error.item, error.field) == (
+            "unknown_partner",
+            0,
+            "deliveries.0.partner",
+        )
 
     def test_partner_of_another_program(self, world, batch):
         """A key that is pinned for another program does not count."""
-        write_pins(world.config.pins, {PARTNER: [world.lead.secrets[PARTNER]]}, distributor="0x" + "d2" * 20)
+        write_pins(
+            world.config.pins,
+            {PARTNER: [world.lead.secrets[PARTNER]]},
+            distributor="0x" + "d2" * 20,
+        )
         assert refusal(world, batch.question).reason == "unknown_partner"
 
     def test_another_partners_name(self, world):
         """What one partner signed cannot be passed off as another's."""
-        sent = replace(world.lead.deliver([report("a", account(1))], partner="games"), partner=PARTNER)
+        sent = replace(
+            world.lead.deliver([report("a", account(1))], partner="games"), partner=PARTNER
+        )
         assert refusal(world, world.lead.batch(0, [sent]).question).reason == "signature"
 
     def test_wrong_secret(self, world):
         """A delivery signed with a key that is not pinned is refused."""
-        sent = world.lead.deliver([report("a", account(1))], secret=standard_webhooks.generate_secret())
+        sent = world.lead.deliver(
+            [report("a", account(1))], secret=standard_webhooks.generate_secret()
+        )
         error = refusal(world, world.lead.batch(0, [sent]).question)
         assert (error.reason, error.field) == ("signature", "deliveries.0.webhook-signature")
 
@@ -51,18 +75,23 @@ class TestEvidence:
         ],
     )
     def test_altered_delivery(self, world, change):
-        """A byte changed in any signed part breaks the signature, whatever else is recomputed to match."""
+        """A byte changed in any signed part breaks the signature, whatever else is recomputed to
+        match."""
         sent = world.lead.deliver([report("a", account(1))])
         altered = replace(sent, delivery=change(sent.delivery))
         question = replace(world.lead.batch(0, [sent]).question, deliveries=(altered,))
         assert refusal(world, question).reason == "signature"
 
     def test_forged_amount(self, world):
-        """A body raised by the lead, with everything that follows recomputed, fails at the signature."""
+        """A body raised by the lead, with everything that follows recomputed, fails at the
+        signature."""
         sent = world.lead.deliver([report("a", account(1), 1000)])
         body = sent.delivery.body.replace(b'"1000"', b'"9000"')
         forged = replace(
-            sent, delivery=Delivery(sent.delivery.message_id, sent.delivery.timestamp, sent.delivery.signature, body)
+            sent,
+            delivery=Delivery(
+                sent.delivery.message_id, sent.delivery.timestamp, sent.delivery.signature, body
+            ),
         )
         assert refusal(world, world.lead.batch(0, [forged]).question).reason == "signature"
 
@@ -70,19 +99,28 @@ class TestEvidence:
         """A signed body that the pinned parser cannot read is refused."""
         sent = replace(
             batch.deliveries[0],
-            delivery=standard_webhooks.sign(world.lead.secrets[PARTNER], "m", _ago(), b'{"interactions": []}'),
+            delivery=standard_webhooks.sign(
+                world.lead.secrets[PARTNER], "m", _ago(), b'{"interactions": []}'
+            ),
         )
         error = refusal(world, replace(batch.question, deliveries=(sent, batch.deliveries[1])))
         assert (error.reason, error.item) == ("body", 0)
 
     def test_invalid_report(self, world, batch):
         """An item that breaks a rule of the format does not count, though its neighbours do."""
-        sent = world.lead.deliver([report("a", account(1)), {**report("b", account(2)), "amount": "0"}])
-        question = replace(batch.question, deliveries=(sent,), items=(ItemClaim(0, 0, 1000), ItemClaim(0, 1, 0)))
+        sent = world.lead.deliver(
+            [report("a", account(1)), {**report("b", account(2)), "amount": "0"}]
+        )
+        question = replace(
+            batch.question, deliveries=(sent,), items=(ItemClaim(0, 0, 1000), ItemClaim(0, 1, 0))
+        )
         error = refusal(world, question)
         assert (error.reason, error.item) == ("invalid_report", 1)
 
-    @pytest.mark.parametrize(("change", "reason"), [({"delivery": 2}, "no_such_delivery"), ({"position": 3}, "no_such_position")])
+    @pytest.mark.parametrize(
+        ("change", "reason"),
+        [({"delivery": 2}, "no_such_delivery"), ({"position": 3}, "no_such_position")],
+    )
     def test_item_without_evidence(self, world, batch, change, reason):
         """An item must point to a report that is there."""
         items = (batch.items[0], replace(batch.items[1], **change), batch.items[2])
@@ -99,14 +137,22 @@ class TestEvidence:
     def test_another_salt(self, world, batch):
         """The evidence hash is over the salt that was sent."""
         sent = replace(batch.deliveries[0], salt=bytes(32))
-        assert refusal(world, replace(batch.question, deliveries=(sent, batch.deliveries[1]))).reason == "interactions_root"
+        assert (
+            refusal(world, replace(batch.question, deliveries=(sent, batch.deliveries[1]))).reason
+            == "interactions_root"
+        )
 
     def test_rotated_secret(self, world, batch):
         """While rotating, any pinned secret will do; the file is read again when it changes."""
-        world.write_pins({PARTNER: [standard_webhooks.generate_secret()], "games": [world.lead.secrets["games"]]})
+        world.write_pins(
+            {PARTNER: [standard_webhooks.generate_secret()], "games": [world.lead.secrets["games"]]}
+        )
         assert refusal(world, batch.question).reason == "signature"
         world.write_pins(
-            {PARTNER: [standard_webhooks.generate_secret(), world.lead.secrets[PARTNER]], "games": [world.lead.secrets["games"]]}
+            {
+                PARTNER: [standard_webhooks.generate_secret(), world.lead.secrets[PARTNER]],
+                "games": [world.lead.secrets["games"]],
+            }
         )
         assert world.attestor.attest(batch.question).digest == batch.digest
 
@@ -122,12 +168,16 @@ class TestEvents:
 
     def test_event_twice_in_the_batch(self, world):
         """One event in two deliveries, for two accounts and amounts, cannot be two items."""
-        sent = [world.lead.deliver([report("a", account(1))]), world.lead.deliver([report("a", account(2), 5)])]
+        sent = [
+            world.lead.deliver([report("a", account(1))]),
+            world.lead.deliver([report("a", account(2), 5)]),
+        ]
         error = refusal(world, world.lead.batch(0, sent).question)
         assert (error.reason, error.item) == ("repeated_event", 1)
 
     def test_landed_event(self, world, batch):
-        """An event of a batch that landed is refused, also when its partner signed it anew for another amount."""
+        """An event of a batch that landed is refused, also when its partner signed it anew for
+        another amount."""
         world.land_signed(batch)
         for sent in (batch.deliveries[0], world.lead.deliver([report("a", account(1), 999)])):
             error = refusal(world, world.lead.batch(0, [sent], [(0, 0)]).question)
@@ -136,7 +186,9 @@ class TestEvents:
     def test_landed_event_known_from_leaves_alone(self, world, tmp_path):
         """An attestor that never saw the batch refuses its events once it was sent the leaves."""
         other = make_world(_sub(tmp_path), lead=world.lead, chain=world.chain)
-        first = world.land_signed(world.lead.batch(0, [world.lead.deliver([report("a", account(1))])]))
+        first = world.land_signed(
+            world.lead.batch(0, [world.lead.deliver([report("a", account(1))])])
+        )
         other.attestor.accept_leaves(CHAIN_ID, DISTRIBUTOR, 0, 1, first.leaves)
         replayed = world.lead.batch(0, list(first.deliveries))
         assert refusal(other, replayed.question).reason == "paid_event"
@@ -145,14 +197,19 @@ class TestEvents:
     def test_event_of_another_partner(self, world, batch):
         """Event ids belong to their partner: the same text from another is another event."""
         world.land_signed(batch)
-        fresh = world.lead.batch(0, [world.lead.deliver([report("b", account(1))], partner="games")])
+        fresh = world.lead.batch(
+            0, [world.lead.deliver([report("b", account(1))], partner="games")]
+        )
         assert world.attestor.attest(fresh.question).digest == fresh.digest
 
     def test_event_of_a_signed_batch_that_can_still_land(self, world):
-        """Two buckets cannot both be signed for one event before either lands, even if its partner signs it for two accounts."""
+        """Two buckets cannot both be signed for one event before either lands, even if its partner
+        signs it for two accounts."""
         world.fill_bucket()
         in_0 = world.lead.batch(0, [world.lead.deliver([report("a", account(1000))])])
-        in_1 = world.lead.batch(1, [world.lead.deliver([report("b", account(2)), report("a", account(1))])])
+        in_1 = world.lead.batch(
+            1, [world.lead.deliver([report("b", account(2)), report("a", account(1))])]
+        )
         world.attestor.attest(in_0.question)
         error = refusal(world, in_1.question)
         assert (error.reason, error.item) == ("signed_event", 1)
@@ -202,7 +259,9 @@ class TestLeaves:
     def test_missing_then_sent(self, world, other):
         """All landed batches that are missing are named; sent, the same question is signed."""
         first = world.fill_bucket()
-        second = world.land_signed(world.lead.batch(1, [world.lead.deliver([report("a", account(1))])]))
+        second = world.land_signed(
+            world.lead.batch(1, [world.lead.deliver([report("a", account(1))])])
+        )
         question = world.lead.batch(1, [world.lead.deliver([report("b", account(1))])]).question
         with pytest.raises(MissingLeaves) as caught:
             other.attestor.attest(question)
@@ -253,21 +312,32 @@ class TestHomes:
     def test_account_of_another_bucket(self, world):
         """An account that lives elsewhere cannot be opened again here."""
         world.fill_bucket()
-        question = world.lead.batch(1, [world.lead.deliver([report("a", account(1)), report("b", account(1000))])]).question
+        question = world.lead.batch(
+            1, [world.lead.deliver([report("a", account(1)), report("b", account(1000))])]
+        ).question
         error = refusal(world, question)
         assert (error.reason, error.item) == ("home", 1)
 
     def test_lower_bucket_with_a_free_slot(self, world):
-        """While a lower bucket has a free slot, an account waits for it; nothing is opened further up."""
+        """While a lower bucket has a free slot, an account waits for it; nothing is opened further
+        up."""
         for bucket in (1, 2**32 - 1):
             with pytest.raises(StateBehind) as caught:
-                world.attestor.attest(world.lead.batch(bucket, [world.lead.deliver([report("a", account(1))])]).question)
+                world.attestor.attest(
+                    world.lead.batch(
+                        bucket, [world.lead.deliver([report("a", account(1))])]
+                    ).question
+                )
             assert (caught.value.code, caught.value.retryable) == ("state_behind", True)
 
     def test_full_bucket(self, world, batch):
         """A full bucket takes no account more."""
         world.fill_bucket()
-        question = replace(world.lead.batch(1, [world.lead.deliver([report("a", account(1))])]).question, bucket=0, sequence=2)
+        question = replace(
+            world.lead.batch(1, [world.lead.deliver([report("a", account(1))])]).question,
+            bucket=0,
+            sequence=2,
+        )
         error = refusal(world, question)
         assert (error.reason, error.item) == ("home", 0)
 
@@ -301,7 +371,8 @@ class TestAmounts:
         assert caught.value.item == 4
 
     def test_sum_beyond_a_delta(self, world, batch):
-        """Items of one account that together exceed 96 bits are refused at the item that does it."""
+        """Items of one account that together exceed 96 bits are refused at the item that does
+        it."""
         sent = world.lead.deliver([report("a", account(1), 2**95), report("b", account(1), 2**95)])
         items = (ItemClaim(0, 0, 2**95), ItemClaim(0, 1, 2**95))
         error = refusal(world, replace(batch.question, deliveries=(sent,), items=items))
@@ -312,7 +383,10 @@ class TestAmounts:
         """At least one item, and no more than the circuit takes."""
         sent = world.lead.deliver([report(f"e{i}", account(1)) for i in range(max(1, count))])
         items = tuple(ItemClaim(0, i, 1000) for i in range(count))
-        assert refusal(world, replace(batch.question, deliveries=(sent,), items=items)).reason == "items"
+        assert (
+            refusal(world, replace(batch.question, deliveries=(sent,), items=items)).reason
+            == "items"
+        )
 
 
 def _ago():

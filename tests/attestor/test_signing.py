@@ -1,4 +1,5 @@
-"""Every rule of PROTOCOL section 6 about what is signed: the content's roots, the envelope, and one digest for one sequence."""
+"""Every rule of PROTOCOL section 6 about what is signed: the content's roots, the envelope, and one
+digest for one sequence."""
 
 from dataclasses import replace
 
@@ -18,19 +19,32 @@ class TestContent:
     def test_deltas_with_more(self, world, batch):
         """More in the deltas than the items give is refused."""
         decoded = Deltas.decode(batch.deltas, 0, DEV.slots)
-        raised = Deltas((), ((decoded.opened[0][0], decoded.opened[0][1] + 1), *decoded.opened[1:])).encode()
+        raised = Deltas(
+            (), ((decoded.opened[0][0], decoded.opened[0][1] + 1), *decoded.opened[1:])
+        ).encode()
         assert refusal(world, replace(batch.question, deltas=raised)).reason == "deltas"
-        assert refusal(world, replace(batch.question, deltas=batch.deltas + bytes(31) + b"\1")).reason == "deltas"
+        assert (
+            refusal(world, replace(batch.question, deltas=batch.deltas + bytes(31) + b"\1")).reason
+            == "deltas"
+        )
         assert refusal(world, replace(batch.question, deltas=b"")).reason == "deltas"
 
     @pytest.mark.parametrize("field", ["new_root", "items_root"])
     def test_roots(self, world, batch, field):
         """Each root is compared by itself."""
-        assert refusal(world, replace(batch.question, **{field: getattr(batch.question, field) + 1})).reason == field
+        assert (
+            refusal(
+                world, replace(batch.question, **{field: getattr(batch.question, field) + 1})
+            ).reason
+            == field
+        )
 
     def test_interactions_root(self, world, batch):
         """The interactions root is compared too."""
-        assert refusal(world, replace(batch.question, interactions_root=bytes(32))).reason == "interactions_root"
+        assert (
+            refusal(world, replace(batch.question, interactions_root=bytes(32))).reason
+            == "interactions_root"
+        )
 
     def test_items_left_out(self, world, batch):
         """A state that holds more than the items that are shown is refused."""
@@ -38,29 +52,40 @@ class TestContent:
 
     def test_items_in_another_order(self, world, batch):
         """Item indices are part of what is signed."""
-        assert refusal(world, replace(batch.question, items=(batch.items[2], *batch.items[:2]))).reason == "items_root"
+        assert (
+            refusal(world, replace(batch.question, items=(batch.items[2], *batch.items[:2]))).reason
+            == "items_root"
+        )
 
     def test_existing_accounts(self, world, batch):
-        """On top of a landed batch the deltas name slots, in ascending order, and the old root is the chain's."""
+        """On top of a landed batch the deltas name slots, in ascending order, and the old root is
+        the chain's."""
         world.land_signed(batch)
-        sent = world.lead.deliver([report("c", account(3)), report("d", account(2)), report("e", account(1))])
+        sent = world.lead.deliver(
+            [report("c", account(3)), report("d", account(2)), report("e", account(1))]
+        )
         nxt = world.lead.batch(0, [sent])
         assert Deltas.decode(nxt.deltas, 2, DEV.slots).existing == ((0, 1000), (1, 1000))
         assert world.attestor.attest(nxt.question).digest == nxt.digest
 
     def test_an_honest_batch_is_signed(self, world, batch):
-        """The signature is over the digest that the lead computed by itself, and recovers to the attestor."""
+        """The signature is over the digest that the lead computed by itself, and recovers to the
+        attestor."""
         answer = world.attestor.attest(batch.question)
         assert answer.digest == batch.digest
         signature = keys.Signature(answer.signature[:64] + bytes([answer.signature[64] - 27]))
-        assert signature.recover_public_key_from_msg_hash(batch.digest).to_checksum_address() == answer.attestor
+        assert (
+            signature.recover_public_key_from_msg_hash(batch.digest).to_checksum_address()
+            == answer.attestor
+        )
 
 
 class TestEnvelope:
     """What is signed for: program, place, epoch, time."""
 
     @pytest.mark.parametrize(
-        ("change", "field"), [({"chain_id": 1}, "chain_id"), ({"distributor": "0x" + "11" * 20}, "distributor")]
+        ("change", "field"),
+        [({"chain_id": 1}, "chain_id"), ({"distributor": "0x" + "11" * 20}, "distributor")],
     )
     def test_another_program(self, world, batch, change, field):
         """Only for the programs that it is configured for."""
@@ -70,7 +95,9 @@ class TestEnvelope:
 
     def test_not_an_attestor(self, world, batch):
         """An attestor that is not in the set on chain says so instead of signing in vain."""
-        world.chain.attestor_set = replace(world.chain.attestor_set, addresses=frozenset([account(5)]))
+        world.chain.attestor_set = replace(
+            world.chain.attestor_set, addresses=frozenset([account(5)])
+        )
         assert refusal(world, batch.question).reason == "not_an_attestor"
 
     def test_old_epoch(self, world, batch):
@@ -83,7 +110,10 @@ class TestEnvelope:
         with pytest.raises(StateBehind):
             world.attestor.attest(batch.with_envelope(attestor_epoch=2).question)
 
-    @pytest.mark.parametrize(("valid_until", "reason"), [(NOW, "expired"), (NOW - 1, "expired"), (NOW + 86401, "validity")])
+    @pytest.mark.parametrize(
+        ("valid_until", "reason"),
+        [(NOW, "expired"), (NOW - 1, "expired"), (NOW + 86401, "validity")],
+    )
     def test_validity(self, world, batch, valid_until, reason):
         """Later than the chain's head, and at most a day ahead."""
         error = refusal(world, batch.with_envelope(valid_until=valid_until).question)
@@ -140,7 +170,8 @@ class TestOneDigest:
         assert world.restart().attest(batch.question) == first
 
     def test_another_digest(self, world, batch):
-        """Another digest has to wait until the first is dead on the final chain; a new process remembers."""
+        """Another digest has to wait until the first is dead on the final chain; a new process
+        remembers."""
         world.attestor.attest(batch.question)
         other = batch.with_envelope(ledger_head=keccak(b"another"))
         for _ in range(2):

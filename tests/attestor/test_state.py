@@ -1,4 +1,5 @@
-"""State comes from final blocks alone, survives a restart, and a chain that breaks its word stops the signing."""
+"""State comes from final blocks alone, survives a restart, and a chain that breaks its word stops
+the signing."""
 
 import sqlite3
 import threading
@@ -40,7 +41,8 @@ def test_node_is_down(world, nxt):
 
 
 def test_final_block_changed(world, nxt):
-    """A reorganization below the finality head halts, also in a new process; reading the chain anew must be asked for."""
+    """A reorganization below the finality head halts, also in a new process; reading the chain anew
+    must be asked for."""
     world.chain.reorganize(1)
     for _ in range(2):
         with pytest.raises(Halted) as caught:
@@ -53,8 +55,11 @@ def test_final_block_changed(world, nxt):
 
 
 def test_forgetting_the_chain_keeps_signatures(world, landed):
-    """After the batch was reorganized away, reading anew gives the same signature for it and no other."""
-    signature = world.store.sign_once(KEY, landed.envelope, landed.digest, (), None, lambda: b"must not be made")
+    """After the batch was reorganized away, reading anew gives the same signature for it and no
+    other."""
+    signature = world.store.sign_once(
+        KEY, landed.envelope, landed.digest, (), None, lambda: b"must not be made"
+    )
     world.chain.reorganize(2)
     world.store.forget_chain(KEY)
     assert world.restart().attest(landed.question).signature == signature
@@ -85,7 +90,8 @@ def test_head_changes_while_it_is_read(world, nxt):
 
 
 def test_log_without_its_root(world, nxt):
-    """Deltas that do not give the root on chain mean that something is broken: nothing is signed on top."""
+    """Deltas that do not give the root on chain mean that something is broken: nothing is signed on
+    top."""
     world.chain.post(nxt.envelope, nxt.deltas, new_root=nxt.envelope.new_root + 1)
     with pytest.raises(Halted, match="does not give the root of bucket 0, sequence 2"):
         world.attestor.attest(nxt.question)
@@ -100,7 +106,9 @@ def test_log_that_does_not_replay(world, nxt, change):
         world.attestor.attest(nxt.question)
 
 
-@pytest.mark.parametrize("change", [{"chain_id": 1}, {"levels": 5}, {"slots": 512}, {"families": 3}])
+@pytest.mark.parametrize(
+    "change", [{"chain_id": 1}, {"levels": 5}, {"slots": 512}, {"families": 3}]
+)
 def test_program_is_not_the_pinned_one(world, change):
     """What is configured is compared with the chain before anything is signed."""
     world.chain.shape_ = replace(world.chain.shape_, **change)
@@ -131,7 +139,10 @@ def test_readiness_says_what_is_missing(world, nxt):
     ready, detail = world.attestor.readiness()
     assert ready
     assert detail["programs"][DISTRIBUTOR]["batches_without_leaves"] == 1
-    assert detail["programs"][DISTRIBUTOR]["read_to_block"] == detail["programs"][DISTRIBUTOR]["final_block"]
+    assert (
+        detail["programs"][DISTRIBUTOR]["read_to_block"]
+        == detail["programs"][DISTRIBUTOR]["final_block"]
+    )
     world.chain.mine()
     world.chain.attestor_set = replace(world.chain.attestor_set, addresses=frozenset())
     ready, detail = world.attestor.readiness()
@@ -146,13 +157,16 @@ def replays(monkeypatch):
     """A list that grows by one whenever the stored log is replayed from its beginning."""
     seen = []
     honest = Store.landed
-    monkeypatch.setattr(Store, "landed", lambda store, program: seen.append(program) or honest(store, program))
+    monkeypatch.setattr(
+        Store, "landed", lambda store, program: seen.append(program) or honest(store, program)
+    )
     return seen
 
 
 @pytest.mark.parametrize("call", ["shape", "final", "block", "batches", "attestors"])
 def test_node_s_hiccup_costs_no_replay(world, nxt, replays, monkeypatch, call):
-    """Whichever question the node fails, what was replayed before stands: the next question goes on from there."""
+    """Whichever question the node fails, what was replayed before stands: the next question goes on
+    from there."""
 
     def fail(*_):
         raise Unavailable("the node does not answer")
@@ -175,7 +189,8 @@ def test_node_s_hiccup_costs_no_replay(world, nxt, replays, monkeypatch, call):
 
 
 def test_node_is_asked_before_the_replay(world, nxt, replays):
-    """A new process does not replay its store to find out then that its node is down or its chain has changed."""
+    """A new process does not replay its store to find out then that its node is down or its chain
+    has changed."""
     world.restart()
     world.chain.down = True
     with pytest.raises(Unavailable):
@@ -189,20 +204,25 @@ def test_node_is_asked_before_the_replay(world, nxt, replays):
 
 
 def test_readiness_reads_no_log(world, nxt, replays, monkeypatch):
-    """Whoever asks for readiness makes the attestor neither read nor replay the log, new process or not."""
+    """Whoever asks for readiness makes the attestor neither read nor replay the log, new process or
+    not."""
     world.land(nxt)
     world.restart()
     monkeypatch.setattr(world.chain, "batches", lambda *_: pytest.fail("the log was read"))
     for _ in range(2):
         ready, detail = world.attestor.readiness()
         assert ready
-        assert detail["programs"][DISTRIBUTOR]["read_to_block"] < detail["programs"][DISTRIBUTOR]["final_block"]
+        assert (
+            detail["programs"][DISTRIBUTOR]["read_to_block"]
+            < detail["programs"][DISTRIBUTOR]["final_block"]
+        )
         world.chain.mine()
     assert replays == []
 
 
 def test_readiness_waits_for_nobody(world, nxt, monkeypatch):
-    """While a question is answered, or the node hangs for another who asked, readiness answers with what it knows."""
+    """While a question is answered, or the node hangs for another who asked, readiness answers with
+    what it knows."""
     asked, go = threading.Event(), threading.Event()
     honest = world.chain.final
 
@@ -228,8 +248,8 @@ def test_readiness_waits_for_nobody(world, nxt, monkeypatch):
 
 
 def test_broken_log_is_replayed_once(world, nxt, replays):
-    """A log that does not give its roots is found once; every later question, and readiness, is told so at once. A new process that sees
-    an honest log goes on."""
+    """A log that does not give its roots is found once; every later question, and readiness, is
+    told so at once. A new process that sees an honest log goes on."""
     world.chain.post(nxt.envelope, nxt.deltas, new_root=nxt.envelope.new_root + 1)
     for _ in range(3):
         with pytest.raises(Halted, match="does not give the root"):
@@ -242,11 +262,16 @@ def test_broken_log_is_replayed_once(world, nxt, replays):
 
 
 def test_store_fails_while_a_block_is_booked(world, nxt, replays, monkeypatch):
-    """A state that went on while the store did not is thrown away, and made again from the store."""
+    """A state that went on while the store did not is thrown away, and made again from the
+    store."""
     world.land(nxt)
     third = world.lead.batch(0, [world.lead.deliver([report("c", account(1))])])
     with monkeypatch.context() as patched:
-        patched.setattr(Store, "advance", lambda *_: (_ for _ in ()).throw(sqlite3.OperationalError("disk full")))
+        patched.setattr(
+            Store,
+            "advance",
+            lambda *_: (_ for _ in ()).throw(sqlite3.OperationalError("disk full")),
+        )
         with pytest.raises(sqlite3.OperationalError):
             world.attestor.attest(third.question)
     world.attestor.accept_leaves(CHAIN_ID, DISTRIBUTOR, 0, 2, nxt.leaves)
@@ -255,7 +280,8 @@ def test_store_fails_while_a_block_is_booked(world, nxt, replays, monkeypatch):
 
 
 def test_another_process_read_on(world, nxt):
-    """A store that went on without this process, by another on the same file, is replayed and not taken for a broken log."""
+    """A store that went on without this process, by another on the same file, is replayed and not
+    taken for a broken log."""
     other = Store(world.config.database)
     world.land(nxt)
     make_attestor(world.config, other, world.chain).catch_up()

@@ -22,7 +22,8 @@ MOMENT = Moment(NOW, 1)
 ENVELOPE = BatchEnvelope(0, 1, 1, 2, 3, b"\4" * 32, b"\5" * 32, b"\6" * 32, 1, NOW + 60)
 LEAF = Leaf(b"\1" * 32, b"\2" * 32, "0x" + "11" * 20, 2**95, NOW, b"\3" * 32, 2**95)
 
-# Another process on the same file: signs one digest and prints the signature, or the code of the refusal.
+# Another process on the same file: signs one digest and prints the signature, or the code of the
+# refusal.
 SIGN = """
 import sys
 from backend.errors import GuerdonError
@@ -30,7 +31,8 @@ from backend.attestor.store import Store
 from tests.attestor.test_store import ENVELOPE, LEAF, MOMENT, PROGRAM
 digest = bytes.fromhex(sys.argv[2])
 try:
-    print(Store(sys.argv[1]).sign_once(PROGRAM, ENVELOPE, digest, [LEAF], MOMENT, lambda: digest + digest + b"\\x1b").hex())
+    sign = lambda: digest + digest + b"\\x1b"
+    print(Store(sys.argv[1]).sign_once(PROGRAM, ENVELOPE, digest, [LEAF], MOMENT, sign).hex())
 except GuerdonError as error:
     print(error.code)
 """
@@ -52,7 +54,14 @@ def sign_elsewhere(path, digest, **environment):
     """Ask another process; (exit code, what it printed)."""
     command = [sys.executable, "-c", SIGN, str(path), digest.hex()]
     root = Path(__file__).parents[2]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=root, env={**os.environ, **environment}, check=False)
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        cwd=root,
+        env={**os.environ, **environment},
+        check=False,
+    )
     assert done.returncode <= 0, done.stderr
     return done.returncode, done.stdout.strip()
 
@@ -109,19 +118,25 @@ def test_event_in_another_live_batch(store):
     with pytest.raises(Refused) as caught:
         store.sign_once(PROGRAM, elsewhere, b"\x08" * 32, [LEAF], MOMENT, lambda: b"t")
     assert caught.value.reason == "signed_event"
-    assert store.sign_once(PROGRAM, elsewhere, b"\x08" * 32, [LEAF], Moment(NOW + 61, 1), lambda: b"t") == b"t"
+    assert (
+        store.sign_once(PROGRAM, elsewhere, b"\x08" * 32, [LEAF], Moment(NOW + 61, 1), lambda: b"t")
+        == b"t"
+    )
 
 
 @pytest.mark.parametrize("same_store", [True, False])
 def test_two_digests_at_once(path, same_store):
-    """Of many digests that race for a place exactly one is signed, through one store or through several on the file."""
+    """Of many digests that race for a place exactly one is signed, through one store or through
+    several on the file."""
     stores = [Store(path)] * 8 if same_store else [Store(path) for _ in range(8)]
     barrier = Barrier(8)
 
     def ask(i):
         barrier.wait()
         try:
-            return stores[i].sign_once(PROGRAM, ENVELOPE, bytes([i]) * 32, [LEAF], MOMENT, lambda: bytes([i]))
+            return stores[i].sign_once(
+                PROGRAM, ENVELOPE, bytes([i]) * 32, [LEAF], MOMENT, lambda: bytes([i])
+            )
         except OtherDigestSigned:
             return None
 
@@ -135,17 +150,24 @@ def test_two_digests_at_once(path, same_store):
 
 
 def test_kill_before_the_commit(path, tmp_path):
-    """Killed with the record written but not committed: nothing was signed, and any digest may be."""
-    code, printed = sign_elsewhere(path, b"\7" * 32, GUERDON_FAILPOINT="attestor.signed", GUERDON_FAILPOINT_DIR=str(tmp_path))
+    """Killed with the record written but not committed: nothing was signed, and any digest may
+    be."""
+    code, printed = sign_elsewhere(
+        path, b"\7" * 32, GUERDON_FAILPOINT="attestor.signed", GUERDON_FAILPOINT_DIR=str(tmp_path)
+    )
     assert (code, printed) == (-signal.SIGKILL, "")
     code, printed = sign_elsewhere(path, b"\x08" * 32)
     assert (code, printed) == (0, (b"\x08" * 64 + b"\x1b").hex())
 
 
 def test_kill_between_commit_and_answer(path, tmp_path):
-    """Killed with the record committed but not answered: the same digest gets its signature, another none."""
+    """Killed with the record committed but not answered: the same digest gets its signature,
+    another none."""
     code, printed = sign_elsewhere(
-        path, b"\7" * 32, GUERDON_FAILPOINT="attestor.signed.committed", GUERDON_FAILPOINT_DIR=str(tmp_path)
+        path,
+        b"\7" * 32,
+        GUERDON_FAILPOINT="attestor.signed.committed",
+        GUERDON_FAILPOINT_DIR=str(tmp_path),
     )
     assert (code, printed) == (-signal.SIGKILL, "")
     assert sign_elsewhere(path, b"\x08" * 32) == (0, "other_digest_signed")
@@ -153,7 +175,8 @@ def test_kill_between_commit_and_answer(path, tmp_path):
 
 
 def test_two_questions_at_once(world):
-    """Through the whole attestor: of two questions that race for a place one is signed, the other is told to wait."""
+    """Through the whole attestor: of two questions that race for a place one is signed, the other
+    is told to wait."""
     batch = world.lead.batch(0, [world.lead.deliver([report("a", account(1))])])
     questions = [batch.with_envelope(ledger_head=bytes([i]) * 32).question for i in range(4)]
     barrier = Barrier(4)

@@ -1,4 +1,5 @@
-"""An honest lead, its partners and a chain in memory: what the attestor's tests start from and then break in one place.
+"""An honest lead, its partners and a chain in memory: what the attestor's tests start from and then
+break in one place.
 
 The lead's side is computed by the prover's statement, not by the attestor's own rules.
 """
@@ -47,7 +48,9 @@ def account(index: int) -> str:
     return to_checksum_address(keccak(text=f"account {index}")[:20])
 
 
-def report(event_id: str, who: str, amount: int = 1000, occurred_at: int = NOW - 60) -> dict[str, Any]:
+def report(
+    event_id: str, who: str, amount: int = 1000, occurred_at: int = NOW - 60
+) -> dict[str, Any]:
     """One item of a partner's body."""
     return {"event_id": event_id, "account": who, "amount": str(amount), "occurred_at": occurred_at}
 
@@ -66,7 +69,9 @@ class FakeChain:
     def mine(self, seconds: int = 12) -> Block:
         """One more block, `seconds` later."""
         last = self.blocks[-1]
-        block = Block(last.number + 1, keccak(last.hash + secrets.token_bytes(4)), last.timestamp + seconds)
+        block = Block(
+            last.number + 1, keccak(last.hash + secrets.token_bytes(4)), last.timestamp + seconds
+        )
         self.blocks.append(block)
         return block
 
@@ -74,7 +79,17 @@ class FakeChain:
         """Land a batch in a block of its own."""
         block = self.mine()
         root = envelope.new_root if new_root is None else new_root
-        self.logs.append(Landed(envelope.bucket, envelope.sequence, block.number, 0, root, envelope.interactions_root, deltas))
+        self.logs.append(
+            Landed(
+                envelope.bucket,
+                envelope.sequence,
+                block.number,
+                0,
+                root,
+                envelope.interactions_root,
+                deltas,
+            )
+        )
 
     def reorganize(self, depth: int) -> None:
         """Replace the last `depth` blocks by as many others, without their logs."""
@@ -132,9 +147,20 @@ class Batch:
     def question(self) -> Question:
         e = self.envelope
         return Question(
-            self.domain.chain_id, self.domain.distributor, e.bucket, e.sequence, e.new_root, e.items_root, e.interactions_root,
-            e.ledger_head, e.attestor_epoch, e.valid_until, self.deltas, self.deliveries, self.items,
-        )  # fmt: skip
+            self.domain.chain_id,
+            self.domain.distributor,
+            e.bucket,
+            e.sequence,
+            e.new_root,
+            e.items_root,
+            e.interactions_root,
+            e.ledger_head,
+            e.attestor_epoch,
+            e.valid_until,
+            self.deltas,
+            self.deliveries,
+            self.items,
+        )
 
     @property
     def payload(self) -> dict[str, Any]:
@@ -145,7 +171,9 @@ class Batch:
     @property
     def leaves(self) -> list[Leaf]:
         return [
-            Leaf(i.partner, i.event_id, i.account, i.amount, i.occurred_at, i.evidence, claim.amount)
+            Leaf(
+                i.partner, i.event_id, i.account, i.amount, i.occurred_at, i.evidence, claim.amount
+            )
             for i, claim in zip(self.interactions, self.items, strict=True)
         ]
 
@@ -161,12 +189,16 @@ class Batch:
 
 @dataclass
 class Lead:
-    """The operator's side: its own state, and its partners' secrets (which it must hold to check what they send)."""
+    """The operator's side: its own state, and its partners' secrets (which it must hold to check
+    what they send)."""
 
     domain: Domain = field(default_factory=lambda: Domain(CHAIN_ID, DISTRIBUTOR))
     families: int = 1
     secrets: dict[str, str] = field(
-        default_factory=lambda: {PARTNER: standard_webhooks.generate_secret(), "games": standard_webhooks.generate_secret()}
+        default_factory=lambda: {
+            PARTNER: standard_webhooks.generate_secret(),
+            "games": standard_webhooks.generate_secret(),
+        }
     )
     epoch: int = 1
     valid_until: int = NOW + 3600
@@ -174,15 +206,25 @@ class Lead:
     def __post_init__(self) -> None:
         self.state = ProgramState(DEV, self.families)
 
-    def deliver(self, reports: Sequence[dict[str, Any]], partner: str = PARTNER, secret: str | None = None) -> SaltedDelivery:
+    def deliver(
+        self, reports: Sequence[dict[str, Any]], partner: str = PARTNER, secret: str | None = None
+    ) -> SaltedDelivery:
         """A partner's signed request; months old, as freshness is not the attestor's question."""
         body = json.dumps({"interactions": list(reports)}).encode()
         at = datetime.fromtimestamp(NOW - 90 * 86400, UTC)
-        delivery = standard_webhooks.sign(secret or self.secrets[partner], f"msg_{secrets.token_hex(8)}", at, body)
+        delivery = standard_webhooks.sign(
+            secret or self.secrets[partner], f"msg_{secrets.token_hex(8)}", at, body
+        )
         return SaltedDelivery(partner, delivery, secrets.token_bytes(32))
 
-    def batch(self, bucket: int, deliveries: Sequence[SaltedDelivery], places: Sequence[tuple[int, int]] | None = None) -> Batch:
-        """The batch of the items at `places` (delivery, position), all by default: consistent, whether or not it may be signed."""
+    def batch(
+        self,
+        bucket: int,
+        deliveries: Sequence[SaltedDelivery],
+        places: Sequence[tuple[int, int]] | None = None,
+    ) -> Batch:
+        """The batch of the items at `places` (delivery, position), all by default: consistent,
+        whether or not it may be signed."""
         parsed = [parse_body(sent.delivery.body) for sent in deliveries]
         if places is None:
             places = [(d, p) for d, reports in enumerate(parsed) for p in range(len(reports))]
@@ -193,16 +235,37 @@ class Lead:
         deltas = plan.deltas.encode()
         leaves = [MerkleLeaf(j, i.hash, i.account, i.amount) for j, i in enumerate(interactions)]
         envelope = BatchEnvelope(
-            bucket, old.sequence + 1, plan.old_root, plan.new_root, plan.items_root, InteractionsTree(leaves).root,
-            keccak(b"ledger head"), keccak(deltas), self.epoch, self.valid_until,
-        )  # fmt: skip
-        return Batch(self.domain, envelope, deltas, tuple(deliveries), tuple(items), tuple(interactions), plan)
+            bucket,
+            old.sequence + 1,
+            plan.old_root,
+            plan.new_root,
+            plan.items_root,
+            InteractionsTree(leaves).root,
+            keccak(b"ledger head"),
+            keccak(deltas),
+            self.epoch,
+            self.valid_until,
+        )
+        return Batch(
+            self.domain,
+            envelope,
+            deltas,
+            tuple(deliveries),
+            tuple(items),
+            tuple(interactions),
+            plan,
+        )
 
     def _interaction(self, sent: SaltedDelivery, found: Report) -> Interaction:
         return Interaction(
-            self.domain.program, partner_hash(sent.partner), event_hash(found.event_id), found.account, found.amount,
-            found.occurred_at, sent.delivery.hash(sent.salt),
-        )  # fmt: skip
+            self.domain.program,
+            partner_hash(sent.partner),
+            event_hash(found.event_id),
+            found.account,
+            found.amount,
+            found.occurred_at,
+            sent.delivery.hash(sent.salt),
+        )
 
     def book(self, batch: Batch) -> None:
         """The batch has landed."""
@@ -239,7 +302,10 @@ class World:
     def write_pins(self, partners: dict[str, list[str]] | None = None) -> None:
         """Pin these secrets, the lead's by default."""
         write_pins(
-            self.config.pins, {name: [secret] for name, secret in self.lead.secrets.items()} if partners is None else partners
+            self.config.pins,
+            {name: [secret] for name, secret in self.lead.secrets.items()}
+            if partners is None
+            else partners,
         )
 
     def restart(self, clock: Callable[[], float] = lambda: NOW) -> Attestor:
@@ -252,11 +318,16 @@ class World:
 
 def write_pins(path: Path, partners: dict[str, list[str]], distributor: str = DISTRIBUTOR) -> None:
     """Write partners.json."""
-    pins = {name: {"scheme": "standard-webhooks", "secrets": secrets_} for name, secrets_ in partners.items()}
+    pins = {
+        name: {"scheme": "standard-webhooks", "secrets": secrets_}
+        for name, secrets_ in partners.items()
+    }
     path.write_text(json.dumps({distributor: pins}))
 
 
-def make_attestor(config: AttestorConfig, store: Store, chain: FakeChain, clock: Callable[[], float] = lambda: NOW) -> Attestor:
+def make_attestor(
+    config: AttestorConfig, store: Store, chain: FakeChain, clock: Callable[[], float] = lambda: NOW
+) -> Attestor:
     """An attestor on its files and `chain`."""
     signer = keystore.load(config.keystore, config.password)
     return Attestor(config, signer, store, PinFile(config.pins), {DISTRIBUTOR: chain}, clock)
@@ -266,21 +337,33 @@ def make_config(folder: Path, families: int = 1, **changes: Any) -> AttestorConf
     """A configuration with a fresh key in `folder`."""
     keystore.create(folder / "key.json", PASSWORD, scrypt_n=2)
     (folder / "password").write_text(PASSWORD + "\n")
-    program = ProgramConfig(distributor=DISTRIBUTOR, instance="dev", families=families, finality="latest")
+    program = ProgramConfig(
+        distributor=DISTRIBUTOR, instance="dev", families=families, finality="latest"
+    )
     values = {
-        "chain_id": CHAIN_ID, "rpc_url": "http://127.0.0.1:1", "programs": (program,), "keystore": folder / "key.json",
-        "password_file": folder / "password", "database": folder / "attestor.sqlite", "pins": folder / "partners.json",
-    }  # fmt: skip
+        "chain_id": CHAIN_ID,
+        "rpc_url": "http://127.0.0.1:1",
+        "programs": (program,),
+        "keystore": folder / "key.json",
+        "password_file": folder / "password",
+        "database": folder / "attestor.sqlite",
+        "pins": folder / "partners.json",
+    }
     return AttestorConfig(**(values | changes))
 
 
-def make_world(folder: Path, families: int = 1, lead: Lead | None = None, chain: FakeChain | None = None) -> World:
-    """A world in which an honest batch is signed. Give `lead` and `chain` to add an attestor to another world."""
+def make_world(
+    folder: Path, families: int = 1, lead: Lead | None = None, chain: FakeChain | None = None
+) -> World:
+    """A world in which an honest batch is signed. Give `lead` and `chain` to add an attestor to
+    another world."""
     config = make_config(folder, families)
     chain = chain or FakeChain(families=families)
     store = Store(config.database)
     attestor = make_attestor(config, store, chain)
-    chain.attestor_set = replace(chain.attestor_set, addresses=chain.attestor_set.addresses | {attestor.address})
+    chain.attestor_set = replace(
+        chain.attestor_set, addresses=chain.attestor_set.addresses | {attestor.address}
+    )
     world = World(folder, lead or Lead(families=families), chain, config, attestor, store)
     world.write_pins()
     return world
@@ -291,5 +374,8 @@ def refusal(world, question):
     with pytest.raises(Refused) as caught:
         world.attestor.attest(question)
     root = question.interactions_root
-    assert world.store.leaves(f"{CHAIN_ID}:{DISTRIBUTOR}", question.bucket, question.sequence, root) == []
+    assert (
+        world.store.leaves(f"{CHAIN_ID}:{DISTRIBUTOR}", question.bucket, question.sequence, root)
+        == []
+    )
     return caught.value

@@ -1,4 +1,5 @@
-"""Chains for the auditor: an honest one with all that can happen on it, and a node that lies about it."""
+"""Chains for the auditor: an honest one with all that can happen on it, and a node that lies about
+it."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -48,14 +49,17 @@ def chain() -> Iterator[Anvil]:
 
 @pytest.fixture(scope="session")
 def honest() -> Iterator[Program]:
-    """Two buckets, four batches, every kind of claim, a wrapped post, an EIP-1271 attestor, a change of attestors and a withdrawal."""
+    """Two buckets, four batches, every kind of claim, a wrapped post, an EIP-1271 attestor, a
+    change of attestors and a withdrawal."""
     with anvil() as chain:
         yield _live(chain)
 
 
 def _live(chain: Anvil) -> Program:
     holder = chain.key(1)
-    wallet, _ = Deployer(chain.w3, KeystoreSigner(chain.key(0))).create("Wallet1271", holder.address)
+    wallet, _ = Deployer(chain.w3, KeystoreSigner(chain.key(0))).create(
+        "Wallet1271", holder.address
+    )
     program = real_program(chain, more_attestors=[wallet])
     program.fund(100_000)
     people = [account(f"person {i}") for i in range(34)]
@@ -77,17 +81,36 @@ def _post_by_wallet(program: Program, wallet: str, items: list[tuple[str, int]])
     signature = bytes(holder.unsafe_sign_hash(posting.digest).signature)
     posting.attestations = [posting.attestations[0], Attestation(wallet, signature)]
     contract = program.chain.w3.eth.contract(wallet, abi=artifact("Wallet1271").abi)
-    program.send(contract.encode_abi("execute", [program.address, program.calldata(posting)]), sender=1, to=wallet)
+    program.send(
+        contract.encode_abi("execute", [program.address, program.calldata(posting)]),
+        sender=1,
+        to=wallet,
+    )
     program.book(posting)
 
 
 def _claim_to(program: Program, person: Any, slot: int) -> None:
     state, recipient = program.state.bucket(0), account("recipient").address
     cumulative = state.pairs[slot][1]
-    permission = bytes(person.unsafe_sign_hash(claim_to_digest(program.domain, 0, slot, cumulative, recipient, FAR)).signature)
+    permission = bytes(
+        person.unsafe_sign_hash(
+            claim_to_digest(program.domain, 0, slot, cumulative, recipient, FAR)
+        ).signature
+    )
     siblings = state.tree.siblings(slot)
     program.send(
-        Distributor.claim_to(0, slot, state.sequence, person.address, cumulative, siblings, recipient, FAR, permission), sender=2
+        Distributor.claim_to(
+            0,
+            slot,
+            state.sequence,
+            person.address,
+            cumulative,
+            siblings,
+            recipient,
+            FAR,
+            permission,
+        ),
+        sender=2,
     )
 
 
@@ -111,8 +134,13 @@ def _remembered(key: Any, proof: Any, signals: tuple[int, ...]) -> bool:
 
 @pytest.fixture
 def remembered_proofs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Verdicts on proofs, which are true ones, are remembered from audit to audit: each takes a second."""
-    monkeypatch.setattr(proofs.pairing, "verify", lambda key, proof, signals: _remembered(key, proof, tuple(signals)))
+    """Verdicts on proofs, which are true ones, are remembered from audit to audit: each takes a
+    second."""
+    monkeypatch.setattr(
+        proofs.pairing,
+        "verify",
+        lambda key, proof, signals: _remembered(key, proof, tuple(signals)),
+    )
     monkeypatch.setattr(proofs, "POOL_FROM_JOBS", 1000)
 
 

@@ -19,14 +19,19 @@ runner = CliRunner()
 
 def test_unreachable_node_is_exit_2() -> None:
     """What could not be audited is told apart from what does not hold."""
-    result = runner.invoke(app, ["--rpc-url", "http://127.0.0.1:1", "--distributor", account("x").address])
+    result = runner.invoke(
+        app, ["--rpc-url", "http://127.0.0.1:1", "--distributor", account("x").address]
+    )
     assert result.exit_code == 2
     assert "no Ethereum node answers" in result.stderr
 
 
-@pytest.mark.parametrize("options", [["--distributor", "0x12"], ["--distributor", account("x").address, "--json"]])
+@pytest.mark.parametrize(
+    "options", [["--distributor", "0x12"], ["--distributor", account("x").address, "--json"]]
+)
 def test_no_distributor_is_exit_2(honest: Program, options: list[str]) -> None:
-    """A wrong address is an error with its reason; with --json standard output is JSON all the same."""
+    """A wrong address is an error with its reason; with --json standard output is JSON all the
+    same."""
     result = runner.invoke(app, ["--rpc-url", honest.chain.url, *options])
     assert result.exit_code == 2
     assert "could not audit" in result.stderr
@@ -43,14 +48,24 @@ def test_findings_are_exit_1(chain: Anvil) -> None:
     result = runner.invoke(app, [*options, "--json"])
     assert result.exit_code == 1
     data = json.loads(result.stdout)
-    found = {(finding["code"], finding["bucket"], finding["sequence"]) for finding in data["findings"]}
+    found = {
+        (finding["code"], finding["bucket"], finding["sequence"]) for finding in data["findings"]
+    }
     assert {("reserve_exceeded", 4, 1), ("account_not_home", 4, 1)} <= found
 
 
 def test_all_holds_is_exit_0(honest: Program) -> None:
     """Exit code 0 and the totals as decimal strings, with the key named."""
     key = dev_key(DEV)
-    options = ["--rpc-url", honest.chain.url, "--distributor", honest.address, "--key", str(key.path), "--json"]
+    options = [
+        "--rpc-url",
+        honest.chain.url,
+        "--distributor",
+        honest.address,
+        "--key",
+        str(key.path),
+        "--json",
+    ]
     result = runner.invoke(app, [*options, "--first-block", str(honest.deployment.block)])
     assert result.exit_code == 0, result.output
     data = json.loads(result.stdout)

@@ -1,4 +1,5 @@
-"""Who made the Distributor: a constructor of somebody else's leaves our code over storage of its choice."""
+"""Who made the Distributor: a constructor of somebody else's leaves our code over storage of its
+choice."""
 
 from dataclasses import replace
 from typing import Any
@@ -24,7 +25,8 @@ pytestmark = pytest.mark.usefixtures("remembered_proofs")
 
 ANN, EVE = account("ann").address, account("eve").address
 FACTORY = "0x4e59b44847b379578588920cA78FbF26c0B4956C"
-"""The CREATE2 factory that every Anvil chain begins with: calldata is a salt and the code to run."""
+"""The CREATE2 factory that every Anvil chain begins with: calldata is a salt and the code to
+run."""
 CHANGED = keccak(text="AttestorsChanged(uint64,address[],uint16)")
 BUCKETS_SLOT = 12
 SECRET_BUCKET = 1_000_003
@@ -35,9 +37,12 @@ def push(value: int, size: int = 32) -> bytes:
 
 
 def seeding_code(chain: Anvil, twin: Program, address: str, seeds: dict[int, int]) -> bytes:
-    """A constructor that makes what an honest one made for `twin`, at `address`, log included, but for `seeds` (slot -> value) besides."""
+    """A constructor that makes what an honest one made for `twin`, at `address`, log included, but
+    for `seeds` (slot -> value) besides."""
     options = {"tracer": "prestateTracer", "tracerConfig": {"diffMode": True}}
-    made = chain.rpc("debug_traceTransaction", creation_of(twin), options)["post"][twin.address.lower()]["storage"]
+    made = chain.rpc("debug_traceTransaction", creation_of(twin), options)["post"][
+        twin.address.lower()
+    ]["storage"]
     storage = {**{int(slot, 16): int(value, 16) for slot, value in made.items()}, **seeds}
     runtime = bytes(chain.w3.eth.get_code(twin.address))
     for old, new in (
@@ -46,13 +51,23 @@ def seeding_code(chain: Anvil, twin: Program, address: str, seeds: dict[int, int
     ):
         assert old in runtime
         runtime = runtime.replace(old, new)
-    [log] = chain.w3.eth.get_logs({"address": twin.address, "fromBlock": twin.deployment.block, "topics": ["0x" + CHANGED.hex()]})
+    [log] = chain.w3.eth.get_logs(
+        {
+            "address": twin.address,
+            "fromBlock": twin.deployment.block,
+            "topics": ["0x" + CHANGED.hex()],
+        }
+    )
     data = bytes(log["data"])
     stores = b"".join(push(value) + push(slot) + b"\x55" for slot, value in storage.items())
 
     def assembled(start: int) -> bytes:
         copy_log = push(len(data), 4) + push(start, 4) + push(0, 1) + b"\x39"
-        emit = push(int.from_bytes(log["topics"][1], "big")) + push(int.from_bytes(CHANGED, "big")) + push(len(data), 4)
+        emit = (
+            push(int.from_bytes(log["topics"][1], "big"))
+            + push(int.from_bytes(CHANGED, "big"))
+            + push(len(data), 4)
+        )
         copy_code = push(len(runtime), 4) + push(start + len(data), 4) + push(0, 1) + b"\x39"
         leave = push(len(runtime), 4) + push(0, 1) + b"\xf3"
         return stores + copy_log + emit + push(0, 1) + b"\xa2" + copy_code + leave
@@ -68,12 +83,19 @@ def creation_of(program: Program) -> str:
 def seeds_for_eve(twin: Program) -> tuple[dict[int, int], Tree]:
     """A bucket that no log speaks of, in which Eve has earned ten thousand."""
     tree = Tree(DEV.levels, [int(EVE, 16), 10_000])
-    base = int.from_bytes(keccak(encode(["uint32", "uint256"], [SECRET_BUCKET, BUCKETS_SLOT])), "big")
+    base = int.from_bytes(
+        keccak(encode(["uint32", "uint256"], [SECRET_BUCKET, BUCKETS_SLOT])), "big"
+    )
     return {base: 1 | 1 << 64, base + 2: tree.root}, tree
 
 
 def send(chain: Anvil, data: bytes, to: str | None = None) -> Any:
-    call = {"from": chain.key(0).address, "data": "0x" + data.hex(), "gas": 25_000_000, **({"to": to} if to else {})}
+    call = {
+        "from": chain.key(0).address,
+        "data": "0x" + data.hex(),
+        "gas": 25_000_000,
+        **({"to": to} if to else {}),
+    }
     return chain.w3.eth.wait_for_transaction_receipt(chain.w3.eth.send_transaction(call))
 
 
@@ -83,7 +105,12 @@ def codes(report: AuditReport) -> list[str]:
 
 def at(twin: Program, address: str, block: int) -> Program:
     """A program like `twin` whose Distributor stands elsewhere."""
-    return Program(twin.chain, replace(twin.deployment, distributor=address, block=block), twin.attestor_keys, twin.prover)
+    return Program(
+        twin.chain,
+        replace(twin.deployment, distributor=address, block=block),
+        twin.attestor_keys,
+        twin.prover,
+    )
 
 
 def without_traces(method: str, params: list, result: Any) -> Any:
@@ -92,17 +119,23 @@ def without_traces(method: str, params: list, result: Any) -> Any:
 
 @pytest.mark.parametrize("how", ["by itself", "by a factory"])
 def test_a_constructor_that_seeds_storage_is_found(chain: Anvil, how: str) -> None:
-    """Code, immutables, log and views are all in order; only the creation shows that somebody holds a claim that nobody attested."""
+    """Code, immutables, log and views are all in order; only the creation shows that somebody holds
+    a claim that nobody attested."""
     twin = real_program(chain)
     seeds, tree = seeds_for_eve(twin)
     if how == "by itself":
         nonce = chain.w3.eth.get_transaction_count(chain.key(0).address)
-        address = to_checksum_address(keccak(rlp.encode([to_canonical_address(chain.key(0).address), nonce]))[12:])
+        address = to_checksum_address(
+            keccak(rlp.encode([to_canonical_address(chain.key(0).address), nonce]))[12:]
+        )
         receipt = send(chain, seeding_code(chain, twin, address, seeds))
         assert receipt["contractAddress"] == address
     else:
-        # CREATE2 would have the address hang on the code and the code on the address; a new factory's CREATE does not.
-        maker = bytes.fromhex("600e600a5f39600e5ff3") + bytes.fromhex("365f5f37365f5ff05f5260205ff3")
+        # CREATE2 would have the address hang on the code and the code on the address; a new
+        # factory's CREATE does not.
+        maker = bytes.fromhex("600e600a5f39600e5ff3") + bytes.fromhex(
+            "365f5f37365f5ff05f5260205ff3"
+        )
         factory = send(chain, maker)["contractAddress"]
         address = to_checksum_address(keccak(rlp.encode([to_canonical_address(factory), 1]))[12:])
         receipt = send(chain, seeding_code(chain, twin, address, seeds), factory)
@@ -111,9 +144,14 @@ def test_a_constructor_that_seeds_storage_is_found(chain: Anvil, how: str) -> No
     evil.post(0, [(ANN, 9_000)])
     report = audit(chain.w3, address)
     assert codes(report) == ["creation_foreign"]
-    assert codes(audit(chain.w3, address, max(evil.deployment.block - 3, 0))) == ["creation_foreign"]
+    assert codes(audit(chain.w3, address, max(evil.deployment.block - 3, 0))) == [
+        "creation_foreign"
+    ]
     # It is real: what was seeded is paid.
-    assert evil.send(Distributor.claim(SECRET_BUCKET, 0, 1, EVE, 10_000, tree.siblings(0)))["status"] == 1
+    assert (
+        evil.send(Distributor.claim(SECRET_BUCKET, 0, 1, EVE, 10_000, tree.siblings(0)))["status"]
+        == 1
+    )
     assert "claim_beyond_cumulative" in codes(audit(chain.w3, address))
 
 
@@ -123,7 +161,9 @@ def made_by_factory(chain: Anvil) -> Program:
     twin = real_program(chain)
     init_code = chain.w3.eth.get_transaction(creation_of(twin))["input"]
     receipt = send(chain, keccak(text=str(chain.w3.eth.block_number)) + bytes(init_code), FACTORY)
-    [log] = chain.w3.eth.get_logs({"blockHash": receipt["blockHash"], "topics": ["0x" + CHANGED.hex()]})
+    [log] = chain.w3.eth.get_logs(
+        {"blockHash": receipt["blockHash"], "topics": ["0x" + CHANGED.hex()]}
+    )
     return at(twin, log["address"], receipt["blockNumber"])
 
 
@@ -133,7 +173,8 @@ def test_a_factory_may_make_it(made_by_factory: Program) -> None:
 
 
 def test_a_factory_s_work_is_not_taken_on_trust(made_by_factory: Program) -> None:
-    """A node that does not trace cannot show what ran: the audit does not say ok, and says what to do."""
+    """A node that does not trace cannot show what ran: the audit does not say ok, and says what to
+    do."""
     w3 = Web3(LyingProvider(made_by_factory.chain.url, without_traces))
     report = audit(w3, made_by_factory.address)
     assert codes(report) == ["creation_unchecked"]
@@ -146,7 +187,9 @@ def change_creation(change: Any) -> Any:
 
     def tamper(method: str, params: list, result: Any) -> Any:
         if method == "eth_getTransactionByHash" and result and result["to"] is None:
-            result["input"] = "0x" + change(compiled, bytes.fromhex(result["input"][2:])[len(compiled) :]).hex()
+            result["input"] = (
+                "0x" + change(compiled, bytes.fromhex(result["input"][2:])[len(compiled) :]).hex()
+            )
         return result
 
     return tamper
@@ -163,7 +206,10 @@ def other_attestors(compiled: bytes, arguments: bytes) -> bytes:
         (lambda compiled, arguments: b"\x00" + compiled[1:] + arguments, "other code"),
         (lambda compiled, arguments: compiled, "cannot be read"),
         (lambda compiled, arguments: compiled + arguments + b"\x00", "not plainly encoded"),
-        (lambda compiled, arguments: compiled + arguments[:63] + b"\x07" + arguments[64:], "another token"),
+        (
+            lambda compiled, arguments: compiled + arguments[:63] + b"\x07" + arguments[64:],
+            "another token",
+        ),
         (other_attestors, "another attestors"),
         (other_attestors, "another threshold"),
     ],
@@ -177,7 +223,8 @@ def test_another_creation_is_named(honest: Program, change: Any, said: str) -> N
 
 
 def test_attestors_from_elsewhere_are_no_creation(honest: Program) -> None:
-    """A log that begins with another epoch, or in a transaction that created nothing, shows no creation of ours."""
+    """A log that begins with another epoch, or in a transaction that created nothing, shows no
+    creation of ours."""
 
     def hide_first(method: str, params: list, result: Any) -> Any:
         if method == "eth_getLogs":

@@ -8,9 +8,14 @@ from tests.support.program import DEV, Program
 
 
 def test_honest_chain_holds(honest: Program) -> None:
-    """A program with every kind of transaction has no finding, and each batch, proof, signature and claim was checked."""
+    """A program with every kind of transaction has no finding, and each batch, proof, signature and
+    claim was checked."""
     stages = {}
-    report = audit(honest.chain.w3, honest.address, progress=lambda stage, done, total: stages.update({stage: (done, total)}))
+    report = audit(
+        honest.chain.w3,
+        honest.address,
+        progress=lambda stage, done, total: stages.update({stage: (done, total)}),
+    )
     assert report.findings == []
     assert report.ok
     assert report.first_block == honest.deployment.block
@@ -18,10 +23,20 @@ def test_honest_chain_holds(honest: Program) -> None:
     assert {(b.bucket, b.sequence, b.proof, b.attestations) for b in report.batches} == {
         (bucket, sequence, "ok", "ok") for bucket in (0, 1) for sequence in (1, 2)
     }
-    assert (report.checks["proofs"], report.checks["roots"], report.checks["transactions"]) == (4, 4, 4)
-    assert (report.checks["claims"], report.checks["attestor sets"], report.checks["attestations"]) == (6, 2, 8)
+    assert (report.checks["proofs"], report.checks["roots"], report.checks["transactions"]) == (
+        4,
+        4,
+        4,
+    )
+    assert (
+        report.checks["claims"],
+        report.checks["attestor sets"],
+        report.checks["attestations"],
+    ) == (6, 2, 8)
     assert report.accounts == 35
-    earned = sum(cumulative for state in honest.state.buckets.values() for _, cumulative in state.pairs)
+    earned = sum(
+        cumulative for state in honest.state.buckets.values() for _, cumulative in state.pairs
+    )
     assert report.totals["committed"] == earned
     assert report.totals["reserve"] == 100_000 - 40_000 - report.totals["claimed"]
     assert all(done == total for done, total in stages.values())
@@ -30,7 +45,9 @@ def test_honest_chain_holds(honest: Program) -> None:
 
 def test_report_is_json_with_decimal_amounts(honest: Program, remembered_proofs: None) -> None:
     """The report goes through JSON with amounts as decimal strings."""
-    data = json.loads(json.dumps(audit(honest.chain.w3, honest.address, honest.deployment.block).to_json()))
+    data = json.loads(
+        json.dumps(audit(honest.chain.w3, honest.address, honest.deployment.block).to_json())
+    )
     assert data["ok"] is True
     assert all(isinstance(amount, str) and amount.isdigit() for amount in data["totals"].values())
     assert all(batch["total"].isdigit() for batch in data["batches"])

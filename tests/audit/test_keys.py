@@ -1,4 +1,5 @@
-"""Which keys may be there: what a manifest must say off local chains, and of which circuit it must be."""
+"""Which keys may be there: what a manifest must say off local chains, and of which circuit it must
+be."""
 
 import shutil
 from dataclasses import replace
@@ -37,7 +38,14 @@ def found(given: Manifest | None, chain_id: int, levels: int = DEV.levels) -> li
         (manifest("ceremony", BEACON), "verifier_key_unchecked"),
         (manifest("ceremony"), "verifier_key_unchecked"),
     ],
-    ids=["one party's", "unchecked", "of unknown origin", "without a beacon", "of a beacon alone", "without a transcript"],
+    ids=[
+        "one party's",
+        "unchecked",
+        "of unknown origin",
+        "without a beacon",
+        "of a beacon alone",
+        "without a transcript",
+    ],
 )
 def test_only_a_finished_checked_ceremony_s_key_may_guard_money(given: Manifest, code: str) -> None:
     """Off local chains any other key is a finding; on a developer's machine it is what there is."""
@@ -48,11 +56,16 @@ def test_only_a_finished_checked_ceremony_s_key_may_guard_money(given: Manifest,
 
 @pytest.mark.parametrize("chain_id", [PUBLIC, LOCAL])
 def test_the_key_is_of_this_circuit_and_of_the_program_s_size(chain_id: int) -> None:
-    """A key of another circuit, or of another number of levels than the Distributor's, is a finding on every chain."""
+    """A key of another circuit, or of another number of levels than the Distributor's, is a finding
+    on every chain."""
     finished = manifest("ceremony", PERSON, BEACON)
-    assert found(replace(finished, circuit_digest="ab" * 32), chain_id) == ["verifier_key_other_circuit"]
+    assert found(replace(finished, circuit_digest="ab" * 32), chain_id) == [
+        "verifier_key_other_circuit"
+    ]
     assert found(finished, chain_id, DEV.levels + 1) == ["verifier_key_other_circuit"]
-    assert found(replace(finished, circuit_digest=load_instance("standard").digest), chain_id) == ["verifier_key_other_circuit"]
+    assert found(replace(finished, circuit_digest=load_instance("standard").digest), chain_id) == [
+        "verifier_key_other_circuit"
+    ]
 
 
 def test_whoever_audits_may_vouch_for_a_key() -> None:
@@ -70,7 +83,8 @@ def test_an_audit_says_so(chain: Anvil) -> None:
 
 
 def test_unfinished_folders_hold_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A key that is being made, in a hidden folder, is none; nor is one whose files are not those of its manifest."""
+    """A key that is being made, in a hidden folder, is none; nor is one whose files are not those
+    of its manifest."""
     key = dev_key(DEV)
     monkeypatch.setenv("GUERDON_CACHE", str(tmp_path))
     for name in (".dev-half", "dev-changed"):
@@ -79,5 +93,7 @@ def test_unfinished_folders_hold_no_key(tmp_path: Path, monkeypatch: pytest.Monk
         for file in ("manifest.json", "verifying_key.json"):
             shutil.copy(key.path / file, folder / file)
     said = (tmp_path / "keys" / "dev-changed" / "manifest.json").read_text()
-    (tmp_path / "keys" / "dev-changed" / "manifest.json").write_text(said.replace(key.verifying_key.digest, "ab" * 32))
+    (tmp_path / "keys" / "dev-changed" / "manifest.json").write_text(
+        said.replace(key.verifying_key.digest, "ab" * 32)
+    )
     assert known_keys() == {}

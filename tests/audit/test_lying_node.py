@@ -1,4 +1,5 @@
-"""One lie at a time about the honest chain: each flips the report, with the finding that names it."""
+"""One lie at a time about the honest chain: each flips the report, with the finding that names
+it."""
 
 import contextlib
 import random
@@ -30,7 +31,9 @@ def hexed(data: bytes) -> str:
 
 def of(log: dict, topic: bytes, *indexed: int) -> bool:
     """Whether a raw log is of this event, with these first indexed values."""
-    return log["topics"][0] == hexed(topic) and [int(word, 16) for word in log["topics"][1 : 1 + len(indexed)]] == list(indexed)
+    return log["topics"][0] == hexed(topic) and [
+        int(word, 16) for word in log["topics"][1 : 1 + len(indexed)]
+    ] == list(indexed)
 
 
 def change_log(change: Callable[[bytes], bytes], topic: bytes, *indexed: int) -> Tamper:
@@ -46,7 +49,9 @@ def change_log(change: Callable[[bytes], bytes], topic: bytes, *indexed: int) ->
 
 def drop_log(topic: bytes, *indexed: int) -> Tamper:
     return lambda method, params, result: (
-        [log for log in result if not of(log, topic, *indexed)] if method == "eth_getLogs" else result
+        [log for log in result if not of(log, topic, *indexed)]
+        if method == "eth_getLogs"
+        else result
     )
 
 
@@ -64,19 +69,40 @@ def change_call(change: Callable[[calldata.PostBatchCall], bytes]) -> Tamper:
     """Another calldata behind every batch that was posted directly."""
 
     def tamper(method: str, params: list, result: Any) -> Any:
-        if method == "eth_getTransactionByHash" and result and result["input"].startswith(hexed(calldata.POST_BATCH)):
-            result["input"] = hexed(change(calldata.decode_post_batch(bytes.fromhex(result["input"][2:]))))
+        if (
+            method == "eth_getTransactionByHash"
+            and result
+            and result["input"].startswith(hexed(calldata.POST_BATCH))
+        ):
+            result["input"] = hexed(
+                change(calldata.decode_post_batch(bytes.fromhex(result["input"][2:])))
+            )
         return result
 
     return tamper
 
 
 def posted(call: calldata.PostBatchCall, **changes: Any) -> bytes:
-    parts = {"batch": call.batch, "deltas": call.deltas, "proof": call.proof, "attestations": call.attestations, **changes}
-    signatures = [(attestation.attestor, attestation.signature) for attestation in parts["attestations"]]
-    types = ["(uint32,uint64,uint256,uint256,bytes32,bytes32,uint64)", "bytes", "uint256[8]", "(address,bytes)[]"]
+    parts = {
+        "batch": call.batch,
+        "deltas": call.deltas,
+        "proof": call.proof,
+        "attestations": call.attestations,
+        **changes,
+    }
+    signatures = [
+        (attestation.attestor, attestation.signature) for attestation in parts["attestations"]
+    ]
+    types = [
+        "(uint32,uint64,uint256,uint256,bytes32,bytes32,uint64)",
+        "bytes",
+        "uint256[8]",
+        "(address,bytes)[]",
+    ]
     batch = tuple(getattr(call.batch, name) for name in call.batch.__slots__)
-    return calldata.POST_BATCH + encode(types, [batch, parts["deltas"], list(parts["proof"]), signatures])
+    return calldata.POST_BATCH + encode(
+        types, [batch, parts["deltas"], list(parts["proof"]), signatures]
+    )
 
 
 def change_code(name: str, at: int) -> Tamper:
@@ -97,7 +123,9 @@ def domain_byte() -> int:
     """A place in the Distributor's code that holds an immutable of its EIP-712 domain."""
     compiled = artifact("Distributor")
     own = set(compiled.immutables.values())
-    return next(places[0][0] for places in compiled.immutable_references.values() if places not in own)
+    return next(
+        places[0][0] for places in compiled.immutable_references.values() if places not in own
+    )
 
 
 def change_view(signature: str, change: Callable[[int], int], index: int = 0) -> Tamper:
@@ -136,7 +164,12 @@ def flip_signature(call: calldata.PostBatchCall) -> bytes:
 
 
 def stranger_signs(call: calldata.PostBatchCall) -> bytes:
-    return posted(call, attestations=[calldata.Attestation(account("stranger").address, call.attestations[0].signature)])
+    return posted(
+        call,
+        attestations=[
+            calldata.Attestation(account("stranger").address, call.attestations[0].signature)
+        ],
+    )
 
 
 def short_signature(call: calldata.PostBatchCall) -> bytes:
@@ -145,31 +178,116 @@ def short_signature(call: calldata.PostBatchCall) -> bytes:
 
 LIES = [
     ("a batch is hidden", drop_log(POSTED, 0, 1), "sequence_gap", (0, 2)),
-    ("another new root", change_log(word(0, lambda root: root ^ 1), POSTED, 0, 2), "root_mismatch", (0, 2)),
-    ("a new root that is no field element", change_log(word(0, lambda root: 2**255), POSTED, 0, 2), "not_a_field_element", (0, 2)),
-    ("another items root", change_log(word(1, lambda root: root ^ 1), POSTED, 1, 2), "calldata_missing", (1, 2)),
-    ("another total", change_log(word(4, lambda total: total + 1), POSTED, 1, 1), "total_mismatch", (1, 1)),
-    ("deltas cut short", change_log(lambda d: d[:192] + (31).to_bytes(32, "big") + d[224:], POSTED, 1, 1), "deltas_malformed", (1, 1)),
-    ("another delta", change_log(lambda d: d[:224] + d[224:].replace(b"\xf4", b"\xf5", 1), POSTED, 1, 1), "root_mismatch", (1, 1)),
-    ("a log that holds nothing", change_log(lambda data: b"", POSTED, 1, 2), "log_unreadable", None),
+    (
+        "another new root",
+        change_log(word(0, lambda root: root ^ 1), POSTED, 0, 2),
+        "root_mismatch",
+        (0, 2),
+    ),
+    (
+        "a new root that is no field element",
+        change_log(word(0, lambda root: 2**255), POSTED, 0, 2),
+        "not_a_field_element",
+        (0, 2),
+    ),
+    (
+        "another items root",
+        change_log(word(1, lambda root: root ^ 1), POSTED, 1, 2),
+        "calldata_missing",
+        (1, 2),
+    ),
+    (
+        "another total",
+        change_log(word(4, lambda total: total + 1), POSTED, 1, 1),
+        "total_mismatch",
+        (1, 1),
+    ),
+    (
+        "deltas cut short",
+        change_log(lambda d: d[:192] + (31).to_bytes(32, "big") + d[224:], POSTED, 1, 1),
+        "deltas_malformed",
+        (1, 1),
+    ),
+    (
+        "another delta",
+        change_log(lambda d: d[:224] + d[224:].replace(b"\xf4", b"\xf5", 1), POSTED, 1, 1),
+        "root_mismatch",
+        (1, 1),
+    ),
+    (
+        "a log that holds nothing",
+        change_log(lambda data: b"", POSTED, 1, 2),
+        "log_unreadable",
+        None,
+    ),
     ("a claim is hidden", drop_log(CLAIMED, 0, 1), "claimed_mismatch", (0, None)),
     ("a claim is hidden, in all", drop_log(CLAIMED, 0, 2), "claimed_total_mismatch", None),
-    ("a claim of more", change_log(word(1, lambda amount: amount + 5), CLAIMED, 0, 5), "claim_beyond_cumulative", (0, 1)),
-    ("a claim of nothing", change_log(word(1, lambda amount: 0), CLAIMED, 0, 5), "claim_of_nothing", (0, 1)),
+    (
+        "a claim of more",
+        change_log(word(1, lambda amount: amount + 5), CLAIMED, 0, 5),
+        "claim_beyond_cumulative",
+        (0, 1),
+    ),
+    (
+        "a claim of nothing",
+        change_log(word(1, lambda amount: 0), CLAIMED, 0, 5),
+        "claim_of_nothing",
+        (0, 1),
+    ),
     ("funding is hidden", drop_log(TRANSFER), "reserve_exceeded", (0, 1)),
     ("attestors are hidden", drop_log(CHANGED, 1), "attestations_too_few", (0, 1)),
     ("the change of attestors is hidden", drop_log(CHANGED, 2), "attestors_mismatch", None),
-    ("the change of attestors is hidden, in its batch", drop_log(CHANGED, 2), "attestation_bad", (1, 2)),
+    (
+        "the change of attestors is hidden, in its batch",
+        drop_log(CHANGED, 2),
+        "attestation_bad",
+        (1, 2),
+    ),
     ("an epoch is left out", drop_log(CHANGED, 1), "attestor_epoch", None),
-    ("a threshold of none", change_log(word(1, lambda threshold: 0), CHANGED, 2), "attestor_set", None),
-    ("one more must sign", change_log(word(1, lambda threshold: 3), CHANGED, 1), "attestations_too_few", (0, 2)),
-    ("another proof", change_call(lambda call: posted(call, proof=[1, 2, *call.proof[2:]])), "proof_bad", (0, 1)),
-    ("a proof of zeros", change_call(lambda call: posted(call, proof=[0] * 8)), "proof_bad", (0, 2)),
-    ("a proof of garbage", change_call(lambda call: posted(call, proof=[2**256 - 1] * 8)), "proof_bad", (1, 2)),
+    (
+        "a threshold of none",
+        change_log(word(1, lambda threshold: 0), CHANGED, 2),
+        "attestor_set",
+        None,
+    ),
+    (
+        "one more must sign",
+        change_log(word(1, lambda threshold: 3), CHANGED, 1),
+        "attestations_too_few",
+        (0, 2),
+    ),
+    (
+        "another proof",
+        change_call(lambda call: posted(call, proof=[1, 2, *call.proof[2:]])),
+        "proof_bad",
+        (0, 1),
+    ),
+    (
+        "a proof of zeros",
+        change_call(lambda call: posted(call, proof=[0] * 8)),
+        "proof_bad",
+        (0, 2),
+    ),
+    (
+        "a proof of garbage",
+        change_call(lambda call: posted(call, proof=[2**256 - 1] * 8)),
+        "proof_bad",
+        (1, 2),
+    ),
     ("a flipped bit in a signature", change_call(flip_signature), "attestation_bad", (0, 2)),
     ("a short signature", change_call(short_signature), "attestation_bad", (0, 1)),
-    ("too few signatures", change_call(lambda call: posted(call, attestations=call.attestations[:1])), "attestations_too_few", (0, 1)),
-    ("one signature twice", change_call(lambda call: posted(call, attestations=call.attestations[:1] * 2)), "attestation_order", (0, 1)),
+    (
+        "too few signatures",
+        change_call(lambda call: posted(call, attestations=call.attestations[:1])),
+        "attestations_too_few",
+        (0, 1),
+    ),
+    (
+        "one signature twice",
+        change_call(lambda call: posted(call, attestations=call.attestations[:1] * 2)),
+        "attestation_order",
+        (0, 1),
+    ),
     ("a stranger's signature", change_call(stranger_signs), "attestation_foreign", (0, 2)),
     ("no calldata", no_calldata, "calldata_missing", (0, 1)),
     ("late blocks", late_blocks, "expired", (1, 1)),
@@ -180,25 +298,72 @@ LIES = [
     ("another verifier, so no proof", change_code("Groth16Verifier", 5), "proof_unchecked", (0, 1)),
     ("a key with another point", change_code("Groth16Verifier", 1003 + 31), "key_unfit", None),
     ("committed", change_view("committed()", lambda value: value - 1), "committed_mismatch", None),
-    ("claimed in all", change_view("claimedTotal()", lambda value: value + 1), "claimed_total_mismatch", None),
-    ("claimed", change_view("claimed(uint32,uint16)", lambda value: value + 1), "claimed_mismatch", (1, None)),
-    ("the sequence", change_view("buckets(uint32)", lambda value: value + 1), "bucket_mismatch", (0, None)),
-    ("the slots in use", change_view("buckets(uint32)", lambda value: value + 1, 1), "bucket_mismatch", (2, None)),
-    ("a stored root", change_view("root(uint32,uint64)", lambda value: value ^ 1), "stored_root_mismatch", (1, 1)),
-    ("the epoch", change_view("attestorEpoch()", lambda value: value + 1), "attestors_mismatch", None),
+    (
+        "claimed in all",
+        change_view("claimedTotal()", lambda value: value + 1),
+        "claimed_total_mismatch",
+        None,
+    ),
+    (
+        "claimed",
+        change_view("claimed(uint32,uint16)", lambda value: value + 1),
+        "claimed_mismatch",
+        (1, None),
+    ),
+    (
+        "the sequence",
+        change_view("buckets(uint32)", lambda value: value + 1),
+        "bucket_mismatch",
+        (0, None),
+    ),
+    (
+        "the slots in use",
+        change_view("buckets(uint32)", lambda value: value + 1, 1),
+        "bucket_mismatch",
+        (2, None),
+    ),
+    (
+        "a stored root",
+        change_view("root(uint32,uint64)", lambda value: value ^ 1),
+        "stored_root_mismatch",
+        (1, 1),
+    ),
+    (
+        "the epoch",
+        change_view("attestorEpoch()", lambda value: value + 1),
+        "attestors_mismatch",
+        None,
+    ),
     ("families", change_view("families()", lambda value: 2), "account_not_home", (1, 1)),
     ("slots", change_view("slots()", lambda value: 64), "slots_mismatch", None),
-    ("tokens are gone", change_view("balanceOf(address)", lambda value: 0), "committed_beyond_reserve", None),
-    ("a token is gone", change_view("balanceOf(address)", lambda value: max(value - 1, 0)), "reserve_short", None),
-]  # fmt: skip
+    (
+        "tokens are gone",
+        change_view("balanceOf(address)", lambda value: 0),
+        "committed_beyond_reserve",
+        None,
+    ),
+    (
+        "a token is gone",
+        change_view("balanceOf(address)", lambda value: max(value - 1, 0)),
+        "reserve_short",
+        None,
+    ),
+]
 
 
-@pytest.mark.parametrize(("lie", "code", "where"), [lie[1:] for lie in LIES], ids=[lie[0] for lie in LIES])
-def test_each_lie_is_found(audit_lying: Callable[[Tamper], AuditReport], lie: Tamper, code: str, where: tuple | None) -> None:
-    """One thing that is not so makes the report not ok, with the finding that names it and its batch."""
+@pytest.mark.parametrize(
+    ("lie", "code", "where"), [lie[1:] for lie in LIES], ids=[lie[0] for lie in LIES]
+)
+def test_each_lie_is_found(
+    audit_lying: Callable[[Tamper], AuditReport], lie: Tamper, code: str, where: tuple | None
+) -> None:
+    """One thing that is not so makes the report not ok, with the finding that names it and its
+    batch."""
     report = audit_lying(lie)
     assert not report.ok
-    found = [(finding.bucket, finding.sequence) for finding in report.findings if finding.code == code]
+    found = [
+        (finding.bucket, finding.sequence) for finding in report.findings if finding.code == code
+    ]
     assert where in found if where else found
 
 
@@ -207,8 +372,11 @@ def test_truth_through_the_same_node_holds(audit_lying: Callable[[Tamper], Audit
     assert audit_lying(lambda method, params, result: result).ok
 
 
-def test_garbage_never_crashes(honest: Program, audit_lying: Callable[[Tamper], AuditReport]) -> None:
-    """Random bytes in logs, calldata, code and views end in findings or in an error that says what cannot be had, never in a crash."""
+def test_garbage_never_crashes(
+    honest: Program, audit_lying: Callable[[Tamper], AuditReport]
+) -> None:
+    """Random bytes in logs, calldata, code and views end in findings or in an error that says what
+    cannot be had, never in a crash."""
     for seed in range(15):
         rng = random.Random(seed)
 
@@ -237,8 +405,11 @@ def noisy(data: str, rng: random.Random) -> str:
     return hexed(bytes(raw))
 
 
-def test_a_traced_node_finds_hidden_calldata(honest: Program, audit_lying: Callable[[Tamper], AuditReport]) -> None:
-    """A batch whose transaction shows no call, as when a contract builds it, is read from the node's trace."""
+def test_a_traced_node_finds_hidden_calldata(
+    honest: Program, audit_lying: Callable[[Tamper], AuditReport]
+) -> None:
+    """A batch whose transaction shows no call, as when a contract builds it, is read from the
+    node's trace."""
 
     def tamper(method: str, params: list, result: Any) -> Any:
         if method == "eth_getTransactionByHash" and result and result["to"]:
@@ -253,7 +424,10 @@ def test_reorganised_chain_is_said(honest: Program) -> None:
     seen = []
 
     def tamper(method: str, params: list, result: Any) -> Any:
-        if method == "eth_getBlockByNumber" and params[0] in ("latest", hex(honest.chain.w3.eth.block_number)):
+        if method == "eth_getBlockByNumber" and params[0] in (
+            "latest",
+            hex(honest.chain.w3.eth.block_number),
+        ):
             seen.append(result["hash"])
             if len(seen) > 1:
                 result["hash"] = hexed(keccak(text="another block"))
@@ -277,7 +451,8 @@ def test_what_is_no_distributor_cannot_be_audited(honest: Program, which: str) -
 
 
 def test_first_block_must_not_be_late(honest: Program) -> None:
-    """A first block after the deployment would hide batches, so it is refused; an earlier one is fine."""
+    """A first block after the deployment would hide batches, so it is refused; an earlier one is
+    fine."""
     with pytest.raises(GuerdonError, match="first_block"):
         audit(honest.chain.w3, honest.address, honest.deployment.block + 1)
     assert to_checksum_address(honest.address) == honest.address

@@ -1,4 +1,5 @@
-"""Batches posted through another contract: a stranger chooses the calldata around the call, and must not make an honest batch look false."""
+"""Batches posted through another contract: a stranger chooses the calldata around the call, and
+must not make an honest batch look false."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -29,17 +30,26 @@ EXECUTE = keccak(text="execute(address,bytes)")[:4]
 
 
 def wrapped(program: Program, decoys: Sequence[Posting], last: Posting) -> bytes:
-    """Calldata of a wallet's `execute` with the decoys between its head and the call that it makes."""
+    """Calldata of a wallet's `execute` with the decoys between its head and the call that it
+    makes."""
     before = b"".join(program.calldata(decoy) for decoy in decoys)
     before += bytes(-len(before) % 32)
     call = encode(["bytes"], [program.calldata(last)])[32:]
-    return EXECUTE + encode(["address", "uint256"], [program.address, 64 + len(before)]) + before + call
+    return (
+        EXECUTE
+        + encode(["address", "uint256"], [program.address, 64 + len(before)])
+        + before
+        + call
+    )
 
 
 def unsigned(posting: Posting, number: int) -> Posting:
     """The batch with signatures that are none, different for each number."""
     garbage = number.to_bytes(32, "big") * 2 + b"\x1b"
-    return replace(posting, attestations=[Attestation(given.attestor, garbage) for given in posting.attestations])
+    return replace(
+        posting,
+        attestations=[Attestation(given.attestor, garbage) for given in posting.attestations],
+    )
 
 
 def unproven(posting: Posting, number: int) -> Posting:
@@ -56,9 +66,13 @@ def program(request: pytest.FixtureRequest) -> Iterator[Program]:
 
 
 def post_wrapped(
-    program: Program, decoys: Callable[[Posting, int], Posting], count: int, last: Callable = lambda posting: posting
+    program: Program,
+    decoys: Callable[[Posting, int], Posting],
+    count: int,
+    last: Callable = lambda posting: posting,
 ) -> None:
-    """Post bucket 0's next batch through a wallet, with `count` decoys before it in the calldata."""
+    """Post bucket 0's next batch through a wallet, with `count` decoys before it in the
+    calldata."""
     wallet, _ = Deployer(program.chain.w3, KeystoreSigner(program.chain.key(0))).create(
         "Wallet1271", program.chain.key(1).address
     )
@@ -88,8 +102,9 @@ def blind(program: Program, asked: list[str] | None = None) -> Web3:
 @pytest.mark.parametrize("program", ["real"], indirect=True)
 @pytest.mark.parametrize("decoys", [unsigned, unproven])
 def test_a_stranger_s_decoys_change_nothing(program: Program, decoys: Callable) -> None:
-    """More decoys than are ever looked at: the trace shows the call that was made. Without one the audit says what it could not see, which
-    is no violation, and with few decoys it finds the call all the same."""
+    """More decoys than are ever looked at: the trace shows the call that was made. Without one the
+    audit says what it could not see, which is no violation, and with few decoys it finds the call
+    all the same."""
     limit = posting.CANDIDATES_MAX if decoys is unsigned else posting.PROOFS_MAX
     post_wrapped(program, decoys, limit - 1)
     assert codes(program) == codes(program, blind(program)) == []
@@ -103,7 +118,8 @@ def test_a_stranger_s_decoys_change_nothing(program: Program, decoys: Callable) 
 
 @pytest.mark.parametrize("program", ["permissive"], indirect=True)
 def test_what_was_really_called_is_named(program: Program) -> None:
-    """A batch without its signatures, posted behind a decoy that is not shown either: traced it is a violation, untraced an open question."""
+    """A batch without its signatures, posted behind a decoy that is not shown either: traced it is
+    a violation, untraced an open question."""
     post_wrapped(program, unsigned, 1, lambda honest: unsigned(honest, 7))
     assert set(codes(program)) == {"attestation_bad", "attestations_too_few"}
     assert codes(program, blind(program)) == ["attestations_unchecked"]
@@ -118,7 +134,8 @@ def test_an_honest_copy_does_not_hide_a_bad_call(program: Program) -> None:
 
 @pytest.mark.parametrize("program", ["real"], indirect=True)
 def test_only_calls_make_the_log(program: Program) -> None:
-    """A delegate call at the Distributor succeeds without a signature, over the storage of whoever makes it: it is not the batch's."""
+    """A delegate call at the Distributor succeeds without a signature, over the storage of whoever
+    makes it: it is not the batch's."""
     honest = program.plan(0, [(ANN, 5)])
     post_wrapped(program, unsigned, 0)
     delegated = {
@@ -137,7 +154,8 @@ def test_only_calls_make_the_log(program: Program) -> None:
 
 @pytest.mark.parametrize("program", ["real"], indirect=True)
 def test_whatever_encoding_the_contract_takes_is_read(program: Program) -> None:
-    """Offsets that run backwards: whoever posts a batch chooses them, the contract takes them, and an ABI library does not."""
+    """Offsets that run backwards: whoever posts a batch chooses them, the contract takes them, and
+    an ABI library does not."""
     honest = program.plan(0, [(ANN, 5)])
     receipt = program.send(backwards(honest))
     assert receipt["status"] == 1
@@ -145,7 +163,8 @@ def test_whatever_encoding_the_contract_takes_is_read(program: Program) -> None:
 
 
 def backwards(posting: Posting) -> bytes:
-    """The call with the attestations before their array, and the array's entries pointing back at them."""
+    """The call with the attestations before their array, and the array's entries pointing back at
+    them."""
     words = lambda *values: b"".join((value % 2**256).to_bytes(32, "big") for value in values)  # noqa: E731 - right here
     tail, places = b"", []
     for given in posting.attestations:
@@ -156,14 +175,19 @@ def backwards(posting: Posting) -> bytes:
     array = 17 * 32 + len(tail)
     tail += words(len(places), *(place - (array + 32) for place in places))
     batch = posting.batch
-    head = words(batch.bucket, batch.sequence, batch.new_root, batch.items_root) + batch.interactions_root + batch.ledger_head
+    head = (
+        words(batch.bucket, batch.sequence, batch.new_root, batch.items_root)
+        + batch.interactions_root
+        + batch.ledger_head
+    )
     return POST_BATCH + head + words(batch.valid_until, deltas, *posting.proof, array) + tail
 
 
 @pytest.mark.parametrize("method", ["debug_traceTransaction", "eth_getTransactionByHash"])
 @pytest.mark.parametrize("program", ["real"], indirect=True)
 def test_a_node_that_will_not_trace_ends_nothing(program: Program, method: str) -> None:
-    """Services refuse to trace with an error of HTTP: that is a node that does not trace. Any other refusal ends the audit."""
+    """Services refuse to trace with an error of HTTP: that is a node that does not trace. Any other
+    refusal ends the audit."""
     post_wrapped(program, unsigned, 1)
 
     class Refusing(Web3.HTTPProvider):
@@ -185,19 +209,23 @@ def test_a_node_that_will_not_trace_ends_nothing(program: Program, method: str) 
 
 
 def test_what_cannot_have_passed_costs_no_call() -> None:
-    """Attestors that are not ascending, and strangers, are refused before the node is asked; `None` for a node would not survive it."""
+    """Attestors that are not ascending, and strangers, are refused before the node is asked; `None`
+    for a node would not survive it."""
     allowed = AttestorSet(frozenset([ANN]), 1, 1)
     one = Attestation(ANN, b"x" * 60_000)
     zero = Attestation("0x" + "00" * 20, b"")
     for given in ([one] * 64, [one, zero], [zero, one]):
-        assert [code for code, _ in attestation_problems(None, bytes(32), given, allowed, 1)] == ["attestation_order"]
+        assert [code for code, _ in attestation_problems(None, bytes(32), given, allowed, 1)] == [
+            "attestation_order"
+        ]
     stranger = Attestation(account("stranger").address, b"")
     found = [code for code, _ in attestation_problems(None, bytes(32), [stranger], allowed, 1)]
     assert found == ["attestation_foreign", "attestations_too_few"]
 
 
 def test_a_node_without_old_state_is_no_witness(honest: Program) -> None:
-    """A contract's signature that cannot be asked for is not a bad one: the audit ends and says which node it takes."""
+    """A contract's signature that cannot be asked for is not a bad one: the audit ends and says
+    which node it takes."""
 
     class Pruned(Web3.HTTPProvider):
         def make_request(self, method: Any, params: Any) -> Any:

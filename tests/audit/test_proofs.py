@@ -28,11 +28,15 @@ def changed(**words: int) -> list[int]:
         (changed(w16=0, w17=0), r"IC\[1\] is the point at infinity"),
         (changed(w10=0, w11=0, w12=0, w13=0), "delta is the point at infinity"),
         (changed(w10=WORDS[6], w11=WORDS[7], w12=WORDS[8], w13=WORDS[9]), "gamma equals delta"),
-        (changed(w10=WORDS[6], w11=WORDS[7], w12=Q - WORDS[8], w13=Q - WORDS[9]), "gamma equals delta or its negative"),
+        (
+            changed(w10=WORDS[6], w11=WORDS[7], w12=Q - WORDS[8], w13=Q - WORDS[9]),
+            "gamma equals delta or its negative",
+        ),
     ],
 )
 def test_unfit_keys_are_named(words: list[int], said: str) -> None:
-    """A key with points that are none, at infinity, or with delta = +-gamma is not one to verify with."""
+    """A key with points that are none, at infinity, or with delta = +-gamma is not one to verify
+    with."""
     with pytest.raises(AssertionError, match=said):
         assert key_problems(words, 5) == []
 
@@ -42,7 +46,9 @@ def test_good_key_is_fit() -> None:
     assert key_problems(WORDS, 5) == []
 
 
-def test_a_broken_pool_is_made_up_for(honest: Program, remembered_proofs: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_pool_is_made_up_for(
+    honest: Program, remembered_proofs: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Proofs that a dying pool leaves are verified in this process, each once."""
 
     def broken(words: list[int], jobs: list, workers: int):

@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 
 from backend.audit.replay import Replay
 from backend.audit.report import AuditReport
-from backend.chain.events import AttestorsChanged, BatchPosted, Claimed, Event, Funded, Unreadable, Withdrawn
+from backend.chain.events import (
+    AttestorsChanged,
+    BatchPosted,
+    Claimed,
+    Event,
+    Funded,
+    Unreadable,
+    Withdrawn,
+)
 from prover.circuit import load_instance
 from prover.state import BucketState, ProgramState
 from prover.wire import Deltas
@@ -27,14 +35,26 @@ def place(number: int) -> dict[str, Any]:
 
 
 def batch(
-    number: int, sequence: int, deltas: Deltas | bytes, root: int, bucket: int = 0, total: int | None = None
+    number: int,
+    sequence: int,
+    deltas: Deltas | bytes,
+    root: int,
+    bucket: int = 0,
+    total: int | None = None,
 ) -> BatchPosted:
     data = deltas if isinstance(deltas, bytes) else deltas.encode()
     amount = total if total is not None else deltas.total
     return BatchPosted(
-        bucket=bucket, sequence=sequence, new_root=root, items_root=1, interactions_root=bytes(32), ledger_head=bytes(32),
-        total=amount, deltas=data, **place(number),
-    )  # fmt: skip
+        bucket=bucket,
+        sequence=sequence,
+        new_root=root,
+        items_root=1,
+        interactions_root=bytes(32),
+        ledger_head=bytes(32),
+        total=amount,
+        deltas=data,
+        **place(number),
+    )
 
 
 def replayed(*events: Event, families: int = 1, reserve: int | None = 10**6) -> Replay:
@@ -63,7 +83,8 @@ SECOND = Deltas(((0, 3),), ())
 
 
 def test_one_false_root_is_found_once() -> None:
-    """A false root is named at its batch; the next batch, whose root the deltas give, is in order and starts from the posted root."""
+    """A false root is named at its batch; the next batch, whose root the deltas give, is in order
+    and starts from the posted root."""
     replay = replayed(batch(1, 1, FIRST, 99), batch(2, 2, SECOND, root_of(FIRST, SECOND)))
     assert codes(replay) == [("root_mismatch", 0, 1)]
     assert replay.steps[1].old_root == 99
@@ -79,22 +100,29 @@ def test_a_malformed_batch_does_not_hide_the_next() -> None:
 
 def test_a_repeated_sequence_is_found() -> None:
     """The same sequence twice is no sequence without gaps."""
-    replay = replayed(batch(1, 1, FIRST, root_of(FIRST)), batch(2, 1, SECOND, root_of(FIRST, SECOND)))
+    replay = replayed(
+        batch(1, 1, FIRST, root_of(FIRST)), batch(2, 1, SECOND, root_of(FIRST, SECOND))
+    )
     assert codes(replay) == [("sequence_gap", 0, 1)]
 
 
 def test_reserve_of_each_moment() -> None:
     """Funding after a batch does not cover it; a withdrawal must leave what is committed."""
-    late = replayed(batch(1, 1, FIRST, root_of(FIRST)), Funded(sender=HOLDERS[0], amount=100, **place(2)), reserve=0)
+    late = replayed(
+        batch(1, 1, FIRST, root_of(FIRST)),
+        Funded(sender=HOLDERS[0], amount=100, **place(2)),
+        reserve=0,
+    )
     assert codes(late) == [("reserve_exceeded", 0, 1)]
     taken = [Funded(sender=HOLDERS[0], amount=12, **place(1)), batch(2, 1, FIRST, root_of(FIRST))]
-    assert codes(replayed(*taken, Withdrawn(recipient=HOLDERS[1], amount=1, **place(3)), reserve=0)) == [
-        ("reserve_exceeded", None, None)
-    ]
+    assert codes(
+        replayed(*taken, Withdrawn(recipient=HOLDERS[1], amount=1, **place(3)), reserve=0)
+    ) == [("reserve_exceeded", None, None)]
 
 
 def test_families_have_homes_of_their_own() -> None:
-    """With two families an account is at home in one of the first two buckets only, and the auditor says which accounts are not."""
+    """With two families an account is at home in one of the first two buckets only, and the auditor
+    says which accounts are not."""
     for address in (1000, 1001, 1002, 1003):
         found = []
         for bucket in (0, 1):
@@ -111,31 +139,59 @@ def test_an_account_twice_in_one_batch_is_found() -> None:
 
 def test_a_claim_before_any_batch_is_beyond() -> None:
     """A payment out of a bucket without batches is beyond a cumulative of nothing."""
-    claim = Claimed(bucket=9, slot=3, account=HOLDERS[0], recipient=HOLDERS[0], amount=1, **place(1))
-    assert [code for code, _, _ in codes(replayed(claim))] == ["claim_beyond_cumulative", "claim_wrong_account"]
+    claim = Claimed(
+        bucket=9, slot=3, account=HOLDERS[0], recipient=HOLDERS[0], amount=1, **place(1)
+    )
+    assert [code for code, _, _ in codes(replayed(claim))] == [
+        "claim_beyond_cumulative",
+        "claim_wrong_account",
+    ]
 
 
 _number = st.integers(0, 2**16)
 _events = st.one_of(
     st.builds(
-        lambda bucket, sequence, root, total, deltas: batch(1, sequence, deltas, root, bucket, total),
-        st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1), st.integers(0, 2**256 - 1), st.integers(0, 2**256 - 1),
+        lambda bucket, sequence, root, total, deltas: batch(
+            1, sequence, deltas, root, bucket, total
+        ),
+        st.integers(0, 2**32 - 1),
+        st.integers(0, 2**64 - 1),
+        st.integers(0, 2**256 - 1),
+        st.integers(0, 2**256 - 1),
         st.one_of(st.binary(max_size=80), st.just(FIRST.encode()), st.just(SECOND.encode())),
     ),
     st.builds(
-        lambda bucket, sequence: batch(1, sequence, FIRST if sequence == 1 else SECOND, 5, bucket), st.integers(0, 2), st.integers(1, 3)
+        lambda bucket, sequence: batch(1, sequence, FIRST if sequence == 1 else SECOND, 5, bucket),
+        st.integers(0, 2),
+        st.integers(1, 3),
     ),
     st.builds(
-        lambda bucket, slot, amount: Claimed(bucket=bucket, slot=slot, account=HOLDERS[0], recipient=HOLDERS[1], amount=amount, **place(1)),
-        st.integers(0, 2**32 - 1), st.integers(0, 2**16 - 1), st.integers(0, 2**256 - 1),
+        lambda bucket, slot, amount: Claimed(
+            bucket=bucket,
+            slot=slot,
+            account=HOLDERS[0],
+            recipient=HOLDERS[1],
+            amount=amount,
+            **place(1),
+        ),
+        st.integers(0, 2**32 - 1),
+        st.integers(0, 2**16 - 1),
+        st.integers(0, 2**256 - 1),
     ),
     st.builds(
-        lambda count, threshold, epoch: AttestorsChanged(attestors=tuple(HOLDERS[:count]), threshold=threshold, epoch=epoch, **place(1)),
-        st.integers(0, 5), _number, st.integers(0, 2**64 - 1),
+        lambda count, threshold, epoch: AttestorsChanged(
+            attestors=tuple(HOLDERS[:count]), threshold=threshold, epoch=epoch, **place(1)
+        ),
+        st.integers(0, 5),
+        _number,
+        st.integers(0, 2**64 - 1),
     ),
-    st.builds(lambda amount: Withdrawn(recipient=HOLDERS[0], amount=amount, **place(1)), st.integers(0, 2**256 - 1)),
+    st.builds(
+        lambda amount: Withdrawn(recipient=HOLDERS[0], amount=amount, **place(1)),
+        st.integers(0, 2**256 - 1),
+    ),
     st.just(Unreadable(name="BatchPosted", reason="garbage", **place(1))),
-)  # fmt: skip
+)
 
 
 @settings(max_examples=60, deadline=None)

@@ -1,6 +1,8 @@
-"""Chains that break the protocol, made with contracts that do not check: the auditor names each violation with its batch.
+"""Chains that break the protocol, made with contracts that do not check: the auditor names each
+violation with its batch.
 
-Each chain has an honest first batch; the auditor must find nothing there beyond the foreign contract that let the rest happen.
+Each chain has an honest first batch; the auditor must find nothing there beyond the foreign
+contract that let the rest happen.
 """
 
 import copy
@@ -49,7 +51,11 @@ def program(begun: Program) -> Iterator[Program]:
 
 def found(report: AuditReport, bucket: int = 0, sequence: int = 2) -> set[str]:
     """Codes of the findings of one batch."""
-    return {finding.code for finding in report.findings if (finding.bucket, finding.sequence) == (bucket, sequence)}
+    return {
+        finding.code
+        for finding in report.findings
+        if (finding.bucket, finding.sequence) == (bucket, sequence)
+    }
 
 
 def audited(program: Program) -> AuditReport:
@@ -67,7 +73,9 @@ def test_bad_attestation(program: Program) -> None:
     def forged(posting: Posting) -> Posting:
         eve = posting.attestations[1].attestor
         other = program.sign(posting.digest, [account("eve")])[0]
-        return replace(posting, attestations=[posting.attestations[0], Attestation(eve, other.signature)])
+        return replace(
+            posting, attestations=[posting.attestations[0], Attestation(eve, other.signature)]
+        )
 
     program.post(0, [(ANN, 5)], forged)
     assert found(audited(program)) == {"attestation_bad", "attestations_too_few"}
@@ -85,9 +93,14 @@ def test_root_that_the_logs_do_not_give(program: Program) -> None:
 
     def richer(posting: Posting) -> Posting:
         statement = posting.statement
-        new = [(address, cumulative + 1000 * (slot == 1)) for slot, (address, cumulative) in enumerate(statement.new)]
+        new = [
+            (address, cumulative + 1000 * (slot == 1))
+            for slot, (address, cumulative) in enumerate(statement.new)
+        ]
         batch = replace(posting.batch, new_root=replace(statement, new=tuple(new)).new_root)
-        return replace(posting, batch=batch, attestations=program.sign(program.digest(batch, posting.deltas)))
+        return replace(
+            posting, batch=batch, attestations=program.sign(program.digest(batch, posting.deltas))
+        )
 
     program.post(0, [(ANN, 5)], richer)
     report = audited(program)
@@ -97,7 +110,8 @@ def test_root_that_the_logs_do_not_give(program: Program) -> None:
 
 @pytest.mark.parametrize("how", ["subtracted", "wrapped", "back to what it was", "an old root"])
 def test_cumulative_that_falls(program: Program, how: str) -> None:
-    """The posted root takes back what an account had: by a delta that counts downwards, one that wraps round, or a state of the past."""
+    """The posted root takes back what an account had: by a delta that counts downwards, one that
+    wraps round, or a state of the past."""
     program.post(0, [(ANN, 40), (BOB, 1)])
     old = program.state.bucket(0).pairs
     falls = {
@@ -111,7 +125,10 @@ def test_cumulative_that_falls(program: Program, how: str) -> None:
     def lowered(posting: Posting) -> Posting:
         batch = replace(posting.batch, new_root=replace(posting.statement, new=tuple(new)).new_root)
         return replace(
-            posting, batch=batch, deltas=deltas.encode(), attestations=program.sign(program.digest(batch, deltas.encode()))
+            posting,
+            batch=batch,
+            deltas=deltas.encode(),
+            attestations=program.sign(program.digest(batch, deltas.encode())),
         )
 
     program.post(0, [(BOB, 9)], lowered)
@@ -122,7 +139,9 @@ def test_claim_beyond_the_cumulative(program: Program) -> None:
     """An account is paid more than the log gives it."""
     program.claim(ANN, 130)
     report = audit(program.chain.w3, program.address)
-    [finding] = [finding for finding in report.findings if finding.code == "claim_beyond_cumulative"]
+    [finding] = [
+        finding for finding in report.findings if finding.code == "claim_beyond_cumulative"
+    ]
     assert (finding.bucket, finding.sequence) == (0, 1)
     assert "slot 0: 130 claimed in all, 100 earned" in finding.message
 
@@ -131,14 +150,18 @@ def test_claim_beyond_the_cumulative_of_its_time(program: Program) -> None:
     """A claim that only later rewards would cover was beyond the cumulative when it was paid."""
     program.claim(ANN, 130)
     program.post(0, [(ANN, 1000)])
-    assert "claim_beyond_cumulative" in {finding.code for finding in audit(program.chain.w3, program.address).findings}
+    assert "claim_beyond_cumulative" in {
+        finding.code for finding in audit(program.chain.w3, program.address).findings
+    }
 
 
 def test_claim_for_another_account(program: Program) -> None:
     """What a slot earned is paid in the name of another account."""
     program.state.home[int(EVE, 16)] = (0, 1)
     program.claim(EVE)
-    assert "claim_wrong_account" in {finding.code for finding in audit(program.chain.w3, program.address).findings}
+    assert "claim_wrong_account" in {
+        finding.code for finding in audit(program.chain.w3, program.address).findings
+    }
 
 
 def test_committed_beyond_the_reserve(program: Program) -> None:
@@ -169,14 +192,22 @@ def test_skipped_sequence(program: Program) -> None:
 
 
 def test_foreign_verifier(chain: Anvil) -> None:
-    """A Distributor that is ours, with a verifier that takes everything for proven: its batches are unproven."""
+    """A Distributor that is ours, with a verifier that takes everything for proven: its batches are
+    unproven."""
     program = real_program(chain)
     verifier, _ = Deployer(chain.w3, KeystoreSigner(chain.key(0))).create("PermissiveVerifier")
-    chain.rpc("anvil_setCode", program.deployment.verifier, "0x" + bytes(chain.w3.eth.get_code(verifier)).hex())
+    chain.rpc(
+        "anvil_setCode",
+        program.deployment.verifier,
+        "0x" + bytes(chain.w3.eth.get_code(verifier)).hex(),
+    )
     program.fund(10)
     program.post(0, [(ANN, 10)], lambda posting: replace(posting, proof=[0] * 8))
     report = audit(chain.w3, program.address)
-    assert {finding.code for finding in report.findings} == {"verifier_code_foreign", "proof_unchecked"}
+    assert {finding.code for finding in report.findings} == {
+        "verifier_code_foreign",
+        "proof_unchecked",
+    }
     assert found(report, 0, 1) == {"proof_unchecked"}
 
 
@@ -192,7 +223,8 @@ def other_key(tmp_path_factory: pytest.TempPathFactory) -> KeyFolder:
 
 
 def test_verifier_with_another_key(chain: Anvil, other_key: KeyFolder) -> None:
-    """Contracts and proofs are all in order, under a key that is not the one expected: that alone is the finding."""
+    """Contracts and proofs are all in order, under a key that is not the one expected: that alone
+    is the finding."""
     program = real_program(chain, other_key)
     program.fund(100)
     program.post(0, [(ANN, 100)])
@@ -203,16 +235,23 @@ def test_verifier_with_another_key(chain: Anvil, other_key: KeyFolder) -> None:
 
 
 def test_no_key_to_compare_with(chain: Anvil) -> None:
-    """Without any expected key the audit does not say ok: a key of unknown origin proves nothing."""
+    """Without any expected key the audit does not say ok: a key of unknown origin proves
+    nothing."""
     program = real_program(chain)
     report = audit(chain.w3, program.address, expected_keys={})
     assert [finding.code for finding in report.findings] == ["verifier_key_unknown"]
 
 
 def test_expected_key_is_read(other_key: KeyFolder, tmp_path: Path) -> None:
-    """A key is named by digest, file or folder; anything else is refused, and the cache's keys are known."""
+    """A key is named by digest, file or folder; anything else is refused, and the cache's keys are
+    known."""
     digest = other_key.verifying_key.digest
-    for given in (digest, "0x" + digest.upper(), str(other_key.path), str(other_key.path / "verifying_key.json")):
+    for given in (
+        digest,
+        "0x" + digest.upper(),
+        str(other_key.path),
+        str(other_key.path / "verifying_key.json"),
+    ):
         assert list(expected_key(given)) == [digest]
     for given in ("", "12", str(tmp_path), str(tmp_path / "none.json")):
         with pytest.raises(Exception, match="key: expected"):

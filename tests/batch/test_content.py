@@ -25,7 +25,11 @@ def test_equals_the_provers_statement() -> None:
     items = [item(j, j % 10, 3 + j) for j in range(25)]
     content = assemble(DEV, DOMAIN, old, items)
     planned = plan_batch(DEV, old, [(int(one.account, 16), one.amount) for one in items])
-    assert (content.old_root, content.new_root, content.items_root) == (planned.old_root, planned.new_root, planned.items_root)
+    assert (content.old_root, content.new_root, content.items_root) == (
+        planned.old_root,
+        planned.new_root,
+        planned.items_root,
+    )
     assert (content.deltas, content.new) == (planned.deltas, list(planned.new))
     assert content.deltas.total == sum(one.amount for one in items)
 
@@ -35,7 +39,10 @@ def test_roots_are_those_of_whole_trees() -> None:
     old = [(int(address(i), 16), i + 1) for i in range(20)]
     content = assemble(DEV, DOMAIN, old, [item(0, 3, 5), item(1, "new", 6)])
     assert content.old_root == Tree(DEV.levels, [element for pair in old for element in pair]).root
-    assert content.new_root == Tree(DEV.levels, [element for pair in content.new for element in pair]).root
+    assert (
+        content.new_root
+        == Tree(DEV.levels, [element for pair in content.new for element in pair]).root
+    )
 
 
 @pytest.mark.parametrize(
@@ -56,7 +63,8 @@ def test_what_does_not_fit(items: list[Item], message: str) -> None:
 
 
 def test_interactions_root_depends_on_everything() -> None:
-    """Any field of any item, and the program, changes the interactions root; order of items does as well."""
+    """Any field of any item, and the program, changes the interactions root; order of items does as
+    well."""
     base = [item(j, j, 1 + j) for j in range(3)]
     fields = {
         "partner": "other",
@@ -68,7 +76,9 @@ def test_interactions_root_depends_on_everything() -> None:
     }
     roots = {assemble(DEV, DOMAIN, [], base).interactions_root}
     roots |= {
-        assemble(DEV, DOMAIN, [], [Item(**vars(base[0]) | {name: value}), *base[1:]]).interactions_root
+        assemble(
+            DEV, DOMAIN, [], [Item(**vars(base[0]) | {name: value}), *base[1:]]
+        ).interactions_root
         for name, value in fields.items()
     }
     roots.add(assemble(DEV, Domain(31337, address("another")), [], base).interactions_root)

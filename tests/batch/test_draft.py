@@ -1,4 +1,5 @@
-"""What waits in one bucket holds up no other, a closing is short however much waits, and a bucket's past costs nothing."""
+"""What waits in one bucket holds up no other, a closing is short however much waits, and a bucket's
+past costs nothing."""
 
 from collections import Counter
 
@@ -16,7 +17,9 @@ from tests.support.engine import Engine, address, report
 from tests.support.reads import rows_read
 
 
-def opened(engine: Engine, buckets: int, items_max: int, **changes: int) -> tuple[Program, list[list[str]]]:
+def opened(
+    engine: Engine, buckets: int, items_max: int, **changes: int
+) -> tuple[Program, list[list[str]]]:
     """A program of batches of `items_max` with so many full buckets, and who lives in each."""
     program = engine.program(items_max=32, **changes)
     names = members(0, 1, 32 * buckets)
@@ -37,14 +40,26 @@ def drain(engine: Engine, program: Program, force: bool = False) -> list[Batch]:
 
 
 def test_full_batches_over_many_buckets(engine: Engine) -> None:
-    """Rewards that alternate between 20 buckets are closed in full batches, the oldest of each bucket first, as they are in one bucket."""
+    """Rewards that alternate between 20 buckets are closed in full batches, the oldest of each
+    bucket first, as they are in one bucket."""
     program, homes = opened(engine, 20, 4)
-    engine.take_in(program, [report(f"{turn} {bucket}", homes[bucket][turn]) for turn in range(9) for bucket in range(20)])
+    engine.take_in(
+        program,
+        [
+            report(f"{turn} {bucket}", homes[bucket][turn])
+            for turn in range(9)
+            for bucket in range(20)
+        ],
+    )
     batches = drain(engine, program)
-    assert Counter(closed_pairs(batches)) == Counter((bucket, sequence, 4) for bucket in range(20) for sequence in (2, 3))
+    assert Counter(closed_pairs(batches)) == Counter(
+        (bucket, sequence, 4) for bucket in range(20) for sequence in (2, 3)
+    )
     for batch in batches:
         first = 4 * (batch.sequence - 2)
-        assert [row.event_id for row in items_of(engine, batch)] == [f"{first + i} {batch.bucket}" for i in range(4)]
+        assert [row.event_id for row in items_of(engine, batch)] == [
+            f"{first + i} {batch.bucket}" for i in range(4)
+        ]
     age(engine, program, 3601)
     assert drain(engine, program) == []  # something of each bucket is under way
     for batch in batches:
@@ -54,7 +69,8 @@ def test_full_batches_over_many_buckets(engine: Engine) -> None:
 
 
 def test_a_closing_is_bounded(engine: Engine) -> None:
-    """However many buckets are due, a transaction closes a few, those first whose oldest reward has waited longest; the next go on."""
+    """However many buckets are due, a transaction closes a few, those first whose oldest reward has
+    waited longest; the next go on."""
     program, homes = opened(engine, 9, 32)
     order = [5, 2, 8, 0, 7, 1, 3, 6, 4]
     engine.take_in(program, [report(f"one {bucket}", homes[bucket][0]) for bucket in order])
@@ -65,20 +81,26 @@ def test_a_closing_is_bounded(engine: Engine) -> None:
 
 
 def test_openings_go_on_over_closings(engine: Engine) -> None:
-    """Newcomers for more buckets than one closing makes are opened bucket after bucket, none before the one below it is full."""
+    """Newcomers for more buckets than one closing makes are opened bucket after bucket, none before
+    the one below it is full."""
     program = engine.program()
     names = members(0, 1, 32 * 9 + 5, "crowd")
     engine.take_in(program, [report(a, a) for a in names])
     batches = drain(engine, program)
     assert closed_pairs(batches) == [(bucket, 1, 32) for bucket in range(9)]
     assert closed_pairs(drain(engine, program, force=True)) == [(9, 1, 5)]
-    assert [a for bucket in range(10) for a, _ in pairs(engine, program, bucket, 1)] == [int(a, 16) for a in names]
+    assert [a for bucket in range(10) for a, _ in pairs(engine, program, bucket, 1)] == [
+        int(a, 16) for a in names
+    ]
     replay(engine, program)
 
 
 def test_what_is_opened_below_comes_first(engine: Engine) -> None:
-    """A bucket that opens accounts is not closed before the lower one that it rests on, whoever has waited longer."""
-    drafts = {bucket: draft.Draft(rows=[Row(first)], opened=opens) for bucket, first, opens in OPENINGS}
+    """A bucket that opens accounts is not closed before the lower one that it rests on, whoever has
+    waited longer."""
+    drafts = {
+        bucket: draft.Draft(rows=[Row(first)], opened=opens) for bucket, first, opens in OPENINGS
+    }
     assert list(draft.first_in_turn(drafts, 1)) == [7, 8, 9, 0]
     del drafts[7], drafts[8]
     assert list(draft.first_in_turn(drafts, 1)) == [9, 0, 1, 2]
@@ -91,11 +113,20 @@ class Row:
         self.id = id_
 
 
-OPENINGS = [(0, 50, ["a"]), (1, 30, ["b"]), (2, 20, ["c"]), (3, 70, []), (7, 1, []), (8, 2, []), (9, 3, [])]
+OPENINGS = [
+    (0, 50, ["a"]),
+    (1, 30, ["b"]),
+    (2, 20, ["c"]),
+    (3, 70, []),
+    (7, 1, []),
+    (8, 2, []),
+    (9, 3, []),
+]
 
 
 def test_a_busy_bucket_holds_up_no_other(engine: Engine) -> None:
-    """A bucket with a backlog closes a few batches ahead and goes on when one lands; what came later for another bucket does not wait."""
+    """A bucket with a backlog closes a few batches ahead and goes on when one lands; what came
+    later for another bucket does not wait."""
     program, homes = opened(engine, 2, 2)
     engine.take_in(program, [report(f"hot {i}", homes[0][0]) for i in range(70)])
     engine.take_in(program, [report(f"late {i}", homes[1][0]) for i in range(2)])
@@ -109,7 +140,8 @@ def test_a_busy_bucket_holds_up_no_other(engine: Engine) -> None:
 
 
 def test_newcomers_of_a_busy_family_hold_up_no_other(engine: Engine) -> None:
-    """While suspects are on their way where a family opens accounts, its newcomers wait, however many; those of other families do not."""
+    """While suspects are on their way where a family opens accounts, its newcomers wait, however
+    many; those of other families do not."""
     program = engine.program(families=3, items_max=2)
     own, other = members(0, 3, 102, "own"), members(1, 3, 2, "other")
     engine.take_in(program, [report(a, a) for a in own[:2]])
@@ -140,9 +172,12 @@ def replay_after_suspects(engine: Engine, program: Program) -> None:
 
 
 def test_one_newcomer_does_not_hide_the_others(engine: Engine) -> None:
-    """A newcomer with rewards for many batches leaves room for those behind it to be seen and counted."""
+    """A newcomer with rewards for many batches leaves room for those behind it to be seen and
+    counted."""
     program = engine.program(items_max=4)
-    engine.take_in(program, [report(f"greedy {i}", "greedy") for i in range(100)] + [report("late", "late")])
+    engine.take_in(
+        program, [report(f"greedy {i}", "greedy") for i in range(100)] + [report("late", "late")]
+    )
     batches = drain(engine, program, force=True)
     assert sorted(batch.items for batch in batches) == [1] + [4] * 25
     assert len(replay(engine, program).home) == 2
@@ -150,7 +185,8 @@ def test_one_newcomer_does_not_hide_the_others(engine: Engine) -> None:
 
 @pytest.mark.parametrize("families", [1, 3])
 def test_room_is_found_once(families: int) -> None:
-    """The first bucket of a family with a free slot is looked for once, not for each newcomer from the bottom."""
+    """The first bucket of a family with a free slot is looked for once, not for each newcomer from
+    the bottom."""
     looked: Counter[int] = Counter()
 
     class Watched(Counter):
@@ -163,12 +199,16 @@ def test_room_is_found_once(families: int) -> None:
     names = [address(f"room {i}") for i in range(100)]
     for name in names:
         bucket = homes.room(homes.family(name))
-        assert (homes.family(name), bucket) == (family(int(name, 16), families), 900 + homes.family(name))
+        assert (homes.family(name), bucket) == (
+            family(int(name, 16), families),
+            900 + homes.family(name),
+        )
     assert max(looked[bucket] for bucket in range(900)) == 1
 
 
 def test_history_costs_one_look_a_slot(own_engine: Engine) -> None:
-    """What a bucket's accounts hold is read from their newest rows, however many batches there were, and at an old sequence as well."""
+    """What a bucket's accounts hold is read from their newest rows, however many batches there
+    were, and at an old sequence as well."""
     program = own_engine.program()
     own_engine.take_in(program, [report(i, f"w{i}", 1 + i) for i in range(8)])
     own_engine.settle(program)
@@ -186,14 +226,21 @@ def test_history_costs_one_look_a_slot(own_engine: Engine) -> None:
         assert 8 <= read <= 3 * 8, sequence
 
 
-_COLUMNS = "items, accounts_touched, total, old_root, new_root, items_root, interactions_root, ledger_head, deltas, prove_attempts, failures"
+_COLUMNS = (
+    "items, accounts_touched, total, old_root, new_root, items_root, interactions_root, "
+    "ledger_head, deltas, prove_attempts, failures"
+)
 _MORE_BATCHES = f"""
     INSERT INTO batch (id, program_id, bucket, sequence, state, {_COLUMNS})
-    SELECT nextval(pg_get_serial_sequence('batch', 'id')), program_id, bucket, sequence + later, :state, {_COLUMNS}
+    SELECT nextval(pg_get_serial_sequence('batch', 'id')), program_id, bucket, sequence + later,
+      :state, {_COLUMNS}
     FROM batch, generate_series(1, 1000) AS later WHERE program_id = :program
 """
 _MORE_ACCOUNTS = """
-    INSERT INTO batch_account (batch_id, slot, program_id, bucket, sequence, address, delta, cumulative)
-    SELECT batch.id, slot, batch.program_id, batch.bucket, batch.sequence, address, 1, cumulative + batch.sequence - 1
-    FROM batch, batch_account WHERE batch.program_id = :program AND batch.sequence > 1 AND batch_account.sequence = 1
+    INSERT INTO batch_account (batch_id, slot, program_id, bucket, sequence, address, delta,
+      cumulative)
+    SELECT batch.id, slot, batch.program_id, batch.bucket, batch.sequence, address, 1,
+      cumulative + batch.sequence - 1
+    FROM batch, batch_account WHERE batch.program_id = :program AND batch.sequence > 1
+      AND batch_account.sequence = 1
 """

@@ -1,4 +1,5 @@
-"""What a page of batches and an account's standing cost to read: what they show, not what was ever there."""
+"""What a page of batches and an account's standing cost to read: what they show, not what was ever
+there."""
 
 from sqlalchemy import text
 
@@ -11,30 +12,38 @@ from tests.support.engine import Engine, address, report
 from tests.support.reads import rows_read
 
 _BATCHES = """
-    INSERT INTO batch (id, program_id, bucket, sequence, state, items, accounts_touched, total, old_root, new_root, items_root,
+    INSERT INTO batch (id, program_id, bucket, sequence, state, items, accounts_touched, total,
+      old_root, new_root, items_root,
         interactions_root, ledger_head, deltas, prove_attempts, failures)
-    SELECT nextval(pg_get_serial_sequence('batch', 'id')), program_id, bucket, sequence + later, state, items, accounts_touched, total,
-        old_root, new_root, items_root, interactions_root, ledger_head, deltas, prove_attempts, failures
+    SELECT nextval(pg_get_serial_sequence('batch', 'id')), program_id, bucket, sequence + later,
+        state, items, accounts_touched, total, old_root, new_root, items_root, interactions_root,
+        ledger_head, deltas, prove_attempts, failures
     FROM batch, generate_series(1, 5000) AS later WHERE program_id = :program
 """
 _INTERACTIONS = """
-    INSERT INTO interaction (id, program_id, partner_id, delivery_id, position, event_id, account, amount, occurred_at, state, batch_id,
+    INSERT INTO interaction (id, program_id, partner_id, delivery_id, position, event_id, account,
+      amount, occurred_at, state, batch_id,
         item_index)
-    SELECT nextval(pg_get_serial_sequence('interaction', 'id')), program_id, partner_id, delivery_id, position, event_id || ' ' || more,
+    SELECT nextval(pg_get_serial_sequence('interaction', 'id')), program_id, partner_id,
+      delivery_id, position, event_id || ' ' || more,
         account, amount, occurred_at, state, batch_id, item_index + 10 * more
     FROM interaction, generate_series(1, 5000) AS more
     WHERE program_id = :program AND (batch_id IS NOT NULL OR event_id = 'waits')
 """
 _OPEN = """
-    INSERT INTO interaction (id, program_id, partner_id, delivery_id, position, event_id, account, amount, occurred_at, state)
-    SELECT nextval(pg_get_serial_sequence('interaction', 'id')), program_id, partner_id, delivery_id, position, event_id || ' ' || more,
+    INSERT INTO interaction (id, program_id, partner_id, delivery_id, position, event_id, account,
+      amount, occurred_at, state)
+    SELECT nextval(pg_get_serial_sequence('interaction', 'id')), program_id, partner_id,
+      delivery_id, position, event_id || ' ' || more,
         account, amount, occurred_at, state
-    FROM interaction, generate_series(1, 2000) AS more WHERE program_id = :program AND batch_id IS NULL
+    FROM interaction, generate_series(1, 2000) AS more WHERE program_id = :program
+      AND batch_id IS NULL
 """
 
 
 def test_a_page_reads_its_own_batches(own_engine: Engine) -> None:
-    """A page of a program's batches is read from an index: thousands of newer ones of another program are not passed through."""
+    """A page of a program's batches is read from an index: thousands of newer ones of another
+    program are not passed through."""
     quiet, busy = own_engine.program(items_max=1), own_engine.program()
     own_engine.take_in(quiet, [report(i) for i in range(6)])
     own = own_engine.settle(quiet)
@@ -52,7 +61,8 @@ def test_a_page_reads_its_own_batches(own_engine: Engine) -> None:
 
 
 def test_standing_reads_what_is_open(own_engine: Engine) -> None:
-    """An account's standing reads its open interactions, not the thousands that it was paid for before, nor those that others wait for."""
+    """An account's standing reads its open interactions, not the thousands that it was paid for
+    before, nor those that others wait for."""
     program = own_engine.program(funded=5000)
     own_engine.take_in(program, [report("first", "alice", 1000), report("other", "bob", 1000)])
     own_engine.settle(program)
@@ -70,7 +80,8 @@ def test_standing_reads_what_is_open(own_engine: Engine) -> None:
 
 
 def test_a_closing_looks_each_interaction_up_once(own_engine: Engine) -> None:
-    """While the statistics know nothing of a new program's accounts, the closing still does not compare all that is open with all accounts."""
+    """While the statistics know nothing of a new program's accounts, the closing still does not
+    compare all that is open with all accounts."""
     program = own_engine.program()
     own_engine.take_in(program, [report(i, f"w{i}") for i in range(320)])
     own_engine.settle(program)

@@ -1,4 +1,5 @@
-"""Setting aside: what goes with a batch that cannot be proven, what comes back, and that no reward is lost on the way."""
+"""Setting aside: what goes with a batch that cannot be proven, what comes back, and that no reward
+is lost on the way."""
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -27,17 +28,23 @@ BOOKED = 1_000_000
 def discard(engine: Engine, program: Program, batch: Batch) -> list[tuple[int, int]]:
     """Set a batch aside; (bucket, sequence) of what went, itself first."""
     with engine.database.transaction() as session:
-        gone = [(row.bucket, row.sequence) for row in set_aside(session, program.id, batch.id, "for the test", BOOKED)]
+        gone = [
+            (row.bucket, row.sequence)
+            for row in set_aside(session, program.id, batch.id, "for the test", BOOKED)
+        ]
     assert_whole(engine, program)
     return gone
 
 
 def assert_whole(engine: Engine, program: Program) -> None:
-    """Every invariant holds; the standing batches replay, from deltas alone, to the homes that the database gives."""
+    """Every invariant holds; the standing batches replay, from deltas alone, to the homes that the
+    database gives."""
     with engine.database.snapshot() as session:
         assert check_all(session, program) == []
         query = (
-            select(Batch).where(Batch.program_id == program.id, Batch.state.not_in(GONE)).order_by(Batch.bucket, Batch.sequence)
+            select(Batch)
+            .where(Batch.program_id == program.id, Batch.state.not_in(GONE))
+            .order_by(Batch.bucket, Batch.sequence)
         )
         state = ProgramState(DEV, program.families)
         for batch in session.scalars(query):
@@ -50,12 +57,17 @@ def assert_whole(engine: Engine, program: Program) -> None:
 def counts(engine: Engine, program: Program) -> dict[str, int]:
     """state -> interactions."""
     with engine.database.transaction() as session:
-        query = select(Interaction.state, func.count()).where(Interaction.program_id == program.id).group_by(Interaction.state)
+        query = (
+            select(Interaction.state, func.count())
+            .where(Interaction.program_id == program.id)
+            .group_by(Interaction.state)
+        )
         return dict(session.execute(query).all())
 
 
 def land(engine: Engine, program: Program, poison: set[str]) -> list[Batch]:
-    """Close and prove as the workers do, in order; a batch that holds a poisonous account is set aside. Returns what was set aside."""
+    """Close and prove as the workers do, in order; a batch that holds a poisonous account is set
+    aside. Returns what was set aside."""
     found = []
     for _ in range(1000):
         engine.close(program)
@@ -78,7 +90,8 @@ def earned(engine: Engine, program: Program, account: str) -> payout.Standing:
 
 
 def test_later_batches_are_withdrawn(engine: Engine) -> None:
-    """With a batch, all later ones of its bucket go, and no earlier one; their places and slots are free again."""
+    """With a batch, all later ones of its bucket go, and no earlier one; their places and slots are
+    free again."""
     program = engine.program(items_max=4)
     engine.take_in(program, [report(i, f"w{i}") for i in range(4)])
     engine.settle(program)
@@ -99,7 +112,8 @@ def test_later_batches_are_withdrawn(engine: Engine) -> None:
 
 
 def test_suspects_are_batched_apart(engine: Engine) -> None:
-    """The batch comes back in halves, one at a time; nothing is closed on top of a half, and nothing else is in it."""
+    """The batch comes back in halves, one at a time; nothing is closed on top of a half, and
+    nothing else is in it."""
     program = engine.program(items_max=8)
     engine.take_in(program, [report(i, f"w{i}") for i in range(5)])
     (batch,) = engine.close(program)
@@ -117,32 +131,43 @@ def test_suspects_are_batched_apart(engine: Engine) -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 7, 32])
 def test_one_poisonous_interaction_is_found(engine: Engine, size: int) -> None:
-    """One of `size` interactions cannot be proven: it alone is left over, in at most log2 steps; its reward stays earned."""
+    """One of `size` interactions cannot be proven: it alone is left over, in at most log2 steps;
+    its reward stays earned."""
     program = engine.program()
     engine.take_in(program, [report(i, f"w{i}", 100 + i) for i in range(size)])
     bad = size // 2
     found = land(engine, program, {address(f"w{bad}")})
     assert len(found) <= size.bit_length() + 1
-    assert counts(engine, program) == ({"accepted": size - 1} if size > 1 else {}) | {"unprovable": 1}
+    assert counts(engine, program) == ({"accepted": size - 1} if size > 1 else {}) | {
+        "unprovable": 1
+    }
     for i in range(size):
         standing = earned(engine, program, address(f"w{i}"))
         assert standing.earned == 100 + i
-        assert (standing.claimable, standing.pending) == ((0, {"unprovable": 100 + i}) if i == bad else (100 + i, {}))
+        assert (standing.claimable, standing.pending) == (
+            (0, {"unprovable": 100 + i}) if i == bad else (100 + i, {})
+        )
 
 
 def test_unprovable_does_not_come_back_by_itself(engine: Engine) -> None:
-    """An unprovable interaction stays out of every closing until an operator releases it; then it lands in a batch of its own."""
+    """An unprovable interaction stays out of every closing until an operator releases it; then it
+    lands in a batch of its own."""
     program = engine.program()
     engine.take_in(program, [report("bad", "bad", 7), report("good", "good", 5)])
     land(engine, program, {address("bad")})
     engine.take_in(program, [report("other", "other", 3)])
-    assert [row.event_id for batch in engine.settle(program) for row in items_of(engine, batch)] == ["other"]
+    assert [
+        row.event_id for batch in engine.settle(program) for row in items_of(engine, batch)
+    ] == ["other"]
     engine.take_in(program, [report("another", "other", 3)])
     with engine.database.transaction() as session:
         assert release_unprovable(session, program.id) == 1
         assert release_unprovable(session, program.id) == 0
     batches = engine.settle(program)
-    assert [[row.event_id for row in items_of(engine, batch)] for batch in batches] == [["bad"], ["another"]]
+    assert [[row.event_id for row in items_of(engine, batch)] for batch in batches] == [
+        ["bad"],
+        ["another"],
+    ]
     assert earned(engine, program, address("bad")).claimable == 7
     assert_whole(engine, program)
 
@@ -161,8 +186,8 @@ def test_released_and_still_poisonous(engine: Engine) -> None:
 
 
 def test_higher_buckets_follow(engine: Engine) -> None:
-    """When a bucket's slots become free, what opens accounts in higher buckets of its family, and follows that, goes too; other families
-    and rewards of open accounts stay."""
+    """When a bucket's slots become free, what opens accounts in higher buckets of its family, and
+    follows that, goes too; other families and rewards of open accounts stay."""
     program = engine.program(families=3)
     own, other = members(0, 3, 40, "own"), members(1, 3, 3, "other")
     engine.take_in(program, [report(a, a) for a in own[:31]])
@@ -207,7 +232,8 @@ def test_what_has_moved_on_stays(engine: Engine, state: BatchState) -> None:
 
 @pytest.mark.parametrize("which", [0, 1])
 def test_what_can_still_land_is_not_withdrawn(engine: Engine, which: int) -> None:
-    """While the batch, or one on top of it, could be posted by anyone who holds its signatures and proof, nothing is changed."""
+    """While the batch, or one on top of it, could be posted by anyone who holds its signatures and
+    proof, nothing is changed."""
     program = engine.program(items_max=1)
     engine.take_in(program, [report("e1"), report("e2")])
     batches = engine.close(program) + engine.close(program)
@@ -233,15 +259,20 @@ def test_history_outlives_it(engine: Engine) -> None:
         assert repository.get(session, program.id, 0, 1) is None
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     st.lists(st.integers(0, 45), min_size=1, max_size=60),
     st.sets(st.integers(0, 45), max_size=3),
     st.sampled_from([1, 3]),
     st.integers(3, 32),
 )
-def test_random_poison(engine: Engine, who: list[int], poison: set[int], families: int, items_max: int) -> None:
-    """Whoever is poisonous, and whatever is closed around it: every other account gets exactly what it earned."""
+def test_random_poison(
+    engine: Engine, who: list[int], poison: set[int], families: int, items_max: int
+) -> None:
+    """Whoever is poisonous, and whatever is closed around it: every other account gets exactly what
+    it earned."""
     program = engine.program(families=families, items_max=items_max)
     engine.take_in(program, [report(i, f"p{number}", 1 + i) for i, number in enumerate(who)])
     land(engine, program, {address(f"p{number}") for number in poison})

@@ -23,12 +23,17 @@ from tests.support.program import real_program
 BATCH = Batch(7, 3, 11, 12, b"\x01" * 32, b"\x02" * 32, 1_900_000_000)
 LOW, HIGH = (to_checksum_address("0x" + byte * 20) for byte in ("0a", "ff"))
 CALL = PostBatchCall(
-    BATCH, b"\x00\x00" + b"\x11" * 32, tuple(range(8)), (Attestation(LOW, b"a" * 65), Attestation(HIGH, b"b" * 65))
+    BATCH,
+    b"\x00\x00" + b"\x11" * 32,
+    tuple(range(8)),
+    (Attestation(LOW, b"a" * 65), Attestation(HIGH, b"b" * 65)),
 )
 DATA = post_batch(BATCH, CALL.deltas, CALL.proof, CALL.attestations)
 
 
-@pytest.mark.parametrize("data", [b"", POST_BATCH, POST_BATCH + b"\xff" * 400, DATA[:-40], DATA[1:], b"\x00" * 64])
+@pytest.mark.parametrize(
+    "data", [b"", POST_BATCH, POST_BATCH + b"\xff" * 400, DATA[:-40], DATA[1:], b"\x00" * 64]
+)
 def test_no_call_is_a_clear_error(data: bytes) -> None:
     """Calldata without a whole postBatch call is refused, whatever else it holds."""
     with pytest.raises(ValueError, match="expected a postBatch call"):
@@ -43,7 +48,8 @@ def words(*values: int) -> bytes:
 
 
 def call_with(attestations: bytes, deltas: int = 17 * 32) -> bytes:
-    """A call with no deltas and these bytes from the attestations' length on, which is at byte HEAD + 32."""
+    """A call with no deltas and these bytes from the attestations' length on, which is at byte HEAD
+    + 32."""
     return POST_BATCH + words(7, 3, 11, 12, 1, 2, 9, deltas, *range(8), 18 * 32, 0) + attestations
 
 
@@ -62,10 +68,18 @@ def call_with(attestations: bytes, deltas: int = 17 * 32) -> bytes:
         call_with(words(1, 32, 1, 64, 0), 10_000),
     ],
     ids=[
-        "dirty bucket", "long array", "cut array", "far struct", "dirty address", "cut signature", "far signature", "selector as attestor",
-        "offset of deltas", "far deltas",
+        "dirty bucket",
+        "long array",
+        "cut array",
+        "far struct",
+        "dirty address",
+        "cut signature",
+        "far signature",
+        "selector as attestor",
+        "offset of deltas",
+        "far deltas",
     ],
-)  # fmt: skip
+)
 def test_what_solidity_s_decoder_refuses_is_no_call(data: bytes) -> None:
     """Bits where there must be none, and offsets and lengths that lead outside."""
     with pytest.raises(ValueError, match="calldata: "):
@@ -73,15 +87,19 @@ def test_what_solidity_s_decoder_refuses_is_no_call(data: bytes) -> None:
 
 
 def test_what_it_takes_is_read() -> None:
-    """Attestations that share their bytes, ones before their array, and one that wraps round to where there are only zeros."""
+    """Attestations that share their bytes, ones before their array, and one that wraps round to
+    where there are only zeros."""
     shared = read_post_batch(call_with(words(2, 64, 64, 1, 64, 3) + b"abc"))
-    assert [(int(given.attestor, 16), given.signature) for given in shared.attestations] == [(1, b"abc")] * 2
+    assert [(int(given.attestor, 16), given.signature) for given in shared.attestations] == [
+        (1, b"abc")
+    ] * 2
     zeros = read_post_batch(call_with(words(1, -(2**200), 0, 0)))
     assert zeros.attestations == (Attestation("0x" + "00" * 20, b""),)
 
 
 def test_a_call_stays_small() -> None:
-    """Offsets may overlap, so little calldata could decode to much: no more attestations than there can be attestors are read."""
+    """Offsets may overlap, so little calldata could decode to much: no more attestations than there
+    can be attestors are read."""
     blob = bytes(60_000)
     for count in (ATTESTATIONS_MAX + 1, 1000):
         with pytest.raises(ValueError, match=f"{count} attestations, expected at most 64"):
@@ -115,9 +133,12 @@ def test_attestations_are_ordered() -> None:
 
 
 def test_found_in_a_multicall() -> None:
-    """Calls inside `aggregate((address,bytes)[])` are found, in order, past bytes that only look like one."""
+    """Calls inside `aggregate((address,bytes)[])` are found, in order, past bytes that only look
+    like one."""
     other = post_batch(Batch(8, 1, 1, 1, b"\x03" * 32, b"\x04" * 32, 5), b"\x00\x00", range(8), [])
     inner = [(LOW, POST_BATCH + b"\xff" * 90), (HIGH, DATA), (HIGH, other)]
-    wrapped = keccak(text="aggregate((address,bytes)[])")[:4] + encode(["(address,bytes)[]"], [inner])
+    wrapped = keccak(text="aggregate((address,bytes)[])")[:4] + encode(
+        ["(address,bytes)[]"], [inner]
+    )
     assert [call.batch.bucket for call in find_post_batches(wrapped)] == [7, 8]
     assert decode_post_batch(wrapped) == CALL

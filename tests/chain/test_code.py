@@ -6,7 +6,9 @@ from backend.chain.artifacts import Artifact
 from backend.chain.code import match_code
 
 PLACES = {"17": ((2, 4), (8, 4))}
-ARTIFACT = Artifact("Thing", [], b"", bytes.fromhex("0102000000000607000000000c"), PLACES, {"limit": PLACES["17"]})
+ARTIFACT = Artifact(
+    "Thing", [], b"", bytes.fromhex("0102000000000607000000000c"), PLACES, {"limit": PLACES["17"]}
+)
 DEPLOYED = bytes.fromhex("0102deadbeef0607deadbeef0c")
 
 

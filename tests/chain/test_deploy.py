@@ -5,7 +5,13 @@ from typing import Any
 
 import pytest
 
-from backend.chain.deploy import Deployer, DeploymentError, DeploymentMismatch, check_deployment, deploy_program
+from backend.chain.deploy import (
+    Deployer,
+    DeploymentError,
+    DeploymentMismatch,
+    check_deployment,
+    deploy_program,
+)
 from backend.errors import Invalid
 from backend.signer.keystore import KeystoreSigner
 from prover.circuit import load_instance
@@ -19,12 +25,17 @@ ATTESTORS = [key.address for key in attestor_keys()]
 
 
 def test_development_key_is_refused_off_local_chains() -> None:
-    """On a chain id that is not a local one, a single-party key is refused before anything is sent."""
+    """On a chain id that is not a local one, a single-party key is refused before anything is
+    sent."""
     with anvil(chain_id=8453) as public:
         with pytest.raises(SetupError, match="chain 8453 is not a local chain"):
-            deploy_program(public.w3, KeystoreSigner(public.key(0)), dev_key(DEV), DEV, ATTESTORS, 2)
+            deploy_program(
+                public.w3, KeystoreSigner(public.key(0)), dev_key(DEV), DEV, ATTESTORS, 2
+            )
         links = (Contribution("Ann", "00"), Contribution("beacon", "01", "ab" * 32, 10))
-        ceremony = replace_manifest(dev_key(DEV), origin="ceremony", transcript=Transcript("00", "00", "00", links))
+        ceremony = replace_manifest(
+            dev_key(DEV), origin="ceremony", transcript=Transcript("00", "00", "00", links)
+        )
         with pytest.raises(Invalid, match="token"):
             deploy_program(public.w3, KeystoreSigner(public.key(0)), ceremony, DEV, ATTESTORS, 2)
         assert public.w3.eth.block_number == 0
@@ -40,7 +51,14 @@ def replace_manifest(key: KeyFolder, **changes: Any) -> KeyFolder:
 def test_key_of_another_circuit_is_refused(chain: Anvil) -> None:
     """The development key of one instance is not deployed as another's."""
     with pytest.raises(SetupError, match="another circuit"):
-        deploy_program(chain.w3, KeystoreSigner(chain.key(0)), dev_key(DEV), load_instance("standard"), ATTESTORS, 2)
+        deploy_program(
+            chain.w3,
+            KeystoreSigner(chain.key(0)),
+            dev_key(DEV),
+            load_instance("standard"),
+            ATTESTORS,
+            2,
+        )
 
 
 def test_gamma_equal_to_delta_is_refused(chain: Anvil) -> None:
@@ -60,9 +78,19 @@ def test_contracts_reason_is_told(chain: Anvil, threshold: int) -> None:
     deployed = deploy_program(chain.w3, signer, dev_key(DEV), DEV, ATTESTORS, 2)
     ordered = sorted(ATTESTORS, key=lambda attestor: int(attestor, 16))
     config = (
-        deployed.token, deployed.verifier, deployed.hasher, DEV.levels, 1, signer.address, signer.address, ordered, threshold,
-    )  # fmt: skip
-    with pytest.raises(DeploymentError, match=rf"InvalidThreshold\(threshold={threshold}, attestors=3\)"):
+        deployed.token,
+        deployed.verifier,
+        deployed.hasher,
+        DEV.levels,
+        1,
+        signer.address,
+        signer.address,
+        ordered,
+        threshold,
+    )
+    with pytest.raises(
+        DeploymentError, match=rf"InvalidThreshold\(threshold={threshold}, attestors=3\)"
+    ):
         Deployer(chain.w3, signer).create("Distributor", config)
 
 
@@ -76,7 +104,12 @@ def test_contracts_reason_is_told(chain: Anvil, threshold: int) -> None:
         ([*ATTESTORS[:2], ATTESTORS[0].lower()], 2, {}, "attestor: one address is given twice"),
         (ATTESTORS, 2, {"owner": "me"}, "owner: expected an address, got 'me'"),
         (ATTESTORS, 2, {"guardian": "0x"}, "guardian: expected an address, got '0x'"),
-        (ATTESTORS, 2, {"token": "0x" + "11" * 20}, "token: 0x1111111111111111111111111111111111111111 has no code on chain"),
+        (
+            ATTESTORS,
+            2,
+            {"token": "0x" + "11" * 20},
+            "token: 0x1111111111111111111111111111111111111111 has no code on chain",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -86,7 +119,15 @@ def test_nothing_is_paid_for_before_what_can_be_known_is_checked(
     """A mistake in an argument costs no gas: no contract stands when it is refused."""
     before = chain.w3.eth.block_number
     with pytest.raises(Invalid, match=message):
-        deploy_program(chain.w3, KeystoreSigner(chain.key(0)), dev_key(DEV), DEV, attestors, threshold, **options)
+        deploy_program(
+            chain.w3,
+            KeystoreSigner(chain.key(0)),
+            dev_key(DEV),
+            DEV,
+            attestors,
+            threshold,
+            **options,
+        )
     assert chain.w3.eth.block_number == before
 
 
@@ -113,7 +154,8 @@ def test_changed_code_is_found(chain: Anvil, which: str) -> None:
     program = real_program(chain)
     address = getattr(program.deployment, which)
     code = bytearray(chain.w3.eth.get_code(address))
-    # The last byte of a Distributor or a Poseidon2 is never reached; in the verifier it is as good as any.
+    # The last byte of a Distributor or a Poseidon2 is never reached; in the verifier it is as good
+    # as any.
     code[-1] ^= 1
     chain.rpc("anvil_setCode", address, "0x" + code.hex())
     names = {"verifier": "Groth16Verifier", "hasher": "Poseidon2", "distributor": "Distributor"}

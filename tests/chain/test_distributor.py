@@ -42,12 +42,15 @@ def test_another_contract_is_no_distributor(program: Program) -> None:
 
 def test_calldata_matches_the_compiled_contract() -> None:
     """The selectors that calldata is written with are those of the contract."""
-    abi = {entry["name"]: entry for entry in artifact("Distributor").abi if entry["type"] == "function"}
+    abi = {
+        entry["name"]: entry for entry in artifact("Distributor").abi if entry["type"] == "function"
+    }
 
     def written(item: dict) -> str:
         if not item["type"].startswith("tuple"):
             return item["type"]
-        return f"({','.join(written(part) for part in item['components'])}){item['type'].removeprefix('tuple')}"
+        parts = ",".join(written(part) for part in item["components"])
+        return f"({parts}){item['type'].removeprefix('tuple')}"
 
     for name, selector in (
         ("postBatch", calldata.POST_BATCH),
@@ -55,29 +58,63 @@ def test_calldata_matches_the_compiled_contract() -> None:
         ("claimMany", calldata.CLAIM_MANY),
         ("claimTo", calldata.CLAIM_TO),
     ):
-        assert keccak(text=f"{name}({','.join(written(item) for item in abi[name]['inputs'])})")[:4] == selector
+        assert (
+            keccak(text=f"{name}({','.join(written(item) for item in abi[name]['inputs'])})")[:4]
+            == selector
+        )
 
 
 def test_events_in_chain_order(program: Program) -> None:
     """Everything that happened comes back typed, once, in chain order, with where it stands."""
     events = program.distributor.events(program.deployment.block, program.chain.w3.eth.block_number)
-    assert [type(event) for event in events] == [AttestorsChanged, Funded, BatchPosted, Claimed, PayoutSkipped, Claimed]
+    assert [type(event) for event in events] == [
+        AttestorsChanged,
+        Funded,
+        BatchPosted,
+        Claimed,
+        PayoutSkipped,
+        Claimed,
+    ]
     changed, funded, posted, claimed, skipped, last = events
-    assert (changed.threshold, changed.epoch, list(changed.attestors)) == (2, 1, [key.address for key in program.attestor_keys])
+    assert (changed.threshold, changed.epoch, list(changed.attestors)) == (
+        2,
+        1,
+        [key.address for key in program.attestor_keys],
+    )
     assert funded.amount == 1000
-    assert (posted.bucket, posted.sequence, posted.total, posted.new_root) == (0, 1, 76, program.state.bucket(0).root)
+    assert (posted.bucket, posted.sequence, posted.total, posted.new_root) == (
+        0,
+        1,
+        76,
+        program.state.bucket(0).root,
+    )
     assert (claimed.account, claimed.recipient, claimed.slot, claimed.amount) == (ANN, ANN, 0, 71)
     assert (skipped.account, skipped.reason) == (ANN, 0)
     assert (last.account, last.amount) == (BOB, 5)
-    assert all(bytes(program.chain.w3.eth.get_block(event.block_number)["hash"]) == event.block_hash for event in events)
-    assert [(event.block_number, event.log_index) for event in events] == sorted((e.block_number, e.log_index) for e in events)
+    assert all(
+        bytes(program.chain.w3.eth.get_block(event.block_number)["hash"]) == event.block_hash
+        for event in events
+    )
+    assert [(event.block_number, event.log_index) for event in events] == sorted(
+        (e.block_number, e.log_index) for e in events
+    )
 
 
 def test_posted_calldata_is_read_back(program: Program) -> None:
     """The call behind a BatchPosted log decodes to what was logged."""
-    [posted] = [e for e in program.distributor.events(0, program.chain.w3.eth.block_number) if isinstance(e, BatchPosted)]
-    call = Distributor.decode_post_batch(bytes(program.chain.w3.eth.get_transaction(posted.tx_hash)["input"]))
-    assert (call.batch.new_root, call.deltas, len(call.attestations)) == (posted.new_root, posted.deltas, 2)
+    [posted] = [
+        e
+        for e in program.distributor.events(0, program.chain.w3.eth.block_number)
+        if isinstance(e, BatchPosted)
+    ]
+    call = Distributor.decode_post_batch(
+        bytes(program.chain.w3.eth.get_transaction(posted.tx_hash)["input"])
+    )
+    assert (call.batch.new_root, call.deltas, len(call.attestations)) == (
+        posted.new_root,
+        posted.deltas,
+        2,
+    )
 
 
 def test_views(program: Program) -> None:

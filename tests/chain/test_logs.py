@@ -11,7 +11,8 @@ from backend.errors import Unavailable
 
 
 class Node:
-    """A node with one log a block, that refuses ranges longer than `limit` blocks, in reverse order within an answer."""
+    """A node with one log a block, that refuses ranges longer than `limit` blocks, in reverse order
+    within an answer."""
 
     def __init__(self, limit: int) -> None:
         self.limit, self.asked = limit, []
@@ -22,7 +23,10 @@ class Node:
         self.asked.append((first, last))
         if last - first + 1 > self.limit:
             raise Web3RPCError("query exceeds max block range")
-        return [{"blockNumber": n, "logIndex": 0, "removed": n == 7} for n in reversed(range(first, last + 1))]
+        return [
+            {"blockNumber": n, "logIndex": 0, "removed": n == 7}
+            for n in reversed(range(first, last + 1))
+        ]
 
 
 def test_refusal_of_one_block_is_said() -> None:

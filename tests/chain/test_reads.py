@@ -7,7 +7,14 @@ from requests.exceptions import ConnectTimeout, HTTPError
 from web3 import Web3
 from web3.providers.base import BaseProvider
 
-from backend.chain.reads import EIP1271_MAGIC, Frame, StateMissing, accepts_signature, traced, transaction
+from backend.chain.reads import (
+    EIP1271_MAGIC,
+    Frame,
+    StateMissing,
+    accepts_signature,
+    traced,
+    transaction,
+)
 from backend.errors import Unavailable
 from tests.support.anvil import Anvil
 from tests.support.program import account
@@ -88,17 +95,31 @@ def test_only_what_did_not_fail_is_in_a_trace() -> None:
     """Calls at the address, at any depth, in order; nothing of what is inside a failed call."""
     there = {"type": "CALL", "to": WALLET.lower()}
     answer = {
-        "type": "CALL", "to": OTHER, "input": "0x00", "calls": [
-            {**there, "input": "0x01", "calls": [{"type": "delegatecall", "to": WALLET, "input": "0x02"}]},
-            {"type": "CALL", "to": OTHER, "error": "execution reverted", "calls": [{**there, "input": "0x03"}]},
+        "type": "CALL",
+        "to": OTHER,
+        "input": "0x00",
+        "calls": [
+            {
+                **there,
+                "input": "0x01",
+                "calls": [{"type": "delegatecall", "to": WALLET, "input": "0x02"}],
+            },
+            {
+                "type": "CALL",
+                "to": OTHER,
+                "error": "execution reverted",
+                "calls": [{**there, "input": "0x03"}],
+            },
             {"type": "SELFDESTRUCT", "to": None, "calls": None},
             {**there, "error": "out of gas", "input": "0x04"},
             {"type": "CREATE2", "to": WALLET, "input": "0x05"},
         ],
-    }  # fmt: skip
+    }
     assert traced(Web3(Says({"result": answer})), bytes(32), WALLET) == [
-        Frame("CALL", b"\x01"), Frame("DELEGATECALL", b"\x02"), Frame("CREATE2", b"\x05"),
-    ]  # fmt: skip
+        Frame("CALL", b"\x01"),
+        Frame("DELEGATECALL", b"\x02"),
+        Frame("CREATE2", b"\x05"),
+    ]
     assert traced(Web3(Says({"result": answer})), bytes(32), account("nobody").address) == []
 
 
@@ -121,7 +142,10 @@ def test_no_trace_is_said(answer: Any) -> None:
 def test_a_transaction_is_read(chain: Anvil) -> None:
     """To whom, with what, and what it created; none for a hash that the node does not know."""
     sender = chain.key(0).address
-    for call, to in (({"data": "0x6001600c60003960016000f300"}, None), ({"to": WALLET, "data": "0x0102"}, WALLET)):
+    for call, to in (
+        ({"data": "0x6001600c60003960016000f300"}, None),
+        ({"to": WALLET, "data": "0x0102"}, WALLET),
+    ):
         sent = chain.w3.eth.send_transaction({"from": sender, **call})
         receipt = chain.w3.eth.wait_for_transaction_receipt(sent)
         found = transaction(chain.w3, bytes(sent))

@@ -29,18 +29,32 @@ def raising(error: Exception) -> Callable[[], None]:
 @pytest.mark.parametrize(
     ("act", "said"),
     [
-        (raising(Invalid("amount: expected an integer", "amount")), "error: amount: expected an integer"),
+        (
+            raising(Invalid("amount: expected an integer", "amount")),
+            "error: amount: expected an integer",
+        ),
         (raising(Invalid("[bold] is no markup", "x")), "error: [bold] is no markup"),
         (no_database, "error: PostgreSQL (DATABASE_URL): connection failed"),
         (raising(RedisError("gone")), "error: Redis (REDIS_URL): gone"),
         (raising(httpx.ConnectError("refused")), "error: no answer over HTTP: refused"),
-        (raising(NodeError("https://node/v3/secret")), "error: the node (RPC_URL) does not answer: ConnectionError"),
-        (Path("/nowhere/at/all.json").read_text, "error: /nowhere/at/all.json: No such file or directory"),
-        (lambda: Settings(tick_seconds="secret"), "error: GUERDON_TICK_SECONDS: Input should be a valid number"),
+        (
+            raising(NodeError("https://node/v3/secret")),
+            "error: the node (RPC_URL) does not answer: ConnectionError",
+        ),
+        (
+            Path("/nowhere/at/all.json").read_text,
+            "error: /nowhere/at/all.json: No such file or directory",
+        ),
+        (
+            lambda: Settings(tick_seconds="secret"),
+            "error: GUERDON_TICK_SECONDS: Input should be a valid number",
+        ),
     ],
     ids=["ours", "brackets", "database", "redis", "api", "node", "file", "setting"],
 )
-def test_one_line_and_exit_code_one(act: Callable[[], None], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_line_and_exit_code_one(
+    act: Callable[[], None], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The reason, where it lies with whom, and no secret; what was printed before stays."""
     with pytest.raises(typer.Exit) as caught, failures():
         act()

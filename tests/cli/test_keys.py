@@ -35,9 +35,13 @@ def guerdon(*arguments: object, fails: bool = False) -> Result:
 
 @pytest.fixture
 def ptau(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Powers of tau for the small instance, which the commands know; a cache folder without keys."""
+    """Powers of tau for the small instance, which the commands know; a cache folder without
+    keys."""
     powers = rehearsal_ptau(ceremony.required_power(INSTANCE))
-    for folder in (compile_instance(INSTANCE).r1cs.parent, ceremony.initial_key(INSTANCE, powers).parent):
+    for folder in (
+        compile_instance(INSTANCE).r1cs.parent,
+        ceremony.initial_key(INSTANCE, powers).parent,
+    ):
         shutil.copytree(folder, tmp_path / "cache" / folder.relative_to(cache_root()))
     known = {**instances(), INSTANCE.name: INSTANCE}
     for module in ("prover.circuit", "backend.cli.keys"):
@@ -48,10 +52,13 @@ def ptau(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_ceremony_by_commands(ptau: Path, tmp_path: Path) -> None:
-    """init, two people, a beacon, finalize: each step prints the hashes, the key is then listed, verified and preferred."""
+    """init, two people, a beacon, finalize: each step prints the hashes, the key is then listed,
+    verified and preferred."""
     guerdon("ceremony", "init", "small", "--ptau", ptau, "--out", "0.zkey")
     for number, name in enumerate(["Ann", "Bob"]):
-        printed = guerdon("ceremony", "contribute", f"{number}.zkey", f"{number + 1}.zkey", "--name", name).stdout
+        printed = guerdon(
+            "ceremony", "contribute", f"{number}.zkey", f"{number + 1}.zkey", "--name", name
+        ).stdout
         assert read_zkey(tmp_path / f"{number + 1}.zkey").contributions[-1].hash in printed
     guerdon("ceremony", "finalize", "small", "2.zkey", "--ptau", ptau, fails=True)
     guerdon("ceremony", "beacon", "2.zkey", "final.zkey", "--hash", "ab" * 32)
@@ -61,9 +68,17 @@ def test_a_ceremony_by_commands(ptau: Path, tmp_path: Path) -> None:
     refused = guerdon("ceremony", "finalize", "small", "final.zkey", "--ptau", ptau, fails=True)
     assert "--ptau-blake2b" in refused.stderr
     blake2b = ceremony.check_ptau(INSTANCE, ptau)
-    facts = json.loads(guerdon("ceremony", "finalize", "small", "final.zkey", "--ptau", ptau, "--ptau-blake2b", blake2b).stdout)
+    facts = json.loads(
+        guerdon(
+            "ceremony", "finalize", "small", "final.zkey", "--ptau", ptau, "--ptau-blake2b", blake2b
+        ).stdout
+    )
     assert facts["origin"] == "ceremony"
-    assert [link["name"] for link in facts["transcript"]["contributions"]] == ["Ann", "Bob", "beacon"]
+    assert [link["name"] for link in facts["transcript"]["contributions"]] == [
+        "Ann",
+        "Bob",
+        "beacon",
+    ]
     assert Path(facts["folder"]).parent == tmp_path / "cache" / "keys"
     listed = guerdon("list").stdout
     assert facts["key_digest"][:16] in listed
@@ -92,7 +107,9 @@ def test_a_ceremony_by_commands(ptau: Path, tmp_path: Path) -> None:
         (["ceremony", "finalize", "dev", "none.zkey", "--ptau", "none.ptau"], "none.zkey"),
     ],
 )
-def test_bad_input_is_one_clear_line(arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bad_input_is_one_clear_line(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The message names what is wrong; nothing is written."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("GUERDON_KEY", raising=False)
@@ -101,26 +118,36 @@ def test_bad_input_is_one_clear_line(arguments: list[str], message: str, tmp_pat
 
 
 def test_a_verifier_is_compared_with_the_key() -> None:
-    """The verifier of this key passes; one of another key, another contract and an empty address each fail with the reason."""
+    """The verifier of this key passes; one of another key, another contract and an empty address
+    each fail with the reason."""
     key = dev_key(DEV)
     words = key.verifying_key.to_words()
     other = [*words[:14], *words[16:18], *words[14:16], *words[18:]]
     with anvil() as chain:
         deployer = Deployer(chain.w3, KeystoreSigner(chain.key(0)))
-        (right, _), (wrong, _) = (deployer.create("Groth16Verifier", each) for each in (words, other))
+        (right, _), (wrong, _) = (
+            deployer.create("Groth16Verifier", each) for each in (words, other)
+        )
         hasher, _ = deployer.create("Poseidon2")
         node = ["--rpc-url", chain.url]
-        assert "ok: the deployed verifier's code is ours" in guerdon("verify", key.path, *node, "--verifier", right).stderr
+        assert (
+            "ok: the deployed verifier's code is ours"
+            in guerdon("verify", key.path, *node, "--verifier", right).stderr
+        )
         for address, message in (
             (wrong, "not this one"),
             (hasher, "bytes of code, expected"),
             ("0x" + "11" * 20, "0 bytes of code"),
         ):
-            assert message in guerdon("verify", key.path, *node, "--verifier", address, fails=True).stderr
+            assert (
+                message
+                in guerdon("verify", key.path, *node, "--verifier", address, fails=True).stderr
+            )
 
 
 def test_only_the_flag_with_the_frightening_name_lets_a_development_key_out() -> None:
-    """On a chain that is not local it is refused, and deployed only where the caller says what it can do."""
+    """On a chain that is not local it is refused, and deployed only where the caller says what it
+    can do."""
     with anvil(chain_id=1) as chain:
         signer = KeystoreSigner(chain.key(0))
         token, _ = Deployer(chain.w3, signer).create("TestToken", "Token", "TOK")
@@ -128,7 +155,14 @@ def test_only_the_flag_with_the_frightening_name_lets_a_development_key_out() ->
         with pytest.raises(SetupError, match="must not guard money there"):
             deploy_program(chain.w3, signer, dev_key(DEV), DEV, attestors, 2, token=token)
         assert deploy_program(
-            chain.w3, signer, dev_key(DEV), DEV, attestors, 2, token=token, allow_single_party_key=True
+            chain.w3,
+            signer,
+            dev_key(DEV),
+            DEV,
+            attestors,
+            2,
+            token=token,
+            allow_single_party_key=True,
         ).distributor
     shown = runner.invoke(app, ["program", "deploy", "--help"], env={"COLUMNS": "250"}).output
     assert "--i-know-this-key-can-steal-everything" in shown

@@ -21,7 +21,8 @@ def fresh_settings() -> Iterator[None]:
 
 
 def test_a_key_is_made_and_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the password of the environment: the same address twice, a file for its owner alone, and never the key on the screen."""
+    """By the password of the environment: the same address twice, a file for its owner alone, and
+    never the key on the screen."""
     monkeypatch.setenv("GUERDON_KEYSTORE_PASSWORD", "correct horse")
     file = tmp_path / "poster.json"
     made = CliRunner().invoke(app, ["keystore", "new", str(file)])
@@ -31,7 +32,9 @@ def test_a_key_is_made_and_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
-def test_a_typed_password_is_asked_for_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_typed_password_is_asked_for_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without the variable."""
     monkeypatch.delenv("GUERDON_KEYSTORE_PASSWORD", raising=False)
     file = tmp_path / "poster.json"
@@ -47,7 +50,10 @@ def test_a_key_is_never_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     file = tmp_path / "poster.json"
     keystore.create(file, "another", scrypt_n=keystore.SCRYPT_N_LOCAL)
     before = file.read_bytes()
-    for command, said in (("new", "exists already, and a key is never overwritten"), ("address", "wrong password")):
+    for command, said in (
+        ("new", "exists already, and a key is never overwritten"),
+        ("address", "wrong password"),
+    ):
         done = CliRunner().invoke(app, ["keystore", command, str(file)])
         assert (done.exit_code, said in done.output) == (1, True), done.output
     assert file.read_bytes() == before

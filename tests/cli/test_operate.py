@@ -1,4 +1,5 @@
-"""The operator's commands, on a real database and chain: what they print, and with which exit code they end."""
+"""The operator's commands, on a real database and chain: what they print, and with which exit code
+they end."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -42,7 +43,10 @@ def printed(result: Result, code: int = 0) -> Any:
 def test_claims_of_somebody_unknown_are_told(program: OnChain, command: Command) -> None:
     """A mistyped address is refused by name; one that is owed nothing is said to be."""
     result = command("claim", program.row.name, "0x12")
-    assert (result.exit_code, "address: expected an address, got '0x12'" in result.stderr) == (1, True)
+    assert (result.exit_code, "address: expected an address, got '0x12'" in result.stderr) == (
+        1,
+        True,
+    )
     result = command("claim", program.row.name, address("nobody"))
     assert printed(result) == []
     assert f"{address('nobody')}: nothing is owed" in result.stderr.replace("\n", "")
@@ -60,14 +64,17 @@ def test_claim_tells_each_account(program: OnChain, command: Command) -> None:
     ]
     program.token("setBlocked", address("bob"), False)
     [push] = printed(command("claim", program.row.name, "--together", 1))
-    assert [(one["account"], one["result"], one["reason"]) for one in push["payments"]] == [(address("bob"), "paid", None)]
+    assert [(one["account"], one["result"], one["reason"]) for one in push["payments"]] == [
+        (address("bob"), "paid", None)
+    ]
     result = command("claim", program.row.name)
     assert printed(result) == []
     assert "Nothing is owed" in result.stderr
 
 
 def test_resume(program: OnChain, command: Command) -> None:
-    """`guerdon program resume` ends a halt and says from where on it has booked; without a halt, or with what cannot be, it says so."""
+    """`guerdon program resume` ends a halt and says from where on it has booked; without a halt, or
+    with what cannot be, it says so."""
     result = command("program", "resume", program.row.name)
     assert (result.exit_code, result.stdout) == (1, "")
     assert "is not halted" in result.stderr
@@ -77,13 +84,22 @@ def test_resume(program: OnChain, command: Command) -> None:
     first = program.program.deployment.block
     done = printed(command("program", "resume", program.row.name, "--from-block", first))
     head = program.chain.w3.eth.block_number
-    assert done == {"program": program.row.name, "went_back_to_block": head - 1, "events": 1, "booked_block": head}
+    assert done == {
+        "program": program.row.name,
+        "went_back_to_block": head - 1,
+        "events": 1,
+        "booked_block": head,
+    }
     assert program.row.halted is None
-    assert "from_block" in command("program", "resume", program.row.name, "--from-block", head + 2).stderr
+    assert (
+        "from_block"
+        in command("program", "resume", program.row.name, "--from-block", head + 2).stderr
+    )
 
 
 def test_post_fails_while_batches_are_left(program: OnChain, command: Command) -> None:
-    """What is not final when the time is over is shown, with what it waits for; a halt is said at once."""
+    """What is not final when the time is over is shown, with what it waits for; a halt is said at
+    once."""
     program.engine.take_in(program.row, [report("left over", "cyd", 10)])
     printed(command("batch", "close", program.row.name))
     result = command("post", program.row.name, "--wait-seconds", 0)

@@ -1,4 +1,5 @@
-"""Commands around partners and attestors: secrets are rotated and revoked, and what is reported over HTTP follows."""
+"""Commands around partners and attestors: secrets are rotated and revoked, and what is reported
+over HTTP follows."""
 
 import json
 import time
@@ -44,7 +45,8 @@ def status(api: Api, program: Program, event: str, secret: str) -> int:  # noqa:
 
 
 def test_rotate(api: Api, command: Command) -> None:  # noqa: F811
-    """The new secret signs at once, the old one until the overlap ends; an event is one event under either."""
+    """The new secret signs at once, the old one until the overlap ends; an event is one event under
+    either."""
     program = api.engine.program()
     old = api.engine.secrets[program.id, "adnet"]
     new = printed(command("partner", "rotate", program.name, "adnet", "--overlap", 3))["secret"]
@@ -58,7 +60,10 @@ def test_rotate(api: Api, command: Command) -> None:  # noqa: F811
     # The secret is on standard output alone, once.
     again = command("partner", "rotate", program.name, "adnet", "--overlap", 0)
     assert printed(again)["secret"] not in again.stderr
-    assert [status(api, program, "e3", secret) for secret in (new, printed(again)["secret"])] == [401, 200]
+    assert [status(api, program, "e3", secret) for secret in (new, printed(again)["secret"])] == [
+        401,
+        200,
+    ]
 
 
 def test_rotate_to_a_given_secret_and_pin_it(
@@ -67,14 +72,21 @@ def test_rotate_to_a_given_secret_and_pin_it(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A secret of the partner's own making is taken from the environment; an attestor's pins then hold both, the new one first."""
+    """A secret of the partner's own making is taken from the environment; an attestor's pins then
+    hold both, the new one first."""
     program = api.engine.program()
     pins = tmp_path / "partners.json"
     first, second = generate_secret(), generate_secret()
     monkeypatch.setenv("FIRST", first)
     monkeypatch.setenv("SECOND", second)
-    printed(command("partner", "add", program.name, "maker", "--secret-env", "FIRST", "--pins", pins))
-    printed(command("partner", "rotate", program.name, "maker", "--secret-env", "SECOND", "--pins", pins))
+    printed(
+        command("partner", "add", program.name, "maker", "--secret-env", "FIRST", "--pins", pins)
+    )
+    printed(
+        command(
+            "partner", "rotate", program.name, "maker", "--secret-env", "SECOND", "--pins", pins
+        )
+    )
     assert PinFile(pins).partners(program.distributor)["maker"].secrets == (second, first)
     refused = command("partner", "rotate", program.name, "maker", "--secret-env", "NOT_SET")
     assert (refused.exit_code, refused.stdout) == (1, "")
@@ -82,7 +94,8 @@ def test_rotate_to_a_given_secret_and_pin_it(
 
 
 def test_revoke(api: Api, command: Command) -> None:  # noqa: F811
-    """A revoked partner's reports are refused under every secret that it had, until it gets another; other partners report on."""
+    """A revoked partner's reports are refused under every secret that it had, until it gets
+    another; other partners report on."""
     program = api.engine.program()
     other = api.engine.partner(program, "gamehouse")
     old = api.engine.secrets[program.id, "adnet"]
@@ -95,12 +108,18 @@ def test_revoke(api: Api, command: Command) -> None:  # noqa: F811
     assert [status(api, program, "e1", secret) for secret in (old, new, newest)] == [401, 401, 200]
 
 
-@pytest.mark.parametrize("words", ["partner rotate NAME nobody", "partner revoke NAME nobody", "partner revoke nowhere adnet"])
+@pytest.mark.parametrize(
+    "words",
+    ["partner rotate NAME nobody", "partner revoke NAME nobody", "partner revoke nowhere adnet"],
+)
 def test_unknown(api: Api, command: Command, words: str) -> None:  # noqa: F811
     """A partner or program that is not there is named."""
     result = command(*words.replace("NAME", api.engine.program().name).split())
     assert result.exit_code == 1
-    assert "no partner called 'nobody'" in result.stderr or "no program called 'nowhere'" in result.stderr
+    assert (
+        "no partner called 'nobody'" in result.stderr
+        or "no program called 'nowhere'" in result.stderr
+    )
 
 
 def test_attestors_move(api: Api, command: Command) -> None:  # noqa: F811
@@ -108,14 +127,24 @@ def test_attestors_move(api: Api, command: Command) -> None:  # noqa: F811
     program = api.engine.program()
     urls = ["http://127.0.0.1:7001/", "https://attestor.example/two"]
     words = [word for url in urls for word in ("--attestor-url", url)]
-    assert printed(command("program", "attestors", program.name, *words))["attestors"] == [urls[0].rstrip("/"), urls[1]]
+    assert printed(command("program", "attestors", program.name, *words))["attestors"] == [
+        urls[0].rstrip("/"),
+        urls[1],
+    ]
     with api.engine.database.transaction() as session:
-        assert session.get_one(Program, program.id).attestors == ["http://127.0.0.1:7001", "https://attestor.example/two"]
+        assert session.get_one(Program, program.id).attestors == [
+            "http://127.0.0.1:7001",
+            "https://attestor.example/two",
+        ]
 
 
-@pytest.mark.parametrize("url", ["attestor.example", "ftp://attestor.example", "https://", "http://a/?x=1", "http://a/#b", ""])
+@pytest.mark.parametrize(
+    "url",
+    ["attestor.example", "ftp://attestor.example", "https://", "http://a/?x=1", "http://a/#b", ""],
+)
 def test_attestor_urls_that_are_none(api: Api, command: Command, url: str) -> None:  # noqa: F811
-    """What is no base URL is refused, and so is one that stands twice; the program's stay as they are."""
+    """What is no base URL is refused, and so is one that stands twice; the program's stay as they
+    are."""
     program = api.engine.program()
     for words in ([url], ["http://a", "http://a/"]):
         options = [word for one in words for word in ("--attestor-url", one)]

@@ -1,4 +1,5 @@
-"""`guerdon program`: what is deployed, registered and funded by command, and what is refused before anything is paid for."""
+"""`guerdon program`: what is deployed, registered and funded by command, and what is refused before
+anything is paid for."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -50,7 +51,9 @@ def command(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Command]:
     """Runs `guerdon program ...` with the owner's key."""
-    config = settings(engine.url, rpc_url=chain.url, keystore=tmp_path / "owner.json", keystore_password=PASSWORD)
+    config = settings(
+        engine.url, rpc_url=chain.url, keystore=tmp_path / "owner.json", keystore_password=PASSWORD
+    )
     monkeypatch.setattr(cli_context, "settings", lambda: config)
     yield lambda *words: CliRunner().invoke(app, ["program", *map(str, words)])
     configure()
@@ -59,7 +62,19 @@ def command(
 def deploy_words(name: str, *more: object) -> list[object]:
     attestors = [word for attestor in ATTESTORS for word in ("--attestor", attestor)]
     urls = [word for i in range(3) for word in ("--attestor-url", f"http://127.0.0.1:{9000 + i}/")]
-    return ["deploy", name, *attestors, *urls, "--threshold", 2, "--instance", "dev", "--finality", "latest", *more]
+    return [
+        "deploy",
+        name,
+        *attestors,
+        *urls,
+        "--threshold",
+        2,
+        "--instance",
+        "dev",
+        "--finality",
+        "latest",
+        *more,
+    ]
 
 
 def printed(result: Result) -> Any:
@@ -67,10 +82,18 @@ def printed(result: Result) -> Any:
     return json.loads(result.stdout)
 
 
-def test_deploy_and_fund(chain: Anvil, engine: Engine, owner: keystore.KeystoreSigner, command: Command) -> None:  # noqa: F811
-    """Contracts with the guardian and owner that were named, a registered program, and tokens in it."""
+def test_deploy_and_fund(
+    chain: Anvil,
+    engine: Engine,  # noqa: F811
+    owner: keystore.KeystoreSigner,
+    command: Command,
+) -> None:
+    """Contracts with the guardian and owner that were named, a registered program, and tokens in
+    it."""
     guardian = "0x" + "12" * 20
-    facts = printed(command(*deploy_words("shop", "--guardian", guardian, "--families", 2, "--batch-items", 7)))
+    facts = printed(
+        command(*deploy_words("shop", "--guardian", guardian, "--families", 2, "--batch-items", 7))
+    )
     info = Distributor(chain.w3, facts["distributor"]).info()
     assert (info.owner, info.guardian.lower(), info.families) == (owner.address, guardian, 2)
     with engine.database.transaction() as session:
@@ -82,7 +105,10 @@ def test_deploy_and_fund(chain: Anvil, engine: Engine, owner: keystore.KeystoreS
     assert Distributor(chain.w3, facts["distributor"]).totals("latest").reserve == 5 * 10**18
     # Nothing is left to move without minting.
     empty = command("fund", "shop", 1, "--no-mint")
-    assert (empty.exit_code, "ERC20InsufficientBalance" in empty.stderr.replace("\n", "")) == (1, True), empty.output
+    assert (empty.exit_code, "ERC20InsufficientBalance" in empty.stderr.replace("\n", "")) == (
+        1,
+        True,
+    ), empty.output
 
 
 @pytest.mark.parametrize(
@@ -91,9 +117,18 @@ def test_deploy_and_fund(chain: Anvil, engine: Engine, owner: keystore.KeystoreS
         (deploy_words("Shop!"), "name: expected 1 to 64 of a-z"),
         (deploy_words("taken"), "a program called 'taken' is registered already"),
         (deploy_words("other", "--threshold", 4), "attestor_url: expected at least 4"),
-        (deploy_words("other", "--attestor", "0x12"), "attestor: expected an address above 0, got '0x12'"),
-        (deploy_words("other", "--instance", "big"), "instance: expected one of dev, standard, got 'big'"),
-        (deploy_words("other", "--attestor-url", "ftp://x"), "attestor_url: expected http(s)://host"),
+        (
+            deploy_words("other", "--attestor", "0x12"),
+            "attestor: expected an address above 0, got '0x12'",
+        ),
+        (
+            deploy_words("other", "--instance", "big"),
+            "instance: expected one of dev, standard, got 'big'",
+        ),
+        (
+            deploy_words("other", "--attestor-url", "ftp://x"),
+            "attestor_url: expected http(s)://host",
+        ),
     ],
     ids=["no name", "name taken", "threshold", "attestor", "instance", "url"],
 )
@@ -121,19 +156,41 @@ def test_a_distributor_that_stands_already_is_registered(
     owner: keystore.KeystoreSigner,
     command: Command,
 ) -> None:
-    """Deployed by a script, or by a command whose database went away: found, checked and taken in from its first block on, once."""
+    """Deployed by a script, or by a command whose database went away: found, checked and taken in
+    from its first block on, once."""
     deployed = deploy_program(chain.w3, owner, dev_key(DEV), DEV, ATTESTORS, 2)
     for _ in range(3):
         chain.rpc("evm_mine")
-    words = ["register", "found", deployed.distributor, "--attestor-url", "http://127.0.0.1:1", "--finality", "latest"]
+    words = [
+        "register",
+        "found",
+        deployed.distributor,
+        "--attestor-url",
+        "http://127.0.0.1:1",
+        "--finality",
+        "latest",
+    ]
     few = command(*words)
-    assert (few.exit_code, "attestor_url: expected at least 2" in few.stderr) == (1, True), few.output
+    assert (few.exit_code, "attestor_url: expected at least 2" in few.stderr) == (1, True), (
+        few.output
+    )
     words += ["--attestor-url", "http://127.0.0.1:2"]
-    assert printed(command(*words)) == {"name": "found", "distributor": deployed.distributor, "block": deployed.block}
+    assert printed(command(*words)) == {
+        "name": "found",
+        "distributor": deployed.distributor,
+        "block": deployed.block,
+    }
     with engine.database.transaction() as session:
         row = programs.get(session, "found")
-    assert (row.token, row.booked_block, row.instance) == (deployed.token, deployed.block - 1, "dev")
+    assert (row.token, row.booked_block, row.instance) == (
+        deployed.token,
+        deployed.block - 1,
+        "dev",
+    )
     again = command("register", "twice", *words[2:])
-    assert (again.exit_code, "registered already, as 'found'" in again.stderr.replace("\n", " ")) == (1, True), again.output
+    assert (
+        again.exit_code,
+        "registered already, as 'found'" in again.stderr.replace("\n", " "),
+    ) == (1, True), again.output
     nothing = command("register", "none", deployed.token, *words[3:])
     assert nothing.exit_code == 1

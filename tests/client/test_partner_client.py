@@ -1,4 +1,5 @@
-"""The partner's side: bulk reports against the real API, and what it tells when they are not taken."""
+"""The partner's side: bulk reports against the real API, and what it tells when they are not
+taken."""
 
 import httpx
 import pytest
@@ -17,7 +18,8 @@ def client(api: Api, program: str, secret: str) -> PartnerClient:
 
 
 def test_reports_in_bulk(served: Api) -> None:  # noqa: F811 - the fixture
-    """2,500 interactions go in three requests; sent again they are all duplicates; a forged signature changes nothing."""
+    """2,500 interactions go in three requests; sent again they are all duplicates; a forged
+    signature changes nothing."""
     program = served.engine.program()
     secret = served.engine.secrets[program.id, "adnet"]
     partner = client(served, program.name, secret)
@@ -31,14 +33,17 @@ def test_reports_in_bulk(served: Api) -> None:  # noqa: F811 - the fixture
 
 
 def test_refused_request_is_an_error(served: Api) -> None:  # noqa: F811
-    """A request that is refused as a whole raises with the API's answer; rejected items are counted."""
+    """A request that is refused as a whole raises with the API's answer; rejected items are
+    counted."""
     program = served.engine.program()
     secret = served.engine.secrets[program.id, "adnet"]
     with pytest.raises(ReportError, match="401"):
         client(served, program.name, "whsec_" + "A" * 44).report([reported("e")])
     with pytest.raises(ReportError, match="404"):
         client(served, "nowhere", secret).report([reported("e")])
-    assert client(served, program.name, secret).report([reported("e"), reported("f", amount=0)]) == {"accepted": 1, "rejected": 1}
+    assert client(served, program.name, secret).report(
+        [reported("e"), reported("f", amount=0)]
+    ) == {"accepted": 1, "rejected": 1}
     with pytest.raises(httpx.TransportError):
         PartnerClient("http://127.0.0.1:1", program.name, "adnet", secret).report([reported("e")])
 
@@ -52,7 +57,13 @@ def test_chunks() -> None:
 
 @pytest.mark.parametrize(
     ("units", "shown"),
-    [(0, "0"), (1, "0.000000000000000001"), (10**18, "1"), (1234567 * 10**18 + 5 * 10**17, "1,234,567.5"), (2**127, None)],
+    [
+        (0, "0"),
+        (1, "0.000000000000000001"),
+        (10**18, "1"),
+        (1234567 * 10**18 + 5 * 10**17, "1,234,567.5"),
+        (2**127, None),
+    ],
 )
 def test_tokens_are_shown_exactly(units: int, shown: str | None) -> None:
     """Base units as whole tokens, to the last digit."""

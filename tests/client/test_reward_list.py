@@ -1,4 +1,5 @@
-"""Reward lists: any CSV that holds addresses and amounts; whatever is wrong is named, nothing is skipped in silence."""
+"""Reward lists: any CSV that holds addresses and amounts; whatever is wrong is named, nothing is
+skipped in silence."""
 
 import csv
 import io
@@ -9,7 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.client import reward_list
-from backend.client.reward_list import ACCOUNT_MAX, ListError, RewardList, read_reward_list, split_amount
+from backend.client.reward_list import (
+    ACCOUNT_MAX,
+    ListError,
+    RewardList,
+    read_reward_list,
+    split_amount,
+)
 from prover.wire import UINT96_MAX
 from tests.support.engine import address
 
@@ -41,10 +48,12 @@ GOOD = {
     "spaces": f"address , amount\n {ALICE} , 5 \n{BOB}, 7\n",
     "byte order mark": f"\ufeffaddress,amount\n{ALICE},5\n{BOB},7\n",
     "lower case": f"address,amount\n{ALICE.lower()},5\n{BOB.lower()},7\n",
-    "more columns": f'name,address,note,amount\n"Smith, Anna",{ALICE},"says ""hi""",5\nBob,{BOB},,7\n',
+    "more columns": f'name,address,note,amount\n"Smith, Anna",{ALICE},"says '
+    f'""hi""",5\nBob,{BOB},,7\n',
     "several numbers": f"rank,address,amount\n1,{ALICE},5\n2,{BOB},7\n",
     "line break in a cell": f'address,note,amount\n{ALICE},"two\nlines",5\n{BOB},x,7\n',
-    "odd line separators in a cell": f"address,note,amount\n{ALICE},a\u2028b\x0bc\x1cd,5\n{BOB},x,7\n",
+    "odd line separators in a cell": "address,note,amount\n"
+    f"{ALICE},a\u2028b\x0bc\x1cd,5\n{BOB},x,7\n",
 }
 
 
@@ -67,7 +76,8 @@ def test_repeated_addresses_are_summed_and_said(read: object) -> None:
 
 
 def test_named_columns(read: object) -> None:
-    """Named columns are taken, whatever the others hold; a name that is not there, or twice, is an error that shows the header."""
+    """Named columns are taken, whatever the others hold; a name that is not there, or twice, is an
+    error that shows the header."""
     text = f"from,to,total,paid\n{ALICE},{BOB},5,6\n"
     assert read(text, address_column="to", amount_column="paid").amounts == {BOB: 6}
     with pytest.raises(ListError, match=r"'who'.*from, to, total, paid"):
@@ -98,17 +108,34 @@ def test_columns_that_cannot_be_found(read: object, text: str, message: str) -> 
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        (f"{BOB},0", "0"), (f"{BOB},-5", "'-5'"), (f"{BOB},1.5", "--decimals"), (f"{BOB},1e5", "'1e5'"), (f"{BOB},", "amount is missing"),
-        (f"{BOB}", "amount is missing"), (",5", "address is missing"), (f"{BOB[:-1]},5", "40 hex digits"), (f"{BOB}0,5", "40 hex digits"),
-        ("0x" + "0" * 40 + ",5", "zero address"), (f"{BOB[:2]}{BOB[2:].swapcase()},5", "checksum"), (f'{BOB},"1,000"', "'1,000'"),
-        (f"{BOB},0x10", "'0x10'"), (f"{BOB},\u0665", "amount"), (f"{BOB},5 tokens", "amount"), (f"{BOB},NaN", "amount"), 
+        (f"{BOB},0", "0"),
+        (f"{BOB},-5", "'-5'"),
+        (f"{BOB},1.5", "--decimals"),
+        (f"{BOB},1e5", "'1e5'"),
+        (f"{BOB},", "amount is missing"),
+        (f"{BOB}", "amount is missing"),
+        (",5", "address is missing"),
+        (f"{BOB[:-1]},5", "40 hex digits"),
+        (f"{BOB}0,5", "40 hex digits"),
+        ("0x" + "0" * 40 + ",5", "zero address"),
+        (f"{BOB[:2]}{BOB[2:].swapcase()},5", "checksum"),
+        (f'{BOB},"1,000"', "'1,000'"),
+        (f"{BOB},0x10", "'0x10'"),
+        (f"{BOB},\u0665", "amount"),
+        (f"{BOB},5 tokens", "amount"),
+        (f"{BOB},NaN", "amount"),
         ("bob.eth,5", "bob.eth"),
-        (f"{BOB},{'9' * 5000}", "amount"), (f'"{BOB},5', "line 4"), (f'"{BOB}"x,5', "line 4"),
+        (f"{BOB},{'9' * 5000}", "amount"),
+        (f'"{BOB},5', "line 4"),
+        (f'"{BOB}"x,5', "line 4"),
     ],
-)  # fmt: skip
+)
 def test_bad_row_is_named(read: object, row: str, message: str) -> None:
-    """One bad row among good ones stops the list and is named with its line: nobody is left out in silence."""
-    text = f"address,amount\n{ALICE},5\n{CAROL},6\n{row}\n" + "".join(f"{address(i)},{i + 1}\n" for i in range(30))
+    """One bad row among good ones stops the list and is named with its line: nobody is left out in
+    silence."""
+    text = f"address,amount\n{ALICE},5\n{CAROL},6\n{row}\n" + "".join(
+        f"{address(i)},{i + 1}\n" for i in range(30)
+    )
     with pytest.raises(ListError, match="line 4") as caught:
         read(text)
     assert message in str(caught.value)
@@ -116,7 +143,8 @@ def test_bad_row_is_named(read: object, row: str, message: str) -> None:
 
 @pytest.mark.parametrize("first", [f"{ALICE[:-1]},5", "alice.eth,5", ",5", "0x,5"])
 def test_bad_first_row_is_no_header(read: object, first: str) -> None:
-    """A first row with an amount in it is a row: its bad address is named, not taken for a header."""
+    """A first row with an amount in it is a row: its bad address is named, not taken for a
+    header."""
     with pytest.raises(ListError, match="line 1"):
         read(f"{first}\n{BOB},6\n{CAROL},7\n")
 
@@ -129,11 +157,24 @@ def test_stray_quote_swallows_nothing(read: object) -> None:
 
 @pytest.mark.parametrize(
     ("text", "decimals", "amount"),
-    [("1.5", 18, 15 * 10**17), ("1", 18, 10**18), ("0.000000000000000001", 18, 1), ("1.50", 1, 15), ("2.0", 0, 2), ("7.", None, None),
-     (".5", 18, None), ("1.23", 1, None), ("0.0000000000000000001", 18, None), ("0.0", 18, None), ("1,5", 18, None), ("3", 0, 3)],
-)  # fmt: skip
+    [
+        ("1.5", 18, 15 * 10**17),
+        ("1", 18, 10**18),
+        ("0.000000000000000001", 18, 1),
+        ("1.50", 1, 15),
+        ("2.0", 0, 2),
+        ("7.", None, None),
+        (".5", 18, None),
+        ("1.23", 1, None),
+        ("0.0000000000000000001", 18, None),
+        ("0.0", 18, None),
+        ("1,5", 18, None),
+        ("3", 0, 3),
+    ],
+)
 def test_decimals(read: object, text: str, decimals: int | None, amount: int | None) -> None:
-    """Whole tokens become base units exactly; more decimals than the token has are refused, not rounded."""
+    """Whole tokens become base units exactly; more decimals than the token has are refused, not
+    rounded."""
     table = f'address;amount\n{ALICE};1\n{CAROL};1\n{BOB};"{text}"\n'
     if amount is None:
         with pytest.raises(ListError, match="line 4"):
@@ -143,7 +184,8 @@ def test_decimals(read: object, text: str, decimals: int | None, amount: int | N
 
 
 def test_too_much(read: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    """More for one account, or in all, than any program can mean is refused: most likely the amounts are not base units."""
+    """More for one account, or in all, than any program can mean is refused: most likely the
+    amounts are not base units."""
     with pytest.raises(ListError, match=r"line 3.*base units"):
         read(f"address,amount\n{ALICE},5\n{BOB},{ACCOUNT_MAX + 1}\n")
     with pytest.raises(ListError, match=r"line 4.*base units"):
@@ -186,14 +228,28 @@ texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.tuples(addresses, st.integers(1, 2**100), texts), min_size=1, max_size=30),
-    st.sampled_from(",;\t|"), st.permutations(["address", "amount", "note"]), st.booleans(), st.sampled_from(["\n", "\r\n"]),
-)  # fmt: skip
+    st.sampled_from(",;\t|"),
+    st.permutations(["address", "amount", "note"]),
+    st.booleans(),
+    st.sampled_from(["\n", "\r\n"]),
+)
 def test_any_list_that_a_csv_writer_makes(
-    tmp_path_factory: pytest.TempPathFactory, rows: list, delimiter: str, order: list[str], quote: bool, end: str
+    tmp_path_factory: pytest.TempPathFactory,
+    rows: list,
+    delimiter: str,
+    order: list[str],
+    quote: bool,
+    end: str,
 ) -> None:
-    """What Python's own writer writes, with any delimiter, column order, quoting and notes, is read back exactly where columns are named."""
+    """What Python's own writer writes, with any delimiter, column order, quoting and notes, is read
+    back exactly where columns are named."""
     out = io.StringIO(newline="")
-    writer = csv.writer(out, delimiter=delimiter, quoting=csv.QUOTE_ALL if quote else csv.QUOTE_MINIMAL, lineterminator=end)
+    writer = csv.writer(
+        out,
+        delimiter=delimiter,
+        quoting=csv.QUOTE_ALL if quote else csv.QUOTE_MINIMAL,
+        lineterminator=end,
+    )
     writer.writerow(order)
     for account, amount, note in rows:
         cells = {"address": account, "amount": str(amount), "note": note}
@@ -208,11 +264,14 @@ def test_any_list_that_a_csv_writer_makes(
 @settings(max_examples=300, deadline=None)
 @given(st.integers(1, ACCOUNT_MAX), st.integers(1, 50))
 def test_split(amount: int, parts: int) -> None:
-    """Parts are positive, fit 96 bits, differ by at most 1 and add up; their number is as asked, unless that cannot be."""
+    """Parts are positive, fit 96 bits, differ by at most 1 and add up; their number is as asked,
+    unless that cannot be."""
     made = split_amount(amount, parts)
     assert sum(made) == amount
     assert all(0 < part <= UINT96_MAX for part in made)
     assert max(made) - min(made) <= 1
-    assert len(made) == parts or len(made) == amount or len(made) == -(-amount // UINT96_MAX) > parts
+    assert (
+        len(made) == parts or len(made) == amount or len(made) == -(-amount // UINT96_MAX) > parts
+    )
     with pytest.raises(ValueError, match="amount"):
         split_amount(ACCOUNT_MAX + amount, parts)

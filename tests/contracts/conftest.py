@@ -1,5 +1,5 @@
-"""Fixtures of `ape test`: contracts on a real Anvil, the real dev-size verifier, real proofs. State set up once is shared; each test's own
-changes are taken back (ape's isolation)."""
+"""Fixtures of `ape test`: contracts on a real Anvil, the real dev-size verifier, real proofs. State
+set up once is shared; each test's own changes are taken back (ape's isolation)."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -73,9 +73,15 @@ def verifier(project: Any, deployer: Any, dev_folder: KeyFolder) -> Any:
 def config(hasher: Any, verifier: Any, owner: Any, guardian: Any) -> dict[str, Any]:
     """What a Distributor is deployed with, but for the token."""
     return {
-        "verifier": verifier, "hasher": hasher, "levels": DEV.levels, "families": 1, "owner": owner, "guardian": guardian,
-        "attestors": [attestor.address for attestor in ATTESTORS], "threshold": 2,
-    }  # fmt: skip
+        "verifier": verifier,
+        "hasher": hasher,
+        "levels": DEV.levels,
+        "families": 1,
+        "owner": owner,
+        "guardian": guardian,
+        "attestors": [attestor.address for attestor in ATTESTORS],
+        "threshold": 2,
+    }
 
 
 @pytest.fixture(scope="session")
@@ -88,15 +94,20 @@ def hostile_token(project: Any, deployer: Any) -> Any:
     return deployer.deploy(project.HostileToken)
 
 
-def _deploy(project: Any, deployer: Any, config: dict[str, Any], token: Any, proofs: ProofCache, chain: Any) -> Program:
+def _deploy(
+    project: Any, deployer: Any, config: dict[str, Any], token: Any, proofs: ProofCache, chain: Any
+) -> Program:
     distributor = deployer.deploy(project.Distributor, config | {"token": token})
     token.mint(distributor, FUNDING, sender=deployer)
     return Program(chain.chain_id, distributor, proofs, deployer)
 
 
 @pytest.fixture(scope="session")
-def shared_program(project: Any, deployer: Any, config: dict[str, Any], token: Any, proofs: ProofCache, chain: Any) -> Program:
-    """A funded program; bucket 0 holds three accounts (1,000, 2,000 and 3,000 units) after two batches."""
+def shared_program(
+    project: Any, deployer: Any, config: dict[str, Any], token: Any, proofs: ProofCache, chain: Any
+) -> Program:
+    """A funded program; bucket 0 holds three accounts (1,000, 2,000 and 3,000 units) after two
+    batches."""
     program = _deploy(project, deployer, config, token, proofs, chain)
     program.post([(ACCOUNTS[0], 1_000), (ACCOUNTS[1], 500)])
     program.post([(ACCOUNTS[1], 1_500), (ACCOUNTS[2], 3_000)])
@@ -105,7 +116,12 @@ def shared_program(project: Any, deployer: Any, config: dict[str, Any], token: A
 
 @pytest.fixture(scope="session")
 def shared_hostile_program(
-    project: Any, deployer: Any, config: dict[str, Any], hostile_token: Any, proofs: ProofCache, chain: Any
+    project: Any,
+    deployer: Any,
+    config: dict[str, Any],
+    hostile_token: Any,
+    proofs: ProofCache,
+    chain: Any,
 ) -> Program:
     """The same first state, paid in a token that can misbehave."""
     program = _deploy(project, deployer, config, hostile_token, proofs, chain)

@@ -1,4 +1,5 @@
-"""A reward program on a real chain, as its operator and attestors see it: honest batches with real proofs, and ways to bend them."""
+"""A reward program on a real chain, as its operator and attestors see it: honest batches with real
+proofs, and ways to bend them."""
 
 import os
 from collections.abc import Sequence
@@ -51,13 +52,22 @@ class Posting:
 
     def with_batch(self, **changes: Any) -> "Posting":
         """The same call with other fields in `batch`, signatures and proof unchanged."""
-        names = ("bucket", "sequence", "new_root", "items_root", "interactions_root", "ledger_head", "valid_until")
+        names = (
+            "bucket",
+            "sequence",
+            "new_root",
+            "items_root",
+            "interactions_root",
+            "ledger_head",
+            "valid_until",
+        )
         fields = dict(zip(names, self.batch, strict=True)) | changes
         return replace(self, batch=tuple(fields[name] for name in names))
 
 
 class ProofCache:
-    """Real proofs, each made once and kept in the user's cache folder: a run on the same contracts finds them there."""
+    """Real proofs, each made once and kept in the user's cache folder: a run on the same contracts
+    finds them there."""
 
     def __init__(self, prover: Prover) -> None:
         self.prover = prover
@@ -76,7 +86,8 @@ class ProofCache:
 
 @dataclass
 class Program:
-    """One Distributor with its dev-size buckets. `epoch` is the attestor epoch that postings name."""
+    """One Distributor with its dev-size buckets. `epoch` is the attestor epoch that postings
+    name."""
 
     chain_id: int
     distributor: Any
@@ -110,24 +121,49 @@ class Program:
     ) -> Posting:
         """A call that claims `statement`, signed by `signers` over exactly what it claims.
 
-        proven: the statement that the proof is of, at the same challenge, where the claimed one is false. None of both: the claimed one.
-        deltas: other bytes than the statement's. domain, **envelope: other values under the signatures (and the same in the call).
-        prove: without it the proof is eight zeros, for what must be refused before the proof is looked at.
+        proven: the statement that the proof is of, at the same challenge, where the claimed one is
+        false. None of both: the claimed one.
+        deltas: other bytes than the statement's. domain, **envelope: other values under the
+        signatures (and the same in the call).
+        prove: without it the proof is eight zeros, for what must be refused before the proof is
+        looked at.
         """
         data = statement.deltas.encode() if deltas is None else deltas
         values = {
-            "bucket": bucket, "sequence": self.bucket(bucket).sequence + 1, "old_root": statement.old_root, "new_root": statement.new_root,
-            "items_root": statement.items_root, "interactions_root": keccak(text="interactions"), "ledger_head": keccak(text="ledger"),
-            "deltas_hash": keccak(data), "attestor_epoch": self.epoch, "valid_until": VALID_UNTIL,
-        }  # fmt: skip
+            "bucket": bucket,
+            "sequence": self.bucket(bucket).sequence + 1,
+            "old_root": statement.old_root,
+            "new_root": statement.new_root,
+            "items_root": statement.items_root,
+            "interactions_root": keccak(text="interactions"),
+            "ledger_head": keccak(text="ledger"),
+            "deltas_hash": keccak(data),
+            "attestor_epoch": self.epoch,
+            "valid_until": VALID_UNTIL,
+        }
         signed = BatchEnvelope(**(values | envelope))
         digest = signed.digest(domain or self.domain)
         batch = (
-            signed.bucket, signed.sequence, signed.new_root, signed.items_root, signed.interactions_root, signed.ledger_head,
+            signed.bucket,
+            signed.sequence,
+            signed.new_root,
+            signed.items_root,
+            signed.interactions_root,
+            signed.ledger_head,
             signed.valid_until,
-        )  # fmt: skip
-        proof = self.proofs.prove(proven or statement, challenge(digest)).to_words() if prove else [0] * 8
-        return Posting(batch, data, proof, [(signer.address, sign(digest, signer)) for signer in signers], digest)
+        )
+        proof = (
+            self.proofs.prove(proven or statement, challenge(digest)).to_words()
+            if prove
+            else [0] * 8
+        )
+        return Posting(
+            batch,
+            data,
+            proof,
+            [(signer.address, sign(digest, signer)) for signer in signers],
+            digest,
+        )
 
     def post(self, items: Items, bucket: int = 0, **options: Any) -> Any:
         """Book `items` honestly. Returns the receipt."""
@@ -146,7 +182,14 @@ class Program:
         """The arguments of an honest `claim` at the bucket's newest state."""
         state = self.bucket(bucket)
         account, cumulative = state.pairs[slot]
-        return [bucket, slot, state.sequence, f"{account:#042x}", cumulative, state.tree.siblings(slot)]
+        return [
+            bucket,
+            slot,
+            state.sequence,
+            f"{account:#042x}",
+            cumulative,
+            state.tree.siblings(slot),
+        ]
 
     def claim_many_args(self, slots: Sequence[int], bucket: int = 0) -> list[Any]:
         """The arguments of an honest `claimMany` at the bucket's newest state."""
@@ -156,4 +199,7 @@ class Program:
 
     def copy_state(self) -> dict[int, BucketState]:
         """Buckets as they stand: to put back when the chain is taken back."""
-        return {index: BucketState(DEV, state.sequence, list(state.pairs)) for index, state in self.buckets.items()}
+        return {
+            index: BucketState(DEV, state.sequence, list(state.pairs))
+            for index, state in self.buckets.items()
+        }

@@ -1,4 +1,5 @@
-"""Whole batches of the shared vectors in Solidity: roots, totals and fingerprints as in Python and in the circuit."""
+"""Whole batches of the shared vectors in Solidity: roots, totals and fingerprints as in Python and
+in the circuit."""
 
 import json
 from pathlib import Path
@@ -16,7 +17,9 @@ def harness(project: Any, deployer: Any) -> Any:
     return deployer.deploy(project.DeltasHarness)
 
 
-@pytest.mark.parametrize("batch", VECTORS["batches"], ids=lambda batch: f"sequence {batch['sequence']}")
+@pytest.mark.parametrize(
+    "batch", VECTORS["batches"], ids=lambda batch: f"sequence {batch['sequence']}"
+)
 def test_roots(hasher: Any, batch: dict[str, Any]) -> None:
     """The old state, the new state and the items fold to the batch's three roots."""
     for pairs, levels, root in (
@@ -30,7 +33,9 @@ def test_roots(hasher: Any, batch: dict[str, Any]) -> None:
         assert hasher.root(payouts, [], levels) == int(root, 16)
 
 
-@pytest.mark.parametrize("batch", VECTORS["batches"], ids=lambda batch: f"sequence {batch['sequence']}")
+@pytest.mark.parametrize(
+    "batch", VECTORS["batches"], ids=lambda batch: f"sequence {batch['sequence']}"
+)
 def test_deltas(harness: Any, batch: dict[str, Any]) -> None:
     """The batch's deltas have its total and, at the challenge of its digest, its fingerprint."""
     openings, total, fingerprint = harness.read(

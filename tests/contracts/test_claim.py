@@ -46,7 +46,9 @@ def test_an_empty_slot_is_nobodys(program: Program) -> None:
 def test_a_slot_beyond_the_bucket_is_refused(program: Program) -> None:
     """Slots end at N - 1, though the path's arithmetic would wrap."""
     for slot in (32, 33, 65535):
-        assert _refused("SlotOutOfRange", program, _bent(program.claim_args(1), slot=slot)) == (slot,)
+        assert _refused("SlotOutOfRange", program, _bent(program.claim_args(1), slot=slot)) == (
+            slot,
+        )
 
 
 def test_the_number_of_siblings_is_exact(program: Program) -> None:
@@ -66,15 +68,23 @@ def test_siblings_are_field_elements(program: Program) -> None:
 
 
 def test_states_that_are_not_kept_are_refused(program: Program) -> None:
-    """Sequence 0, one that is not posted, and any of a bucket without batches have no root to prove against."""
+    """Sequence 0, one that is not posted, and any of a bucket without batches have no root to prove
+    against."""
     args = program.claim_args(1)
-    for changes in ({"sequence": 0}, {"sequence": 3}, {"sequence": 18}, {"sequence": 2**64 - 1}, {"bucket": 4}):
+    for changes in (
+        {"sequence": 0},
+        {"sequence": 3},
+        {"sequence": 18},
+        {"sequence": 2**64 - 1},
+        {"bucket": 4},
+    ):
         bent = _bent(args, **changes)
         assert _refused("RootNotKept", program, bent) == (bent[0], bent[2])
 
 
 def test_a_root_older_than_16_is_refused(program: Program) -> None:
-    """A path good at sequence q is good until q + 15 has landed and no longer; the views say the same."""
+    """A path good at sequence q is good until q + 15 has landed and no longer; the views say the
+    same."""
     distributor = program.distributor
     args = program.claim_args(1)
     assert args[2] == 2
@@ -99,22 +109,33 @@ def test_nothing_is_paid_twice(program: Program, token: Any) -> None:
     assert token.balanceOf(f"{ACCOUNTS[1]:#042x}") == 2_007
 
 
-def test_a_failing_transfer_reverts(hostile_program: Program, hostile_token: Any, deployer: Any) -> None:
-    """Where the token refuses, by false or by reverting, nothing is booked and the claim stays good."""
+def test_a_failing_transfer_reverts(
+    hostile_program: Program, hostile_token: Any, deployer: Any
+) -> None:
+    """Where the token refuses, by false or by reverting, nothing is booked and the claim stays
+    good."""
     distributor, account = hostile_program.distributor, f"{ACCOUNTS[1]:#042x}"
     args = hostile_program.claim_args(1)
     hostile_token.setBehaviour(1, sender=deployer)
-    assert refused("SafeERC20FailedOperation", distributor.claim, *args) == (hostile_token.address.lower(),)
+    assert refused("SafeERC20FailedOperation", distributor.claim, *args) == (
+        hostile_token.address.lower(),
+    )
     hostile_token.setBehaviour(0, sender=deployer)
     hostile_token.setBlocked(account, True, sender=deployer)
     with pytest.raises(AssertionError, match="no error of Distributor"):
         refused("Blocked", distributor.claim, *args)
     hostile_token.setBlocked(account, False, sender=deployer)
     distributor.claim(*args, sender=hostile_program.sender)
-    assert (hostile_token.balanceOf(account), distributor.claimed(0, 1), distributor.claimedTotal()) == (2_000, 2_000, 2_000)
+    assert (
+        hostile_token.balanceOf(account),
+        distributor.claimed(0, 1),
+        distributor.claimedTotal(),
+    ) == (2_000, 2_000, 2_000)
 
 
-def test_a_token_cannot_reenter(hostile_program: Program, hostile_token: Any, deployer: Any) -> None:
+def test_a_token_cannot_reenter(
+    hostile_program: Program, hostile_token: Any, deployer: Any
+) -> None:
     """From within the transfer of a claim, neither another claim nor a posting goes through."""
     distributor = hostile_program.distributor
     posting = hostile_program.posting(hostile_program.plan([(ACCOUNTS[5], 9)]), prove=False)
@@ -128,7 +149,9 @@ def test_a_token_cannot_reenter(hostile_program: Program, hostile_token: Any, de
         hostile_token.setCall(distributor, call, sender=deployer)
         distributor.claim(*hostile_program.claim_args(slot), sender=hostile_program.sender)
         assert not hostile_token.callSucceeded()
-        assert decode_error(distributor, bytes(hostile_token.callResult())) == ("ReentrancyGuardReentrantCall",)
+        assert decode_error(distributor, bytes(hostile_token.callResult())) == (
+            "ReentrancyGuardReentrantCall",
+        )
     assert distributor.claimedTotal() == 6_000
 
 
@@ -137,7 +160,12 @@ def test_anyone_pays_an_account_what_it_earned(program: Program, token: Any, str
     account = f"{ACCOUNTS[1]:#042x}"
     receipt = program.distributor.claim(*program.claim_args(1), sender=stranger)
     (event,) = receipt.decode_logs(program.distributor.Claimed)
-    assert (event.bucket, event.slot, int(event.account, 16), int(event.recipient, 16)) == (0, 1, ACCOUNTS[1], ACCOUNTS[1])
+    assert (event.bucket, event.slot, int(event.account, 16), int(event.recipient, 16)) == (
+        0,
+        1,
+        ACCOUNTS[1],
+        ACCOUNTS[1],
+    )
     assert event.amount == 2_000
     assert token.balanceOf(account) == 2_000
     assert program.distributor.claimed(0, 1) == 2_000
@@ -146,14 +174,19 @@ def test_anyone_pays_an_account_what_it_earned(program: Program, token: Any, str
 
 
 def test_later_rewards_are_paid_later(program: Program, token: Any) -> None:
-    """A repeated claim pays the difference alone, and neighbours' payments do not touch one another."""
+    """A repeated claim pays the difference alone, and neighbours' payments do not touch one
+    another."""
     distributor, sender = program.distributor, program.sender
     for slot in (0, 1, 2):
         distributor.claim(*program.claim_args(slot), sender=sender)
     program.post([(ACCOUNTS[1], 40), (ACCOUNTS[2], 2)])
     distributor.claim(*program.claim_args(1), sender=sender)
     assert [distributor.claimed(0, slot) for slot in range(4)] == [1_000, 2_040, 3_000, 0]
-    assert [token.balanceOf(f"{account:#042x}") for account in ACCOUNTS[:3]] == [1_000, 2_040, 3_000]
+    assert [token.balanceOf(f"{account:#042x}") for account in ACCOUNTS[:3]] == [
+        1_000,
+        2_040,
+        3_000,
+    ]
     assert distributor.claimedTotal() == 6_040
 
 
@@ -165,15 +198,20 @@ def test_a_batch_that_lands_meanwhile_breaks_nothing(program: Program, token: An
     assert token.balanceOf(f"{ACCOUNTS[1]:#042x}") == 2_000
 
 
-def test_tokens_that_return_nothing_are_paid(hostile_program: Program, hostile_token: Any, deployer: Any) -> None:
+def test_tokens_that_return_nothing_are_paid(
+    hostile_program: Program, hostile_token: Any, deployer: Any
+) -> None:
     """A token whose transfer returns no value works as one that returns true."""
     hostile_token.setBehaviour(2, sender=deployer)
     hostile_program.distributor.claim(*hostile_program.claim_args(1), sender=hostile_program.sender)
     assert hostile_token.balanceOf(f"{ACCOUNTS[1]:#042x}") == 2_000
 
 
-def test_a_fee_is_the_recipients_loss_alone(hostile_program: Program, hostile_token: Any, deployer: Any) -> None:
-    """A token that takes its fee from the recipient (not supported) leaves the books of the contract exact."""
+def test_a_fee_is_the_recipients_loss_alone(
+    hostile_program: Program, hostile_token: Any, deployer: Any
+) -> None:
+    """A token that takes its fee from the recipient (not supported) leaves the books of the
+    contract exact."""
     hostile_token.setBehaviour(3, sender=deployer)
     distributor = hostile_program.distributor
     before = hostile_token.balanceOf(distributor)

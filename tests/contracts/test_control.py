@@ -38,36 +38,74 @@ def delay(distributor: Any) -> int:
         ({"threshold": 4}, ("InvalidThreshold", 4, 3)),
         ({"attestors": OLD[::-1]}, ("AttestorsNotAscending", OLD[1].lower())),
     ],
-    ids=["no level", "too high", "no family", "no token", "no owner", "m of 0", "m above n", "attestors unsorted"],
+    ids=[
+        "no level",
+        "too high",
+        "no family",
+        "no token",
+        "no owner",
+        "m of 0",
+        "m above n",
+        "attestors unsorted",
+    ],
 )
 def test_a_senseless_distributor_is_not_deployed(
-    project: Any, distributor: Any, config: dict[str, Any], token: Any, changes: dict[str, Any], error: tuple[Any, ...]
+    project: Any,
+    distributor: Any,
+    config: dict[str, Any],
+    token: Any,
+    changes: dict[str, Any],
+    error: tuple[Any, ...],
 ) -> None:
     """The constructor refuses shapes, addresses and attestors that could not work."""
     data = project.Distributor.constructor.encode_input(config | {"token": token} | changes)
-    code = json.loads((Path(__file__).parents[2] / "build" / "contracts" / "Distributor.json").read_text())["bytecode"]
+    code = json.loads(
+        (Path(__file__).parents[2] / "build" / "contracts" / "Distributor.json").read_text()
+    )["bytecode"]
     with pytest.raises(ContractLogicError) as raised:
         networks.provider.web3.eth.call({"data": code + bytes(data).hex()})
-    assert decode_error(distributor, bytes.fromhex(str(raised.value.data).removeprefix("0x"))) == error
+    assert (
+        decode_error(distributor, bytes.fromhex(str(raised.value.data).removeprefix("0x"))) == error
+    )
 
 
 def test_the_log_names_the_first_attestors(distributor: Any, chain: Any) -> None:
-    """The attestor set of any time follows from the log alone: deployment logs epoch 1 with the full set."""
+    """The attestor set of any time follows from the log alone: deployment logs epoch 1 with the
+    full set."""
     receipt = distributor.creation_metadata.receipt
     (event,) = receipt.decode_logs(distributor.AttestorsChanged)
     assert (event.epoch, list(event.attestors), event.threshold) == (1, OLD, 2)
-    assert (distributor.attestorEpoch(), list(distributor.attestors()), distributor.threshold()) == (1, OLD, 2)
+    assert (
+        distributor.attestorEpoch(),
+        list(distributor.attestors()),
+        distributor.threshold(),
+    ) == (1, OLD, 2)
 
 
 def test_views_show_what_it_was_deployed_with(
-    distributor: Any, config: dict[str, Any], token: Any, owner: Any, guardian: Any, program: Program
+    distributor: Any,
+    config: dict[str, Any],
+    token: Any,
+    owner: Any,
+    guardian: Any,
+    program: Program,
 ) -> None:
-    """Token, verifier, hasher, shape, families, owner, guardian and EIP-712 domain can be read on chain."""
-    assert (distributor.token(), distributor.verifier(), distributor.hasher()) == (token, config["verifier"], config["hasher"])
+    """Token, verifier, hasher, shape, families, owner, guardian and EIP-712 domain can be read on
+    chain."""
+    assert (distributor.token(), distributor.verifier(), distributor.hasher()) == (
+        token,
+        config["verifier"],
+        config["hasher"],
+    )
     assert (distributor.levels(), distributor.slots(), distributor.families()) == (3, 32, 1)
     assert (distributor.owner(), distributor.guardian()) == (owner, guardian)
     fields, name, version, chain_id, contract, _, _ = distributor.eip712Domain()
-    assert (name, version, chain_id, contract) == ("Guerdon Distributor", "1", program.chain_id, distributor)
+    assert (name, version, chain_id, contract) == (
+        "Guerdon Distributor",
+        "1",
+        program.chain_id,
+        distributor,
+    )
     assert bytes(fields) == b"\x0f"
 
 
@@ -77,14 +115,23 @@ def test_views_show_what_it_was_deployed_with(
 def test_only_the_owner_controls(distributor: Any, stranger: Any, guardian: Any) -> None:
     """Neither a stranger nor the guardian makes any of the owner's calls."""
     calls = [
-        (distributor.announceAttestors, NEW, 3), (distributor.cancelAttestors,), (distributor.executeAttestors,),
-        (distributor.announceWithdrawal, RECIPIENT, 1), (distributor.cancelWithdrawal,), (distributor.executeWithdrawal,),
-        (distributor.setGuardian, RECIPIENT), (distributor.unpausePosting,), (distributor.unpauseClaims,),
-        (distributor.transferOwnership, RECIPIENT), (distributor.renounceOwnership,),
-    ]  # fmt: skip
+        (distributor.announceAttestors, NEW, 3),
+        (distributor.cancelAttestors,),
+        (distributor.executeAttestors,),
+        (distributor.announceWithdrawal, RECIPIENT, 1),
+        (distributor.cancelWithdrawal,),
+        (distributor.executeWithdrawal,),
+        (distributor.setGuardian, RECIPIENT),
+        (distributor.unpausePosting,),
+        (distributor.unpauseClaims,),
+        (distributor.transferOwnership, RECIPIENT),
+        (distributor.renounceOwnership,),
+    ]
     for caller in (stranger, guardian):
         for call in calls:
-            assert refused("OwnableUnauthorizedAccount", *call, sender=caller) == (caller.address.lower(),)
+            assert refused("OwnableUnauthorizedAccount", *call, sender=caller) == (
+                caller.address.lower(),
+            )
 
 
 def test_ownership_moves_in_two_steps(distributor: Any, owner: Any, stranger: Any) -> None:
@@ -100,7 +147,8 @@ def test_ownership_moves_in_two_steps(distributor: Any, owner: Any, stranger: An
 
 
 def test_attestors_must_be_a_set_with_a_threshold(distributor: Any, owner: Any) -> None:
-    """Unsorted, repeated, zero and too many attestors and impossible thresholds are refused when announced."""
+    """Unsorted, repeated, zero and too many attestors and impossible thresholds are refused when
+    announced."""
     many = [f"{i + 1:#042x}" for i in range(65)]
     for attestors, threshold, error in [
         (NEW[::-1], 2, ("AttestorsNotAscending", NEW[2].lower())),
@@ -112,11 +160,16 @@ def test_attestors_must_be_a_set_with_a_threshold(distributor: Any, owner: Any) 
         (many, 1, ("TooManyAttestors", 65)),
     ]:
         name, *arguments = error
-        assert refused(name, distributor.announceAttestors, attestors, threshold, sender=owner) == tuple(arguments)
+        assert refused(
+            name, distributor.announceAttestors, attestors, threshold, sender=owner
+        ) == tuple(arguments)
 
 
-def test_a_change_of_attestors_waits_for_the_delay(distributor: Any, owner: Any, chain: Any, delay: int) -> None:
-    """Nothing is executed that is not announced, before the delay, after its lifetime, or when cancelled."""
+def test_a_change_of_attestors_waits_for_the_delay(
+    distributor: Any, owner: Any, chain: Any, delay: int
+) -> None:
+    """Nothing is executed that is not announced, before the delay, after its lifetime, or when
+    cancelled."""
     assert refused("NothingAnnounced", distributor.executeAttestors, sender=owner) == ()
     assert refused("NothingAnnounced", distributor.cancelAttestors, sender=owner) == ()
     distributor.announceAttestors(NEW, 3, sender=owner)
@@ -133,7 +186,9 @@ def test_a_change_of_attestors_waits_for_the_delay(distributor: Any, owner: Any,
     assert list(distributor.attestors()) == OLD
 
 
-def test_a_new_announcement_starts_the_delay_anew(distributor: Any, owner: Any, chain: Any, delay: int) -> None:
+def test_a_new_announcement_starts_the_delay_anew(
+    distributor: Any, owner: Any, chain: Any, delay: int
+) -> None:
     """Attestors cannot be swapped for others in the last moment of a delay."""
     distributor.announceAttestors(NEW, 3, sender=owner)
     chain.mine(deltatime=delay + 1)
@@ -141,15 +196,22 @@ def test_a_new_announcement_starts_the_delay_anew(distributor: Any, owner: Any, 
     assert refused("TooEarly", distributor.executeAttestors, sender=owner)
 
 
-def test_new_attestors_take_over_whole(program: Program, distributor: Any, owner: Any, chain: Any, delay: int) -> None:
-    """After the change the new ones attest, the old ones do not, the epoch is 2, and the log says it all."""
+def test_new_attestors_take_over_whole(
+    program: Program, distributor: Any, owner: Any, chain: Any, delay: int
+) -> None:
+    """After the change the new ones attest, the old ones do not, the epoch is 2, and the log says
+    it all."""
     distributor.announceAttestors(NEW, 3, sender=owner)
     program.post([(ACCOUNTS[0], 1)])
     chain.mine(deltatime=delay + 1)
     receipt = distributor.executeAttestors(sender=owner)
     (event,) = receipt.decode_logs(distributor.AttestorsChanged)
     assert (event.epoch, list(event.attestors), event.threshold) == (2, NEW, 3)
-    assert (distributor.attestorEpoch(), list(distributor.attestors()), distributor.threshold()) == (2, NEW, 3)
+    assert (
+        distributor.attestorEpoch(),
+        list(distributor.attestors()),
+        distributor.threshold(),
+    ) == (2, NEW, 3)
     assert distributor.pendingAttestors()[2] == 0
     program.epoch = 2
     plan = program.plan([(ACCOUNTS[0], 1)])
@@ -162,11 +224,16 @@ def test_new_attestors_take_over_whole(program: Program, distributor: Any, owner
 # Withdrawals.
 
 
-def test_a_withdrawal_waits_for_the_delay(distributor: Any, owner: Any, chain: Any, delay: int) -> None:
-    """Nothing is withdrawn that is not announced, before the delay, after its lifetime, or when cancelled."""
+def test_a_withdrawal_waits_for_the_delay(
+    distributor: Any, owner: Any, chain: Any, delay: int
+) -> None:
+    """Nothing is withdrawn that is not announced, before the delay, after its lifetime, or when
+    cancelled."""
     assert refused("NothingAnnounced", distributor.executeWithdrawal, sender=owner) == ()
     assert refused("NothingAnnounced", distributor.cancelWithdrawal, sender=owner) == ()
-    assert refused("ZeroAddress", distributor.announceWithdrawal, f"{0:#042x}", 5, sender=owner) == ()
+    assert (
+        refused("ZeroAddress", distributor.announceWithdrawal, f"{0:#042x}", 5, sender=owner) == ()
+    )
     distributor.announceWithdrawal(RECIPIENT, 5, sender=owner)
     recipient, amount, executable_at = distributor.pendingWithdrawal()
     assert (recipient, amount, executable_at) == (RECIPIENT, 5, chain.blocks.head.timestamp + delay)
@@ -182,12 +249,16 @@ def test_a_withdrawal_waits_for_the_delay(distributor: Any, owner: Any, chain: A
 def test_committed_tokens_cannot_be_withdrawn(
     program: Program, distributor: Any, owner: Any, chain: Any, delay: int, token: Any
 ) -> None:
-    """Up to the last uncommitted unit and not one more, whatever was claimed; the accounts are paid in full afterwards."""
+    """Up to the last uncommitted unit and not one more, whatever was claimed; the accounts are paid
+    in full afterwards."""
     free = FUNDING - 6_000
     distributor.claim(*program.claim_args(2), sender=program.sender)
     distributor.announceWithdrawal(RECIPIENT, free + 1, sender=owner)
     chain.mine(deltatime=delay + 1)
-    assert refused("ExceedsUncommitted", distributor.executeWithdrawal, sender=owner) == (free + 1, free)
+    assert refused("ExceedsUncommitted", distributor.executeWithdrawal, sender=owner) == (
+        free + 1,
+        free,
+    )
     distributor.announceWithdrawal(RECIPIENT, free, sender=owner)
     chain.mine(deltatime=delay + 1)
     receipt = distributor.executeWithdrawal(sender=owner)
@@ -199,13 +270,18 @@ def test_committed_tokens_cannot_be_withdrawn(
     assert token.balanceOf(distributor) == 0
 
 
-def test_what_is_committed_meanwhile_stays(program: Program, distributor: Any, owner: Any, chain: Any, delay: int) -> None:
+def test_what_is_committed_meanwhile_stays(
+    program: Program, distributor: Any, owner: Any, chain: Any, delay: int
+) -> None:
     """A batch that lands between announcement and execution is safe from the withdrawal."""
     free = FUNDING - 6_000
     distributor.announceWithdrawal(RECIPIENT, free, sender=owner)
     program.post([(ACCOUNTS[0], 1)])
     chain.mine(deltatime=delay + 1)
-    assert refused("ExceedsUncommitted", distributor.executeWithdrawal, sender=owner) == (free, free - 1)
+    assert refused("ExceedsUncommitted", distributor.executeWithdrawal, sender=owner) == (
+        free,
+        free - 1,
+    )
 
 
 def test_a_token_cannot_reenter_a_withdrawal(
@@ -216,9 +292,13 @@ def test_a_token_cannot_reenter_a_withdrawal(
     distributor.announceWithdrawal(RECIPIENT, 5, sender=owner)
     chain.mine(deltatime=distributor.DELAY() + 1)
     hostile_token.setBehaviour(4, sender=deployer)
-    hostile_token.setCall(distributor, distributor.claim.encode_input(*hostile_program.claim_args(0)), sender=deployer)
+    hostile_token.setCall(
+        distributor, distributor.claim.encode_input(*hostile_program.claim_args(0)), sender=deployer
+    )
     distributor.executeWithdrawal(sender=owner)
-    assert decode_error(distributor, bytes(hostile_token.callResult())) == ("ReentrancyGuardReentrantCall",)
+    assert decode_error(distributor, bytes(hostile_token.callResult())) == (
+        "ReentrancyGuardReentrantCall",
+    )
     assert hostile_token.balanceOf(RECIPIENT) == 5
 
 
@@ -243,8 +323,12 @@ def test_pauses_are_the_guardians_and_short(
 def test_no_guardian_extends_a_pause(
     distributor: Any, guardian: Any, owner: Any, stranger: Any, chain: Any, kind: str, longest: int
 ) -> None:
-    """While a pause runs and for 30 days after its end there is no other of its kind, not by a new guardian either."""
-    pause, ends = getattr(distributor, f"pause{kind}"), getattr(distributor, f"{kind.lower()}PausedUntil")
+    """While a pause runs and for 30 days after its end there is no other of its kind, not by a new
+    guardian either."""
+    pause, ends = (
+        getattr(distributor, f"pause{kind}"),
+        getattr(distributor, f"{kind.lower()}PausedUntil"),
+    )
     pause(longest, sender=guardian)
     until = ends()
     assert until == chain.blocks.head.timestamp + longest
@@ -261,9 +345,14 @@ def test_no_guardian_extends_a_pause(
 
 
 @pytest.mark.parametrize("kind", ["Posting", "Claims"])
-def test_the_cooldown_runs_from_an_early_end(distributor: Any, guardian: Any, owner: Any, chain: Any, kind: str) -> None:
+def test_the_cooldown_runs_from_an_early_end(
+    distributor: Any, guardian: Any, owner: Any, chain: Any, kind: str
+) -> None:
     """When the owner ends a pause early the cooldown runs from that moment."""
-    pause, ends = getattr(distributor, f"pause{kind}"), getattr(distributor, f"{kind.lower()}PausedUntil")
+    pause, ends = (
+        getattr(distributor, f"pause{kind}"),
+        getattr(distributor, f"{kind.lower()}PausedUntil"),
+    )
     pause(5 * DAY, sender=guardian)
     getattr(distributor, f"unpause{kind}")(sender=owner)
     ended = ends()
@@ -273,8 +362,11 @@ def test_the_cooldown_runs_from_an_early_end(distributor: Any, guardian: Any, ow
     pause(60, sender=guardian)
 
 
-def test_a_posting_pause_stops_posting_alone(program: Program, distributor: Any, guardian: Any, chain: Any) -> None:
-    """While posting is paused batches are refused and claims are paid; afterwards batches land again."""
+def test_a_posting_pause_stops_posting_alone(
+    program: Program, distributor: Any, guardian: Any, chain: Any
+) -> None:
+    """While posting is paused batches are refused and claims are paid; afterwards batches land
+    again."""
     distributor.pausePosting(14 * DAY, sender=guardian)
     until = distributor.postingPausedUntil()
     posting = program.posting(program.plan([(ACCOUNTS[0], 1)]))
@@ -286,14 +378,19 @@ def test_a_posting_pause_stops_posting_alone(program: Program, distributor: Any,
     program.land(posting)
 
 
-def test_a_claims_pause_stops_claims_alone(program: Program, distributor: Any, guardian: Any, owner: Any, accounts: Any) -> None:
-    """While claims are paused none of the three calls pays and batches land; the owner can end it."""
+def test_a_claims_pause_stops_claims_alone(
+    program: Program, distributor: Any, guardian: Any, owner: Any, accounts: Any
+) -> None:
+    """While claims are paused none of the three calls pays and batches land; the owner can end
+    it."""
     distributor.pauseClaims(7 * DAY, sender=guardian)
     until = distributor.claimsPausedUntil()
     to_other = [*program.claim_args(0), RECIPIENT, 0, b""]
     to_other[3] = accounts[4].address
     assert refused("ClaimsPaused", distributor.claim, *program.claim_args(0)) == (until,)
-    assert refused("ClaimsPaused", distributor.claimMany, *program.claim_many_args([0, 1])) == (until,)
+    assert refused("ClaimsPaused", distributor.claimMany, *program.claim_many_args([0, 1])) == (
+        until,
+    )
     assert refused("ClaimsPaused", distributor.claimTo, *to_other, sender=accounts[4]) == (until,)
     program.post([(ACCOUNTS[0], 1)])
     distributor.unpauseClaims(sender=owner)
@@ -303,5 +400,9 @@ def test_a_claims_pause_stops_claims_alone(program: Program, distributor: Any, g
 def test_a_program_may_have_no_guardian(distributor: Any, owner: Any, guardian: Any) -> None:
     """With the guardian set to nobody, nobody pauses."""
     receipt = distributor.setGuardian(f"{0:#042x}", sender=owner)
-    assert [event.guardian for event in receipt.decode_logs(distributor.GuardianChanged)] == [f"{0:#042x}"]
-    assert refused("NotGuardian", distributor.pausePosting, 60, sender=guardian) == (guardian.address.lower(),)
+    assert [event.guardian for event in receipt.decode_logs(distributor.GuardianChanged)] == [
+        f"{0:#042x}"
+    ]
+    assert refused("NotGuardian", distributor.pausePosting, 60, sender=guardian) == (
+        guardian.address.lower(),
+    )

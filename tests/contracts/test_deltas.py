@@ -1,4 +1,5 @@
-"""The `deltas` format in Solidity: every rule one by one, and totals and fingerprints of the shared vectors."""
+"""The `deltas` format in Solidity: every rule one by one, and totals and fingerprints of the shared
+vectors."""
 
 import json
 import random
@@ -23,12 +24,20 @@ def harness(project: Any, deployer: Any) -> Any:
 @pytest.mark.parametrize("case", VECTORS["malformed"], ids=lambda case: case["name"])
 def test_malformed_deltas_are_refused_by_their_rule(harness: Any, case: dict[str, Any]) -> None:
     """Each malformed vector is refused by the custom error of the rule that it breaks."""
-    refused(case["rule"], harness.read, bytes.fromhex(case["data"][2:]), case["opened"], case["slots"], 7)
+    refused(
+        case["rule"],
+        harness.read,
+        bytes.fromhex(case["data"][2:]),
+        case["opened"],
+        case["slots"],
+        7,
+    )
 
 
 @pytest.mark.parametrize("case", VECTORS["valid"], ids=lambda case: case["name"])
 def test_totals_and_fingerprints(harness: Any, case: dict[str, Any]) -> None:
-    """Each well-formed vector has the total and, at every challenge, the fingerprint that Python computes."""
+    """Each well-formed vector has the total and, at every challenge, the fingerprint that Python
+    computes."""
     for point in case["fingerprints"]:
         openings, total, fingerprint = harness.read(
             bytes.fromhex(case["data"][2:]), case["opened"], case["slots"], int(point["r"], 16)
@@ -43,12 +52,16 @@ def _random_deltas(rng: random.Random, opened: int, slots: int) -> bytes:
     density = rng.choice((0.1, 0.5, 0.9, 1.0))
     delta = lambda: rng.choice((1, rng.randrange(1, 2**64), 2**96 - 1))  # noqa: E731
     existing = tuple((slot, delta()) for slot in range(opened) if rng.random() < density)
-    openings = tuple((rng.randrange(1, 2**160), delta()) for _ in range(rng.randrange(min(4, slots - opened + 1))))
+    openings = tuple(
+        (rng.randrange(1, 2**160), delta())
+        for _ in range(rng.randrange(min(4, slots - opened + 1)))
+    )
     return Deltas(existing, openings).encode()
 
 
 def test_agrees_with_python_on_random_and_damaged_deltas(harness: Any) -> None:
-    """Solidity and Python take the same bytes for deltas, sum them up to the same, and refuse damaged ones by the same rule."""
+    """Solidity and Python take the same bytes for deltas, sum them up to the same, and refuse
+    damaged ones by the same rule."""
     rng = random.Random("deltas")
     taken = set()
     for _ in range(150):
@@ -62,7 +75,8 @@ def test_agrees_with_python_on_random_and_damaged_deltas(harness: Any) -> None:
         r = rng.randrange(P)
         expected, rule = _by_python(bytes(data), opened)
         if expected is None:
-            # Solidity reads backwards: where several records are at fault it may name another's rule.
+            # Solidity reads backwards: where several records are at fault it may name another's
+            # rule.
             found = refusal(harness.read, bytes(data), opened, 32, r)[0]
             assert found == rule or {found, rule} <= RECORD_RULES
             taken.add(found)

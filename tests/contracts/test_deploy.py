@@ -16,7 +16,8 @@ LOCAL, PUBLIC = 31337, 10
 
 
 def test_a_development_key_stays_off_public_chains(dev_folder: KeyFolder) -> None:
-    """Neither the default key nor the same key named as a file deploys on a chain that is not local."""
+    """Neither the default key nor the same key named as a file deploys on a chain that is not
+    local."""
     for path in (None, dev_folder.path / "verifying_key.json"):
         with pytest.raises(SetupError, match="not a local chain"):
             load_key(path, "dev", PUBLIC)
@@ -37,7 +38,9 @@ def test_a_key_of_another_circuit_is_refused(dev_folder: KeyFolder) -> None:
         load_key(dev_folder.path / "verifying_key.json", "standard", LOCAL)
 
 
-def test_a_key_that_its_manifest_does_not_describe_is_refused(dev_folder: KeyFolder, tmp_path: Path) -> None:
+def test_a_key_that_its_manifest_does_not_describe_is_refused(
+    dev_folder: KeyFolder, tmp_path: Path
+) -> None:
     """Files of two different keys in one folder are refused."""
     shutil.copy(dev_folder.path / "manifest.json", tmp_path / "manifest.json")
     data = json.loads((dev_folder.path / "verifying_key.json").read_text())
@@ -54,11 +57,16 @@ def test_a_test_token_stays_off_public_chains(deployer: Any, dev_folder: KeyFold
 
 
 def test_a_program_is_deployed_whole(project: Any, deployer: Any, owner: Any, chain: Any) -> None:
-    """Token, hasher, verifier and Distributor stand at the printed addresses and know one another."""
+    """Token, hasher, verifier and Distributor stand at the printed addresses and know one
+    another."""
     config = {
-        "levels": 3, "families": 2, "owner": owner, "guardian": f"{0:#042x}",
-        "attestors": [attestor.address for attestor in ATTESTORS], "threshold": 2,
-    }  # fmt: skip
+        "levels": 3,
+        "families": 2,
+        "owner": owner,
+        "guardian": f"{0:#042x}",
+        "attestors": [attestor.address for attestor in ATTESTORS],
+        "threshold": 2,
+    }
     found = deploy(deployer, chain.chain_id, load_key(None, "dev", chain.chain_id), None, config)
     assert json.loads(json.dumps(found)) == found
     distributor = project.Distributor.at(found["distributor"])
@@ -67,5 +75,9 @@ def test_a_program_is_deployed_whole(project: Any, deployer: Any, owner: Any, ch
         found["hasher"],
         found["verifier"],
     )
-    assert (distributor.families(), distributor.owner(), found["chain_id"]) == (2, owner, chain.chain_id)
+    assert (distributor.families(), distributor.owner(), found["chain_id"]) == (
+        2,
+        owner,
+        chain.chain_id,
+    )
     assert found["block"] == chain.blocks.height

@@ -31,26 +31,37 @@ def test_a_child_that_is_not_a_field_element_is_refused(hasher: Any) -> None:
 
 
 def test_a_sibling_that_is_not_a_field_element_is_refused(hasher: Any) -> None:
-    """No sibling at or above p is taken, at any level, though it would hash like the element that it is congruent to."""
+    """No sibling at or above p is taken, at any level, though it would hash like the element that
+    it is congruent to."""
     tree = Tree(3, [5, 6, 7, 8])
     siblings = tree.siblings(0)
     for place in range(len(siblings)):
         bent = [*siblings[:place], siblings[place] + P, *siblings[place + 1 :]]
         payout = (0, f"{5:#042x}", 6)
         assert refused("NotAFieldElement", hasher.root, [payout], bent, 3) == (siblings[place] + P,)
-        assert refused("NotAFieldElement", hasher.rootOfOne, payout, bent, 3) == (siblings[place] + P,)
+        assert refused("NotAFieldElement", hasher.rootOfOne, payout, bent, 3) == (
+            siblings[place] + P,
+        )
 
 
 def test_slots_must_rise_and_lie_in_the_tree(hasher: Any) -> None:
     """Slots that repeat, fall or do not exist, and an empty list, are refused."""
     account = f"{1:#042x}"
     assert refused("NoPayouts", hasher.root, [], [], 3) == ()
-    assert refused("SlotsNotAscending", hasher.root, [(1, account, 1), (1, account, 1)], [], 3) == (1,)
-    assert refused("SlotsNotAscending", hasher.root, [(2, account, 1), (0, account, 1)], [], 3) == (0,)
+    assert refused("SlotsNotAscending", hasher.root, [(1, account, 1), (1, account, 1)], [], 3) == (
+        1,
+    )
+    assert refused("SlotsNotAscending", hasher.root, [(2, account, 1), (0, account, 1)], [], 3) == (
+        0,
+    )
     assert refused("SlotOutOfRange", hasher.root, [(32, account, 1)], [0] * 8, 3) == (32,)
-    assert refused("SlotOutOfRange", hasher.root, [(0, account, 1), (65535, account, 1)], [0] * 8, 3) == (65535,)
+    assert refused(
+        "SlotOutOfRange", hasher.root, [(0, account, 1), (65535, account, 1)], [0] * 8, 3
+    ) == (65535,)
     for slot, levels in ((32, 3), (65535, 3), (0, 0), (0, 2**255)):
-        assert refused("SlotOutOfRange", hasher.rootOfOne, (slot, account, 1), [0] * 8, levels) == (slot,)
+        assert refused("SlotOutOfRange", hasher.rootOfOne, (slot, account, 1), [0] * 8, levels) == (
+            slot,
+        )
 
 
 def test_the_number_of_siblings_is_exact(hasher: Any) -> None:
@@ -64,9 +75,15 @@ def test_the_number_of_siblings_is_exact(hasher: Any) -> None:
         siblings = tree.multi_siblings(slots)
         count = len(siblings)
         assert hasher.root(payouts, siblings, 3) == tree.root
-        assert refused("WrongSiblingCount", hasher.root, payouts, [*siblings, 0], 3) == (count + 1, count)
+        assert refused("WrongSiblingCount", hasher.root, payouts, [*siblings, 0], 3) == (
+            count + 1,
+            count,
+        )
         if count:
-            assert refused("WrongSiblingCount", hasher.root, payouts, siblings[:-1], 3) == (count - 1, count)
+            assert refused("WrongSiblingCount", hasher.root, payouts, siblings[:-1], 3) == (
+                count - 1,
+                count,
+            )
 
 
 def test_h4_vectors(hasher: Any) -> None:
@@ -78,7 +95,8 @@ def test_h4_vectors(hasher: Any) -> None:
 
 
 def test_h4_on_random_and_extreme_elements(hasher: Any) -> None:
-    """compress agrees with the Python reference on random elements and on the largest: lazy sums do not overflow."""
+    """compress agrees with the Python reference on random elements and on the largest: lazy sums do
+    not overflow."""
     rng = random.Random("h4")
     for _ in range(40):
         children = [rng.choice((0, 1, P - 1, P - 2, rng.randrange(P))) for _ in range(4)]
@@ -88,14 +106,20 @@ def test_h4_on_random_and_extreme_elements(hasher: Any) -> None:
 def test_tree_vectors(hasher: Any) -> None:
     """root gives the shared trees' roots from every listed path and shared path."""
     for tree in _vectors("tree.json"):
-        pairs = {slot: (account, int(amount)) for slot, (account, amount) in enumerate(tree["pairs"])}
+        pairs = {
+            slot: (account, int(amount)) for slot, (account, amount) in enumerate(tree["pairs"])
+        }
         empty = (f"{0:#042x}", 0)
-        for path in [{"slots": [p["slot"]], "siblings": p["siblings"]} for p in tree["paths"]] + tree["sharedPaths"]:
+        for path in [
+            {"slots": [p["slot"]], "siblings": p["siblings"]} for p in tree["paths"]
+        ] + tree["sharedPaths"]:
             payouts = [(slot, *pairs.get(slot, empty)) for slot in path["slots"]]
             siblings = [int(x, 16) for x in path["siblings"]]
             assert hasher.root(payouts, siblings, tree["levels"]) == int(tree["root"], 16)
             if len(payouts) == 1:
-                assert hasher.rootOfOne(payouts[0], siblings, tree["levels"]) == int(tree["root"], 16)
+                assert hasher.rootOfOne(payouts[0], siblings, tree["levels"]) == int(
+                    tree["root"], 16
+                )
 
 
 @pytest.mark.parametrize("levels", [1, 2, 4, 5])
@@ -103,7 +127,10 @@ def test_random_trees(hasher: Any, levels: int) -> None:
     """root and rootOfOne agree with the Python tree on random payouts of random trees."""
     rng = random.Random(f"tree {levels}")
     slots = 4**levels // 2
-    tree = Tree(levels, [value for _ in range(slots) for value in (rng.randrange(2**160), rng.randrange(2**127))])
+    tree = Tree(
+        levels,
+        [value for _ in range(slots) for value in (rng.randrange(2**160), rng.randrange(2**127))],
+    )
     for count in {1, 2, min(slots, 9), slots}:
         chosen = sorted(rng.sample(range(slots), count))
         payouts = [(slot, f"{tree.pair(slot)[0]:#042x}", tree.pair(slot)[1]) for slot in chosen]

@@ -1,4 +1,5 @@
-"""postBatch, with the real verifier, real proofs and honest signatures: what is refused, each by its own error, then what lands."""
+"""postBatch, with the real verifier, real proofs and honest signatures: what is refused, each by
+its own error, then what lands."""
 
 import json
 from dataclasses import replace
@@ -18,7 +19,9 @@ from tests.contracts.program import ATTESTORS, VALID_UNTIL, Posting, Program, ke
 from tests.contracts.refusal import refused
 
 SECP256K1_N = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
-MALFORMED = json.loads((Path(__file__).parents[1] / "vectors" / "deltas.json").read_text())["malformed"]
+MALFORMED = json.loads((Path(__file__).parents[1] / "vectors" / "deltas.json").read_text())[
+    "malformed"
+]
 ITEMS = [(ACCOUNTS[0], 70), (ACCOUNTS[3], 30), (ACCOUNTS[0], 5)]
 
 
@@ -35,7 +38,9 @@ def _refused(name: str, program: Program, posting: Posting) -> tuple[Any, ...]:
 # What the header says.
 
 
-@pytest.mark.parametrize("sequence", [0, 1, 2, 4, 2**64 - 1], ids=["zero", "older", "replayed", "skipped", "last"])
+@pytest.mark.parametrize(
+    "sequence", [0, 1, 2, 4, 2**64 - 1], ids=["zero", "older", "replayed", "skipped", "last"]
+)
 def test_a_sequence_that_is_not_the_next_is_refused(program: Program, sequence: int) -> None:
     """A batch signed and proven for another sequence than stored + 1 does not land."""
     posting = program.posting(program.plan(ITEMS), prove=False, sequence=sequence)
@@ -57,12 +62,15 @@ def test_an_expired_batch_is_refused(program: Program, chain: Any) -> None:
 
 
 def test_roots_that_are_not_field_elements_are_refused(program: Program) -> None:
-    """newRoot and itemsRoot congruent to the true ones, but not below p, do not land though signed; nor does the root 0."""
+    """newRoot and itemsRoot congruent to the true ones, but not below p, do not land though signed;
+    nor does the root 0."""
     statement = program.plan(ITEMS)
     assert _refused("ZeroRoot", program, program.posting(statement, prove=False, new_root=0)) == ()
     for name in ("new_root", "items_root"):
         value = getattr(statement, name) + P
-        assert _refused("NotAFieldElement", program, program.posting(statement, prove=False, **{name: value})) == (value,)
+        assert _refused(
+            "NotAFieldElement", program, program.posting(statement, prove=False, **{name: value})
+        ) == (value,)
 
 
 # What the attestors sign.
@@ -81,12 +89,16 @@ def test_roots_that_are_not_field_elements_are_refused(program: Program) -> None
     ids=lambda change: next(iter(change)),
 )
 def test_every_field_is_signed(program: Program, honest: Posting, change: dict[str, Any]) -> None:
-    """A batch that was signed with another bucket, root, interactions, ledger head or deadline does not land."""
-    assert _refused("InvalidAttestation", program, honest.with_batch(**change)) == (ATTESTORS[0].address.lower(),)
+    """A batch that was signed with another bucket, root, interactions, ledger head or deadline does
+    not land."""
+    assert _refused("InvalidAttestation", program, honest.with_batch(**change)) == (
+        ATTESTORS[0].address.lower(),
+    )
 
 
 def test_deltas_are_signed(program: Program, honest: Posting) -> None:
-    """Well-formed deltas other than those signed do not land, not even in the order of their records."""
+    """Well-formed deltas other than those signed do not land, not even in the order of their
+    records."""
     changed = honest.deltas[:-1] + bytes([honest.deltas[-1] ^ 1])
     assert _refused("InvalidAttestation", program, replace(honest, deltas=changed))
 
@@ -109,18 +121,27 @@ def test_another_chain_or_contract_is_refused(program: Program, domain: Any) -> 
 def test_another_old_root_is_refused(program: Program) -> None:
     """Signatures over another history than the stored one do not count."""
     assert _refused(
-        "InvalidAttestation", program, program.posting(program.plan(ITEMS), prove=False, old_root=program.bucket().root + 1)
+        "InvalidAttestation",
+        program,
+        program.posting(program.plan(ITEMS), prove=False, old_root=program.bucket().root + 1),
     )
 
 
 @pytest.mark.parametrize("epoch", [0, 2])
 def test_another_attestor_epoch_is_refused(program: Program, epoch: int) -> None:
     """Signatures for another attestor epoch than the current one do not count."""
-    assert _refused("InvalidAttestation", program, program.posting(program.plan(ITEMS), prove=False, attestor_epoch=epoch))
+    assert _refused(
+        "InvalidAttestation",
+        program,
+        program.posting(program.plan(ITEMS), prove=False, attestor_epoch=epoch),
+    )
 
 
-def test_signatures_of_an_older_epoch_are_refused(program: Program, honest: Posting, owner: Any, chain: Any) -> None:
-    """After a change of attestors, even to the same ones, what was signed before does not land; signed anew it does."""
+def test_signatures_of_an_older_epoch_are_refused(
+    program: Program, honest: Posting, owner: Any, chain: Any
+) -> None:
+    """After a change of attestors, even to the same ones, what was signed before does not land;
+    signed anew it does."""
     distributor = program.distributor
     distributor.announceAttestors([attestor.address for attestor in ATTESTORS], 2, sender=owner)
     chain.mine(deltatime=distributor.DELAY() + 1)
@@ -148,30 +169,44 @@ def test_a_foreign_signer_is_refused(program: Program) -> None:
 
 def test_a_repeated_attestor_is_refused(program: Program) -> None:
     """One attestor signing twice is not two."""
-    posting = program.posting(program.plan(ITEMS), prove=False, signers=[ATTESTORS[0], ATTESTORS[0]])
+    posting = program.posting(
+        program.plan(ITEMS), prove=False, signers=[ATTESTORS[0], ATTESTORS[0]]
+    )
     assert _refused("AttestorsNotAscending", program, posting) == (ATTESTORS[0].address.lower(),)
 
 
 def test_unsorted_attestors_are_refused(program: Program) -> None:
     """Attestations come by ascending attestor."""
-    posting = program.posting(program.plan(ITEMS), prove=False, signers=[ATTESTORS[1], ATTESTORS[0]])
+    posting = program.posting(
+        program.plan(ITEMS), prove=False, signers=[ATTESTORS[1], ATTESTORS[0]]
+    )
     assert _refused("AttestorsNotAscending", program, posting) == (ATTESTORS[0].address.lower(),)
 
 
 def test_another_attestors_signature_is_refused(program: Program, honest: Posting) -> None:
     """A valid signature under another attestor's name does not count."""
     (first, a), (second, b) = honest.attestations
-    assert _refused("InvalidAttestation", program, replace(honest, attestations=[(first, b), (second, a)])) == (first.lower(),)
+    assert _refused(
+        "InvalidAttestation", program, replace(honest, attestations=[(first, b), (second, a)])
+    ) == (first.lower(),)
 
 
 def test_malleable_and_misshapen_signatures_are_refused(program: Program, honest: Posting) -> None:
-    """High s (with v flipped to match), v of 0, 1, 26 or 29, compact, empty and padded signatures do not count."""
+    """High s (with v flipped to match), v of 0, 1, 26 or 29, compact, empty and padded signatures
+    do not count."""
     attestor, good = honest.attestations[0]
     r, s, v = good[:32], int.from_bytes(good[32:64], "big"), good[64]
     high_s = r + (SECP256K1_N - s).to_bytes(32, "big") + bytes([55 - v])
     assert Account._recover_hash(honest.digest, signature=high_s) == attestor
     compact = r + (s | (v - 27) << 255).to_bytes(32, "big")
-    bent = [high_s, *(good[:64] + bytes([x]) for x in (v - 27, 26, 29, 55 - v)), compact, b"", good + b"\0", good[:64]]
+    bent = [
+        high_s,
+        *(good[:64] + bytes([x]) for x in (v - 27, 26, 29, 55 - v)),
+        compact,
+        b"",
+        good + b"\0",
+        good[:64],
+    ]
     for signature in bent:
         posting = replace(honest, attestations=[(attestor, signature), honest.attestations[1]])
         assert _refused("InvalidAttestation", program, posting) == (attestor.lower(),)
@@ -180,12 +215,17 @@ def test_malleable_and_misshapen_signatures_are_refused(program: Program, honest
 # What `deltas` say.
 
 
-@pytest.mark.parametrize("case", [c for c in MALFORMED if c["opened"] in (0, 3)], ids=lambda case: case["name"])
+@pytest.mark.parametrize(
+    "case", [c for c in MALFORMED if c["opened"] in (0, 3)], ids=lambda case: case["name"]
+)
 def test_malformed_deltas_are_refused_though_signed(program: Program, case: dict[str, Any]) -> None:
-    """Malformed deltas are refused by their rule even where attestors sign them; bucket 0 has 3 accounts, bucket 1 none."""
+    """Malformed deltas are refused by their rule even where attestors sign them; bucket 0 has 3
+    accounts, bucket 1 none."""
     bucket = 0 if case["opened"] == 3 else 1
     statement = program.plan(ITEMS, bucket)
-    posting = program.posting(statement, prove=False, bucket=bucket, deltas=bytes.fromhex(case["data"][2:]))
+    posting = program.posting(
+        statement, prove=False, bucket=bucket, deltas=bytes.fromhex(case["data"][2:])
+    )
     _refused(case["rule"], program, posting)
 
 
@@ -193,14 +233,26 @@ def test_a_full_bucket_opens_no_account(program: Program) -> None:
     """The 33rd account of a bucket of 32 is refused, signed or not; the 32 land."""
     program.post([(account, 1) for account in ACCOUNTS[:32]], bucket=5)
     statement = program.plan([(ACCOUNTS[0], 1)], bucket=5)
-    one_more = statement.deltas.encode() + ACCOUNTS[33].to_bytes(20, "big") + (1).to_bytes(12, "big")
-    assert _refused("BucketFull", program, program.posting(statement, prove=False, bucket=5, deltas=one_more)) == ()
+    one_more = (
+        statement.deltas.encode() + ACCOUNTS[33].to_bytes(20, "big") + (1).to_bytes(12, "big")
+    )
+    assert (
+        _refused(
+            "BucketFull",
+            program,
+            program.posting(statement, prove=False, bucket=5, deltas=one_more),
+        )
+        == ()
+    )
 
 
-# What the proof says. Attestors sign each of these as it is claimed; the proof is a real one, of the honest batch at the same challenge.
+# What the proof says. Attestors sign each of these as it is claimed; the proof is a real one, of
+# the honest batch at the same challenge.
 
 
-def _claims(program: Program, change: Any, items: Any = ITEMS) -> tuple[BatchStatement, BatchStatement]:
+def _claims(
+    program: Program, change: Any, items: Any = ITEMS
+) -> tuple[BatchStatement, BatchStatement]:
     """(claimed, honest): the honest statement with its new state changed by `change(pairs)`."""
     honest = program.plan(items)
     pairs = list(honest.new)
@@ -236,7 +288,16 @@ def _move(source: int, target: int, amount: int) -> Any:
         _set(0, plus=-75),
         _set(0, plus=70),
     ],
-    ids=["more", "less", "an account of no item", "wrong address", "moved", "moved away", "item left out", "item twice"],
+    ids=[
+        "more",
+        "less",
+        "an account of no item",
+        "wrong address",
+        "moved",
+        "moved away",
+        "item left out",
+        "item twice",
+    ],
 )
 def test_a_state_that_the_items_do_not_give_is_refused(program: Program, change: Any) -> None:
     """A new root and deltas that agree with each other, but not with the items, have no proof."""
@@ -246,7 +307,8 @@ def test_a_state_that_the_items_do_not_give_is_refused(program: Program, change:
 
 
 def test_an_address_of_an_open_slot_cannot_change(program: Program) -> None:
-    """A new root in which an open slot belongs to another address has no proof, though deltas and items agree."""
+    """A new root in which an open slot belongs to another address has no proof, though deltas and
+    items agree."""
     claimed, honest = _claims(program, _set(1, address=ACCOUNTS[9]))
     posting = program.posting(claimed, proven=honest, deltas=honest.deltas.encode())
     assert _refused("InvalidProof", program, posting) == ()
@@ -256,11 +318,15 @@ def test_items_other_than_attested_are_refused(program: Program) -> None:
     """A batch whose items root is of other items than the state booked has no proof."""
     honest = program.plan(ITEMS)
     other = program.plan([*ITEMS, (ACCOUNTS[1], 9)])
-    assert _refused("InvalidProof", program, program.posting(honest, items_root=other.items_root)) == ()
+    assert (
+        _refused("InvalidProof", program, program.posting(honest, items_root=other.items_root))
+        == ()
+    )
 
 
 def test_deltas_that_the_roots_do_not_give_are_refused(program: Program) -> None:
-    """Well-formed, signed deltas that are not the difference of the two roots fail in the fingerprint."""
+    """Well-formed, signed deltas that are not the difference of the two roots fail in the
+    fingerprint."""
     honest = program.plan(ITEMS)
     existing, opened = honest.deltas.existing, honest.deltas.opened
     bent = [
@@ -271,16 +337,24 @@ def test_deltas_that_the_roots_do_not_give_are_refused(program: Program) -> None
         replace(honest.deltas, opened=(*opened, (ACCOUNTS[9], 1))),
     ]
     for deltas in bent:
-        assert _refused("InvalidProof", program, program.posting(honest, deltas=deltas.encode())) == ()
+        assert (
+            _refused("InvalidProof", program, program.posting(honest, deltas=deltas.encode())) == ()
+        )
 
 
 def test_a_proof_holds_at_its_challenge_only(program: Program) -> None:
     """A real proof of the very same batch at another challenge (another ledger head) is refused."""
     statement = program.plan(ITEMS)
-    one, other = program.posting(statement), program.posting(statement, ledger_head=keccak(text="other"))
+    one, other = (
+        program.posting(statement),
+        program.posting(statement, ledger_head=keccak(text="other")),
+    )
     assert _refused("InvalidProof", program, replace(one, proof=other.proof)) == ()
     assert _refused("InvalidProof", program, replace(one, proof=[0] * 8)) == ()
-    assert _refused("InvalidProof", program, replace(one, proof=[one.proof[0] + Q, *one.proof[1:]])) == ()
+    assert (
+        _refused("InvalidProof", program, replace(one, proof=[one.proof[0] + Q, *one.proof[1:]]))
+        == ()
+    )
 
 
 # What the reserve says.
@@ -317,10 +391,17 @@ def test_entitlements_stay_below_2_to_the_127(program: Program, token: Any, depl
 
 
 def _store_committed(program: Program, value: int) -> None:
-    artifact = json.loads((Path(__file__).parents[2] / "build" / "contracts" / "Distributor.json").read_text())
-    slot = next(int(entry["slot"]) for entry in artifact["storageLayout"]["storage"] if entry["label"] == "_totals")
+    artifact = json.loads(
+        (Path(__file__).parents[2] / "build" / "contracts" / "Distributor.json").read_text()
+    )
+    slot = next(
+        int(entry["slot"])
+        for entry in artifact["storageLayout"]["storage"]
+        if entry["label"] == "_totals"
+    )
     networks.provider.make_request(
-        "anvil_setStorageAt", [program.distributor.address, f"{slot:#066x}", "0x" + value.to_bytes(32, "big").hex()]
+        "anvil_setStorageAt",
+        [program.distributor.address, f"{slot:#066x}", "0x" + value.to_bytes(32, "big").hex()],
     )
     assert program.distributor.committed() == value
 
@@ -346,12 +427,20 @@ def test_more_attestors_than_needed_may_sign(program: Program) -> None:
     program.post(ITEMS, signers=ATTESTORS)
 
 
-def test_a_batch_lands_through_another_contract(program: Program, project: Any, deployer: Any) -> None:
+def test_a_batch_lands_through_another_contract(
+    program: Program, project: Any, deployer: Any
+) -> None:
     """A posting wrapped in another contract's call has the same effect and the same log."""
     wallet = deployer.deploy(project.Wallet1271, deployer)
     posting = program.posting(program.plan(ITEMS))
-    receipt = wallet.execute(program.distributor, program.distributor.postBatch.encode_input(*posting.args), sender=deployer)
-    assert [bytes(event.deltas) for event in receipt.decode_logs(program.distributor.BatchPosted)] == [posting.deltas]
+    receipt = wallet.execute(
+        program.distributor,
+        program.distributor.postBatch.encode_input(*posting.args),
+        sender=deployer,
+    )
+    assert [
+        bytes(event.deltas) for event in receipt.decode_logs(program.distributor.BatchPosted)
+    ] == [posting.deltas]
 
 
 def test_buckets_are_independent(program: Program) -> None:
@@ -363,7 +452,9 @@ def test_buckets_are_independent(program: Program) -> None:
     assert tuple(program.distributor.buckets(0)) == (2, 3)
 
 
-def test_an_attestor_may_be_a_contract(program: Program, project: Any, deployer: Any, owner: Any, chain: Any) -> None:
+def test_an_attestor_may_be_a_contract(
+    program: Program, project: Any, deployer: Any, owner: Any, chain: Any
+) -> None:
     """An attestor with code attests by EIP-1271, and only so."""
     distributor, holder = program.distributor, key(50)
     wallet = deployer.deploy(project.Wallet1271, holder.address)
@@ -373,7 +464,10 @@ def test_an_attestor_may_be_a_contract(program: Program, project: Any, deployer:
     distributor.executeAttestors(sender=owner)
     program.epoch = 2
     bare = program.posting(program.plan(ITEMS), signers=[])
-    signatures = {wallet.address: sign(bare.digest, holder), ATTESTORS[0].address: sign(bare.digest, ATTESTORS[0])}
+    signatures = {
+        wallet.address: sign(bare.digest, holder),
+        ATTESTORS[0].address: sign(bare.digest, ATTESTORS[0]),
+    }
     wrong = signatures | {wallet.address: sign(bare.digest, key(51))}
     posting = replace(bare, attestations=[(address, wrong[address]) for address in both])
     assert _refused("InvalidAttestation", program, posting) == (wallet.address.lower(),)

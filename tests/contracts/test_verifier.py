@@ -18,7 +18,9 @@ from prover.wire import Proof
 from tests.contracts.program import DEV, ProofCache
 from tests.contracts.refusal import decode_error
 
-ARTIFACT = json.loads((Path(__file__).parents[2] / "build" / "contracts" / "Groth16Verifier.json").read_text())
+ARTIFACT = json.loads(
+    (Path(__file__).parents[2] / "build" / "contracts" / "Groth16Verifier.json").read_text()
+)
 POINTS = [0, 2, 6, 10, *range(14, 26, 2)]
 """Where each point of the key starts."""
 
@@ -46,7 +48,8 @@ def _deployment_error(verifier: Any, words: list[int]) -> tuple[Any, ...]:
 
 
 def test_gamma_that_is_delta_is_refused(verifier: Any, words: list[int]) -> None:
-    """A key with gamma = delta, or gamma = -delta, with either of which proofs can be forged, is never deployed."""
+    """A key with gamma = delta, or gamma = -delta, with either of which proofs can be forged, is
+    never deployed."""
     same = [*words[:6], *words[10:14], *words[10:]]
     assert _deployment_error(verifier, same) == ("GammaEqualsDelta",)
     x1, x0, y1, y0 = words[10:14]
@@ -55,7 +58,8 @@ def test_gamma_that_is_delta_is_refused(verifier: Any, words: list[int]) -> None
 
 
 def test_points_off_their_group_are_refused(verifier: Any, words: list[int]) -> None:
-    """A key with any point off its curve, with a coordinate not below q, or at infinity, is never deployed."""
+    """A key with any point off its curve, with a coordinate not below q, or at infinity, is never
+    deployed."""
     for index in POINTS:
         size = 4 if index in (2, 6, 10) else 2
         for bent in (
@@ -67,8 +71,11 @@ def test_points_off_their_group_are_refused(verifier: Any, words: list[int]) -> 
             assert _deployment_error(verifier, key) == ("InvalidPoint", index)
 
 
-def test_bent_proofs_and_signals_are_not_taken(verifier: Any, proven: tuple[list[int], list[int]]) -> None:
-    """Each public signal and each coordinate counts; what is not below p or q is refused though congruent to the truth."""
+def test_bent_proofs_and_signals_are_not_taken(
+    verifier: Any, proven: tuple[list[int], list[int]]
+) -> None:
+    """Each public signal and each coordinate counts; what is not below p or q is refused though
+    congruent to the truth."""
     proof, signals = proven
     assert verifier.verify(proof, signals)
     for i in range(5):
@@ -78,7 +85,9 @@ def test_bent_proofs_and_signals_are_not_taken(verifier: Any, proven: tuple[list
         for value in (proof[i] ^ 1, proof[i] + Q, 0):
             assert not verifier.verify([*proof[:i], value, *proof[i + 1 :]], signals)
     assert not verifier.verify([0] * 8, signals)
-    assert not verifier.verify([*proof[:2], proof[3], proof[2], proof[5], proof[4], *proof[6:]], signals)
+    assert not verifier.verify(
+        [*proof[:2], proof[3], proof[2], proof[5], proof[4], *proof[6:]], signals
+    )
 
 
 def test_agrees_with_an_independent_verification(
@@ -94,12 +103,15 @@ def test_agrees_with_an_independent_verification(
 
 
 def test_the_key_can_be_read_from_the_code(verifier: Any, dev_folder: KeyFolder) -> None:
-    """The immutables in deployed code, by their places in the artifact, are the key; all the rest is as compiled."""
+    """The immutables in deployed code, by their places in the artifact, are the key; all the rest
+    is as compiled."""
     code = bytes(networks.provider.web3.eth.get_code(verifier.address))
     blank = bytearray(code)
     words = []
     for places in ARTIFACT["immutables"].values():
-        values = {int.from_bytes(code[p["start"] : p["start"] + p["length"]], "big") for p in places}
+        values = {
+            int.from_bytes(code[p["start"] : p["start"] + p["length"]], "big") for p in places
+        }
         assert len(values) == 1
         words.append(values.pop())
         for place in places:

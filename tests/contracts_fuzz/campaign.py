@@ -1,6 +1,9 @@
-"""`make fuzz`: random seeds for as long as it is given. Ends with exit code 1 at the first disagreement, naming the seed and the last calls.
+"""`make fuzz`: random seeds for as long as it is given. Ends with exit code 1 at the first
+disagreement, naming the seed and the last calls.
 
-python -m tests.contracts_fuzz.campaign [SECONDS] [--seed SEED]      600 seconds; --seed plays that one seed of the Distributor again
+python -m tests.contracts_fuzz.campaign [SECONDS] [--seed SEED]
+
+plays for 600 seconds unless told otherwise; --seed plays one seed of the Distributor again
 """
 
 import argparse
@@ -21,7 +24,8 @@ CALLS, CASES = 400, 2_000
 
 
 def campaign(seconds: float, console: Console) -> Counter:
-    """Alternates runs of the Distributor and of the parser. Raises AssertionError at the first finding."""
+    """Alternates runs of the Distributor and of the parser. Raises AssertionError at the first
+    finding."""
     found: Counter = Counter()
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -34,17 +38,34 @@ def campaign(seconds: float, console: Console) -> Counter:
                 run = Run(chain, seed)
                 run.play(CALLS)
                 rng = random.Random(seed)
-                read = sum((compare(fresh, harness, [case(rng) for _ in range(100)]) for _ in range(CASES // 100)), Counter())
-                found += Counter({"runs": 1, "calls": CALLS, "done": sum(n for (_, o), n in run.outcomes.items() if o == "done")})
+                read = sum(
+                    (
+                        compare(fresh, harness, [case(rng) for _ in range(100)])
+                        for _ in range(CASES // 100)
+                    ),
+                    Counter(),
+                )
+                found += Counter(
+                    {
+                        "runs": 1,
+                        "calls": CALLS,
+                        "done": sum(n for (_, o), n in run.outcomes.items() if o == "done"),
+                    }
+                )
                 found += Counter({"deltas": CASES, "deltas taken": read["taken"]})
-                console.print(f"seed {seed}: {CALLS} calls, {CASES} deltas agree; {max(0, end - time.monotonic()):.0f} s to go")
+                console.print(
+                    f"seed {seed}: {CALLS} calls, {CASES} deltas agree; "
+                    f"{max(0, end - time.monotonic()):.0f} s to go"
+                )
                 if time.monotonic() >= end:
                     break
     return found
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(description="Fuzz the Distributor and the parser of deltas against their models.")
+    parser = argparse.ArgumentParser(
+        description="Fuzz the Distributor and the parser of deltas against their models."
+    )
     parser.add_argument("seconds", nargs="?", type=float, default=600)
     parser.add_argument("--seed", help="play this seed alone")
     options = parser.parse_args(arguments)

@@ -1,4 +1,5 @@
-"""Byte strings that are almost well-formed `deltas`, read by the contract, by the prover's parser and by the model's."""
+"""Byte strings that are almost well-formed `deltas`, read by the contract, by the prover's parser
+and by the model's."""
 
 import random
 from collections import Counter
@@ -23,11 +24,14 @@ class Case:
 
 
 def _delta(rng: random.Random) -> int:
-    return rng.choice((1, 2, UINT96_MAX, UINT96_MAX - 1, 2**64, rng.randrange(1, 2**96), rng.randrange(1, 2**32)))
+    return rng.choice(
+        (1, 2, UINT96_MAX, UINT96_MAX - 1, 2**64, rng.randrange(1, 2**96), rng.randrange(1, 2**32))
+    )
 
 
 def _slots_touched(rng: random.Random, opened: int) -> list[int]:
-    """None, all, runs of neighbours with gaps, or a few: the contract reads neighbours two at a time."""
+    """None, all, runs of neighbours with gaps, or a few: the contract reads neighbours two at a
+    time."""
     kind = rng.random()
     if kind < 0.25:
         return list(range(opened))
@@ -43,7 +47,9 @@ def _well_formed(rng: random.Random) -> tuple[bytes, int, int]:
     opens = rng.choice((0, 0, 1, 2, rng.randint(0, min(6, slots - opened))))
     if not touched:
         opens = max(opens, 1)
-    openings = tuple((rng.choice((1, 2**160 - 1, rng.randrange(1, 2**160))), _delta(rng)) for _ in range(opens))
+    openings = tuple(
+        (rng.choice((1, 2**160 - 1, rng.randrange(1, 2**160))), _delta(rng)) for _ in range(opens)
+    )
     return Deltas(tuple((slot, _delta(rng)) for slot in touched), openings).encode(), opened, slots
 
 
@@ -59,7 +65,9 @@ def _mutated(rng: random.Random, data: bytes, opened: int, slots: int) -> bytes:
     if kind == 1:
         return data + rng.randbytes(rng.choice((1, 13, 14, 31, 32)))
     if kind == 2:  # the count off by a little, or huge
-        return (rng.choice((count + 1, max(0, count - 1), 0xFFFF, count ^ 0x100, 0)) & 0xFFFF).to_bytes(2, "big") + data[2:]
+        return (
+            rng.choice((count + 1, max(0, count - 1), 0xFFFF, count ^ 0x100, 0)) & 0xFFFF
+        ).to_bytes(2, "big") + data[2:]
     if kind == 3:
         place = rng.randrange(len(data))
         return data[:place] + bytes([data[place] ^ (1 << rng.randrange(8))]) + data[place + 1 :]
@@ -72,7 +80,12 @@ def _mutated(rng: random.Random, data: bytes, opened: int, slots: int) -> bytes:
     elif records:
         place = rng.randrange(len(records))
         slot, delta = records[place][:2], records[place][2:]
-        other = rng.choice((opened, opened + 1, 0xFFFF, 0xFFFE, slots, 0, int.from_bytes(slot, "big") ^ 1)) & 0xFFFF
+        other = (
+            rng.choice(
+                (opened, opened + 1, 0xFFFF, 0xFFFE, slots, 0, int.from_bytes(slot, "big") ^ 1)
+            )
+            & 0xFFFF
+        )
         changes = [[slot + bytes(12)], [other.to_bytes(2, "big") + delta], [records[place]] * 2, []]
         if kind == 7 and len(records) > 1:
             records.reverse()
@@ -94,14 +107,20 @@ def case(rng: random.Random) -> Case:
 
 
 def compare(node: Node, harness: str, cases: list[Case]) -> Counter:
-    """Ask the contract for all cases in one request. Counts of "taken" and of each error. Raises AssertionError with the case."""
-    calls = [(None, harness, HARNESS.encode("read", (case.data, case.opened, case.slots, case.r))) for case in cases]
+    """Ask the contract for all cases in one request. Counts of "taken" and of each error. Raises
+    AssertionError with the case."""
+    calls = [
+        (None, harness, HARNESS.encode("read", (case.data, case.opened, case.slots, case.r)))
+        for case in cases
+    ]
     found: Counter = Counter()
     for case, (taken, answer) in zip(cases, node.outcomes(calls), strict=True):
         try:
             found[_compare_one(case, taken, answer)] += 1
         except AssertionError as error:
-            raise AssertionError(f"{error}\nCase({case.data.hex()!r}, {case.opened}, {case.slots}, {case.r})") from error
+            raise AssertionError(
+                f"{error}\nCase({case.data.hex()!r}, {case.opened}, {case.slots}, {case.r})"
+            ) from error
     return found
 
 
@@ -123,14 +142,23 @@ def _compare_one(case: Case, taken: bool, answer: bytes) -> str:
     prover, model = _by_prover(case), _by_model(case)
     if isinstance(prover, Deltas):
         assert taken, f"the contract refuses by {HARNESS.error(answer)} what the prover takes"
-        expected = (len(prover.opened), prover.total, prover.fingerprint(case.r, case.opened, case.slots))
+        expected = (
+            len(prover.opened),
+            prover.total,
+            prover.fingerprint(case.r, case.opened, case.slots),
+        )
         assert HARNESS.decode("read", answer) == expected
         assert model == (list(prover.existing), list(prover.opened))
         return "taken"
     assert not taken, f"the contract takes what the prover refuses by {prover}"
     name, *arguments = HARNESS.error(answer)
-    # The prover reads forwards, the contract backwards: where several records are at fault each may name another.
-    assert name == prover.rule or {name, prover.rule} <= RECORD_RULES, f"{name}, the prover says {prover}"
+    # The prover reads forwards, the contract backwards: where several records are at fault each may
+    # name another.
+    assert name == prover.rule or {name, prover.rule} <= RECORD_RULES, (
+        f"{name}, the prover says {prover}"
+    )
     assert isinstance(model, Refused), f"the model takes what prover and contract refuse by {name}"
-    assert (name, *arguments) == (model.name, *model.arguments), f"{name}{arguments}, the model says {model}"
+    assert (name, *arguments) == (model.name, *model.arguments), (
+        f"{name}{arguments}, the model says {model}"
+    )
     return name

@@ -1,7 +1,9 @@
-"""The Distributor as plain Python: what each call does by the protocol, and which error refuses it. No chain, no ABI, no storage.
+"""The Distributor as plain Python: what each call does by the protocol, and which error refuses it.
+No chain, no ABI, no storage.
 
-A call is a method of its name that takes the sender, the block's time and the call's arguments. It returns the events, as
-(name, arguments...), or raises Refused and has changed nothing. Addresses are lower-case texts, amounts in base units, times in Unix seconds.
+A call is a method of its name that takes the sender, the block's time and the call's arguments. It
+returns the events, as (name, arguments...), or raises Refused and has changed nothing. Addresses
+are lower-case texts, amounts in base units, times in Unix seconds.
 """
 
 from dataclasses import dataclass, field
@@ -24,7 +26,8 @@ Events = list[tuple[Any, ...]]
 
 
 class Refused(Exception):
-    """The call is refused by the custom error `name`; `arguments` is None where the model does not say them."""
+    """The call is refused by the custom error `name`; `arguments` is None where the model does not
+    say them."""
 
     def __init__(self, name: str, *arguments: Any, unsaid: bool = False) -> None:
         super().__init__(name, *arguments)
@@ -34,7 +37,8 @@ class Refused(Exception):
 
 @dataclass
 class Bucket:
-    """`trees` holds the tree after every sequence, 0 included; `pairs` is (address, cumulative) of the slots in use."""
+    """`trees` holds the tree after every sequence, 0 included; `pairs` is (address, cumulative) of
+    the slots in use."""
 
     trees: list[Tree]
     pairs: list[tuple[int, int]] = field(default_factory=list)
@@ -47,7 +51,8 @@ class Bucket:
 
 @dataclass
 class Model:
-    """`keys` gives the key behind each address that can sign: its own, or its holder's if it is a wallet contract."""
+    """`keys` gives the key behind each address that can sign: its own, or its holder's if it is a
+    wallet contract."""
 
     domain: Domain
     levels: int
@@ -89,14 +94,23 @@ class Model:
         self.balances[self.address] = self.balance(self.address) - amount
         self.balances[recipient] = self.balance(recipient) + amount
 
-    # ------------------------------------------------------------------------------------------------------------------- posting
+    # ----------------------------------------------------------------------------------------------
+    # posting
 
     def mint(self, sender: str, time: int, to: str, amount: int) -> Events:
         """The token's: anyone funds the program."""
         self.balances[to] = self.balance(to) + amount
         return []
 
-    def postBatch(self, sender: str, time: int, batch: tuple, deltas: bytes, proof: list[int], attestations: list) -> Events:
+    def postBatch(
+        self,
+        sender: str,
+        time: int,
+        batch: tuple,
+        deltas: bytes,
+        proof: list[int],
+        attestations: list,
+    ) -> Events:
         index, sequence, new_root, items_root, interactions_root, ledger_head, valid_until = batch
         if time < self.paused_until["posting"]:
             raise Refused("PostingPaused", self.paused_until["posting"])
@@ -128,18 +142,39 @@ class Model:
             account, cumulative = bucket.pairs[slot]
             bucket.pairs[slot] = (account, cumulative + delta)
         bucket.pairs += openings
-        bucket.trees.append(Tree(self.levels, [element for pair in bucket.pairs for element in pair]))
+        bucket.trees.append(
+            Tree(self.levels, [element for pair in bucket.pairs for element in pair])
+        )
         assert bucket.trees[-1].root == new_root, "the test proved a false statement"
-        return [("BatchPosted", index, sequence, new_root, items_root, interactions_root, ledger_head, total, deltas)]
+        return [
+            (
+                "BatchPosted",
+                index,
+                sequence,
+                new_root,
+                items_root,
+                interactions_root,
+                ledger_head,
+                total,
+                deltas,
+            )
+        ]
 
     def digest(self, batch: tuple, deltas: bytes, **changes: Any) -> bytes:
         """What attestors sign for a batch now, or with other values in the envelope."""
         index, sequence, new_root, items_root, interactions_root, ledger_head, valid_until = batch
         envelope = {
-            "bucket": index, "sequence": sequence, "old_root": self.bucket(index).trees[-1].root, "new_root": new_root,
-            "items_root": items_root, "interactions_root": interactions_root, "ledger_head": ledger_head,
-            "deltas_hash": keccak(deltas), "attestor_epoch": self.epoch, "valid_until": valid_until,
-        }  # fmt: skip
+            "bucket": index,
+            "sequence": sequence,
+            "old_root": self.bucket(index).trees[-1].root,
+            "new_root": new_root,
+            "items_root": items_root,
+            "interactions_root": interactions_root,
+            "ledger_head": ledger_head,
+            "deltas_hash": keccak(deltas),
+            "attestor_epoch": self.epoch,
+            "valid_until": valid_until,
+        }
         domain = changes.pop("domain", self.domain)
         return BatchEnvelope(**(envelope | changes)).digest(domain)
 
@@ -156,17 +191,36 @@ class Model:
                 raise Refused("InvalidAttestation", attestor)
             previous = attestor
 
-    # -------------------------------------------------------------------------------------------------------------------- claims
+    # ----------------------------------------------------------------------------------------------
+    # claims
 
     def claim(
-        self, sender: str, time: int, index: int, slot: int, sequence: int, account: str, cumulative: int, siblings: list[int]
+        self,
+        sender: str,
+        time: int,
+        index: int,
+        slot: int,
+        sequence: int,
+        account: str,
+        cumulative: int,
+        siblings: list[int],
     ) -> Events:
         return self._claim(time, index, sequence, (slot, account, cumulative), siblings, account)
 
     def claimTo(
-        self, sender: str, time: int, index: int, slot: int, sequence: int, account: str, cumulative: int, siblings: list[int],
-        recipient: str, deadline: int, permission: bytes,
-    ) -> Events:  # fmt: skip
+        self,
+        sender: str,
+        time: int,
+        index: int,
+        slot: int,
+        sequence: int,
+        account: str,
+        cumulative: int,
+        siblings: list[int],
+        recipient: str,
+        deadline: int,
+        permission: bytes,
+    ) -> Events:
         if recipient == NOBODY:
             raise Refused("ZeroAddress")
         if sender != account:
@@ -177,7 +231,15 @@ class Model:
                 raise Refused("InvalidPermission")
         return self._claim(time, index, sequence, (slot, account, cumulative), siblings, recipient)
 
-    def _claim(self, time: int, index: int, sequence: int, payout: tuple, siblings: list[int], recipient: str) -> Events:
+    def _claim(
+        self,
+        time: int,
+        index: int,
+        sequence: int,
+        payout: tuple,
+        siblings: list[int],
+        recipient: str,
+    ) -> Events:
         tree = self._claimable(time, index, sequence)
         slot, account, cumulative = payout
         if account == NOBODY:
@@ -192,7 +254,15 @@ class Model:
         self._pay(recipient, amount)
         return [("Claimed", index, slot, account, recipient, amount)]
 
-    def claimMany(self, sender: str, time: int, index: int, sequence: int, payouts: list[tuple], siblings: list[int]) -> Events:
+    def claimMany(
+        self,
+        sender: str,
+        time: int,
+        index: int,
+        sequence: int,
+        payouts: list[tuple],
+        siblings: list[int],
+    ) -> Events:
         tree = self._claimable(time, index, sequence)
         self._require_path(index, sequence, tree, payouts, siblings)
         if any(account == NOBODY for _, account, _ in payouts):
@@ -221,7 +291,9 @@ class Model:
         last = self.bucket(index).sequence
         return 0 < sequence <= last < sequence + KEPT_ROOTS
 
-    def _require_path(self, index: int, sequence: int, tree: Tree, payouts: list[tuple], siblings: list[int]) -> None:
+    def _require_path(
+        self, index: int, sequence: int, tree: Tree, payouts: list[tuple], siblings: list[int]
+    ) -> None:
         if not payouts:
             raise Refused("NoPayouts")
         numbers = [slot for slot, _, _ in payouts]
@@ -235,10 +307,13 @@ class Model:
         for sibling in siblings:
             if sibling >= P:
                 raise Refused("NotAFieldElement", sibling)
-        if siblings != expected or any(tree.pair(slot) != (int(account, 16), paid) for slot, account, paid in payouts):
+        if siblings != expected or any(
+            tree.pair(slot) != (int(account, 16), paid) for slot, account, paid in payouts
+        ):
             raise Refused("NotInBucket", index, sequence)
 
-    # ------------------------------------------------------------------------------------------------------------------- control
+    # ----------------------------------------------------------------------------------------------
+    # control
 
     def _require_owner(self, sender: str) -> None:
         if sender != self.owner:
@@ -260,7 +335,9 @@ class Model:
         self.owner = self.pending_owner = NOBODY
         return [("OwnershipTransferred", sender, NOBODY)]
 
-    def announceAttestors(self, sender: str, time: int, attestors: list[str], threshold: int) -> Events:
+    def announceAttestors(
+        self, sender: str, time: int, attestors: list[str], threshold: int
+    ) -> Events:
         self._require_owner(sender)
         if len(attestors) > ATTESTORS_MAX:
             raise Refused("TooManyAttestors", len(attestors))
@@ -355,14 +432,18 @@ def _executable(announced: tuple[Any, Any, int] | None, time: int) -> tuple[Any,
     return announced
 
 
-def read_deltas(data: bytes, opened: int, slots: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    """((slot, delta) of existing accounts, (address, delta) of openings). The contract reads records from the last to the first."""
+def read_deltas(
+    data: bytes, opened: int, slots: int
+) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """((slot, delta) of existing accounts, (address, delta) of openings). The contract reads
+    records from the last to the first."""
     count = int.from_bytes(data[:2], "big")
     existing, rest = data[2 : 2 + 14 * count], data[2 + 14 * count :]
     if len(data) < 3 or len(existing) < 14 * count or len(rest) % 32:
         raise Refused("DeltasLength")
     openings = [
-        (int.from_bytes(rest[i : i + 20], "big"), int.from_bytes(rest[i + 20 : i + 32], "big")) for i in range(0, len(rest), 32)
+        (int.from_bytes(rest[i : i + 20], "big"), int.from_bytes(rest[i + 20 : i + 32], "big"))
+        for i in range(0, len(rest), 32)
     ]
     if opened + len(openings) > slots:
         raise Refused("BucketFull")
@@ -372,7 +453,10 @@ def read_deltas(data: bytes, opened: int, slots: int) -> tuple[list[tuple[int, i
         if delta == 0:
             raise Refused("ZeroDelta", slot)
     found = [
-        (int.from_bytes(existing[i : i + 2], "big"), int.from_bytes(existing[i + 2 : i + 14], "big"))
+        (
+            int.from_bytes(existing[i : i + 2], "big"),
+            int.from_bytes(existing[i + 2 : i + 14], "big"),
+        )
         for i in range(0, len(existing), 14)
     ]
     above = opened
@@ -387,7 +471,13 @@ def read_deltas(data: bytes, opened: int, slots: int) -> tuple[list[tuple[int, i
     return found, openings
 
 
-def fingerprint(existing: list[tuple[int, int]], openings: list[tuple[int, int]], opened: int, slots: int, r: int) -> int:
+def fingerprint(
+    existing: list[tuple[int, int]],
+    openings: list[tuple[int, int]],
+    opened: int,
+    slots: int,
+    r: int,
+) -> int:
     """sum of delta_s * r^s and, over openings, of address_s * r^(slots + s), mod p."""
     total = sum(delta * pow(r, slot, P) for slot, delta in existing)
     for slot, (address, delta) in enumerate(openings, start=opened):

@@ -1,4 +1,5 @@
-"""Random calls of a Distributor: mostly honest, often with one fault, from whoever may or may not make them."""
+"""Random calls of a Distributor: mostly honest, often with one fault, from whoever may or may not
+make them."""
 
 import random
 from collections.abc import Callable
@@ -39,14 +40,20 @@ class Move:
 
 @dataclass
 class Cast:
-    """Everybody. `wallet` is a contract that signs by EIP-1271 for its holder; it attests and earns like the others."""
+    """Everybody. `wallet` is a contract that signs by EIP-1271 for its holder; it attests and earns
+    like the others."""
 
     wallet: str
     keys: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        people = {name: key_of(name) for name in [f"attestor {i}" for i in range(6)] + [f"account {i}" for i in range(12)]}
-        self.keys = {address_of(key): key for key in people.values()} | {self.wallet: key_of("holder")}
+        people = {
+            name: key_of(name)
+            for name in [f"attestor {i}" for i in range(6)] + [f"account {i}" for i in range(12)]
+        }
+        self.keys = {address_of(key): key for key in people.values()} | {
+            self.wallet: key_of("holder")
+        }
         addresses = list(self.keys)
         self.attestors = sorted([*addresses[:6], self.wallet])
         self.accounts = addresses[6:]
@@ -59,7 +66,8 @@ class Cast:
         return [*self.owners, *self.guardians, *self.strangers, *self.attestors, *self.accounts]
 
 
-# ------------------------------------------------------------------------------------------------------------------------ posting
+# --------------------------------------------------------------------------------------------------
+# posting
 
 
 def _forged_signatures(digest: bytes, signature: bytes, key: int) -> list[bytes]:
@@ -67,21 +75,38 @@ def _forged_signatures(digest: bytes, signature: bytes, key: int) -> list[bytes]
     r, s, v = signature[:32], int.from_bytes(signature[32:64], "big"), signature[64]
     return [
         r + (CURVE_ORDER - s).to_bytes(32, "big") + bytes([55 - v]),  # the same, with high s
-        signature[:64] + bytes([v - 27]), signature[:64] + bytes([55 - v]), signature[:64], signature + b"\0", b"",
-        sign(keccak(digest), key), sign(digest, key + 1), b"\0" * 65,
-    ]  # fmt: skip
+        signature[:64] + bytes([v - 27]),
+        signature[:64] + bytes([55 - v]),
+        signature[:64],
+        signature + b"\0",
+        b"",
+        sign(keccak(digest), key),
+        sign(digest, key + 1),
+        b"\0" * 65,
+    ]
 
 
 def _damaged(rng: random.Random, data: bytes, opened: int) -> bytes:
     """`deltas` with one rule broken; honest ones where there is nothing to break it on."""
     count = int.from_bytes(data[:2], "big")
     ways: list[Callable[[], bytes]] = [
-        lambda: data[:-1], lambda: data + b"\1", lambda: data[:2], lambda: b"", lambda: b"\0",
+        lambda: data[:-1],
+        lambda: data + b"\1",
+        lambda: data[:2],
+        lambda: b"",
+        lambda: b"\0",
         lambda: (count + 1).to_bytes(2, "big") + data[2:],
-        lambda: data + b"\0" * 20 + (7).to_bytes(12, "big"), lambda: data + b"\7" * 20 + bytes(12),
+        lambda: data + b"\0" * 20 + (7).to_bytes(12, "big"),
+        lambda: data + b"\7" * 20 + bytes(12),
         lambda: data + (b"\7" * 31 + b"\1") * 9,
-        lambda: (count + 1).to_bytes(2, "big") + data[2 : 2 + 14 * count] + opened.to_bytes(2, "big") + b"\1" * 12 + data[2 + 14 * count :],
-    ]  # fmt: skip
+        lambda: (
+            (count + 1).to_bytes(2, "big")
+            + data[2 : 2 + 14 * count]
+            + opened.to_bytes(2, "big")
+            + b"\1" * 12
+            + data[2 + 14 * count :]
+        ),
+    ]
     if count:
         first = data[2:16]
         ways += [
@@ -94,17 +119,25 @@ def _damaged(rng: random.Random, data: bytes, opened: int) -> bytes:
     return rng.choice(ways)()
 
 
-def _plan(rng: random.Random, model: Model, cast: Cast, index: int, fault: str) -> tuple[bytes, list[tuple[int, int]]]:
+def _plan(
+    rng: random.Random, model: Model, cast: Cast, index: int, fault: str
+) -> tuple[bytes, list[tuple[int, int]]]:
     """Honest `deltas` for the bucket and the state after them."""
     pairs = list(model.bucket(index).pairs)
     touched = sorted(rng.sample(range(len(pairs)), rng.randint(0, len(pairs))))
-    opens = rng.randint(0 if touched else 1, min(3, model.slots - len(pairs))) if len(pairs) < model.slots else 0
+    opens = (
+        rng.randint(0 if touched else 1, min(3, model.slots - len(pairs)))
+        if len(pairs) < model.slots
+        else 0
+    )
     if not touched and not opens:
         touched = [rng.randrange(len(pairs))]
     room = max(0, model.reserve - model.committed)
     share = min(UINT96_MAX, max(1, room // (len(touched) + opens)))
     amounts = [
-        rng.choice((1, share if rng.random() < 0.1 else share // 50 + 1, rng.randint(1, 1 + share // 100)))
+        rng.choice(
+            (1, share if rng.random() < 0.1 else share // 50 + 1, rng.randint(1, 1 + share // 100))
+        )
         for _ in range(len(touched) + opens)
     ]
     over = sum(amounts) - room
@@ -115,7 +148,10 @@ def _plan(rng: random.Random, model: Model, cast: Cast, index: int, fault: str) 
     amounts = [min(amount, UINT96_MAX) for amount in amounts]
     opened = [int(rng.choice(cast.accounts), 16) for _ in range(opens)]
     data = len(touched).to_bytes(2, "big")
-    data += b"".join(slot.to_bytes(2, "big") + amount.to_bytes(12, "big") for slot, amount in zip(touched, amounts, strict=False))
+    data += b"".join(
+        slot.to_bytes(2, "big") + amount.to_bytes(12, "big")
+        for slot, amount in zip(touched, amounts, strict=False)
+    )
     for account, amount in zip(opened, amounts[len(touched) :], strict=True):
         data += account.to_bytes(20, "big") + amount.to_bytes(12, "big")
     for slot, amount in zip(touched, amounts, strict=False):
@@ -124,18 +160,42 @@ def _plan(rng: random.Random, model: Model, cast: Cast, index: int, fault: str) 
 
 
 BATCH_FAULTS = {
-    "replayed": {"sequence": -1}, "skipped": {"sequence": 1}, "expired": {}, "root zero": {}, "root above p": {}, "items above p": {},
-}  # fmt: skip
+    "replayed": {"sequence": -1},
+    "skipped": {"sequence": 1},
+    "expired": {},
+    "root zero": {},
+    "root above p": {},
+    "items above p": {},
+}
 SIGNING_FAULTS = (
-    "too few", "nobody", "unsorted", "twice", "a foreigner", "one of another time", "a forged signature", "another bucket",
-    "another epoch", "another chain", "another contract", "another old root", "other deltas",
-)  # fmt: skip
-OTHER_FAULTS = ("bad deltas", "no proof", "proof of another root", "proof at another challenge", "beyond the reserve")
+    "too few",
+    "nobody",
+    "unsorted",
+    "twice",
+    "a foreigner",
+    "one of another time",
+    "a forged signature",
+    "another bucket",
+    "another epoch",
+    "another chain",
+    "another contract",
+    "another old root",
+    "other deltas",
+)
+OTHER_FAULTS = (
+    "bad deltas",
+    "no proof",
+    "proof of another root",
+    "proof at another challenge",
+    "beyond the reserve",
+)
 
 
 def post(rng: random.Random, model: Model, cast: Cast, time: int) -> Move:
     """A `postBatch`: three in five are honest."""
-    fault = rng.choice((*BATCH_FAULTS, *SIGNING_FAULTS, *OTHER_FAULTS)) if rng.random() < 0.4 else ""
+    fault = (
+        rng.choice((*BATCH_FAULTS, *SIGNING_FAULTS, *OTHER_FAULTS)) if rng.random() < 0.4 else ""
+    )
     if model.reserve - model.committed < 1_000 and not fault:
         return fund(rng, model, cast, time)
     index = rng.randrange(BUCKETS)
@@ -155,10 +215,21 @@ def post(rng: random.Random, model: Model, cast: Cast, time: int) -> Move:
         shown_items = items_root + P
     if fault == "bad deltas":
         deltas = _damaged(rng, deltas, len(bucket.pairs))
-    batch = (index, sequence, shown_root, shown_items, rng.randbytes(32), rng.randbytes(32), valid_until)
+    batch = (
+        index,
+        sequence,
+        shown_root,
+        shown_items,
+        rng.randbytes(32),
+        rng.randbytes(32),
+        valid_until,
+    )
     attestations = _attest(rng, model, cast, batch, deltas, fault)
     return Move(
-        rng.choice(cast.everybody), "postBatch", (batch, deltas, _prove(model, batch, deltas, fault), attestations), fault
+        rng.choice(cast.everybody),
+        "postBatch",
+        (batch, deltas, _prove(model, batch, deltas, fault), attestations),
+        fault,
     )
 
 
@@ -174,24 +245,40 @@ def _prove(model: Model, batch: tuple, deltas: bytes, fault: str) -> list[int]:
         for i in range(0, 14 * count, 14)
     ]
     openings = [
-        (int.from_bytes(rest[i : i + 20], "big"), int.from_bytes(rest[i + 20 : i + 32], "big")) for i in range(0, len(rest), 32)
+        (int.from_bytes(rest[i : i + 20], "big"), int.from_bytes(rest[i + 20 : i + 32], "big"))
+        for i in range(0, len(rest), 32)
     ]
     r = int.from_bytes(model.digest(batch, deltas), "big") % P
     if fault == "proof at another challenge":
         r += 1
     if fault == "proof of another root":
         new_root ^= 1
-    return ideal_proof([bucket.trees[-1].root, new_root, items_root, r, fingerprint(existing, openings, opened, model.slots, r)])
+    return ideal_proof(
+        [
+            bucket.trees[-1].root,
+            new_root,
+            items_root,
+            r,
+            fingerprint(existing, openings, opened, model.slots, r),
+        ]
+    )
 
 
-def _attest(rng: random.Random, model: Model, cast: Cast, batch: tuple, deltas: bytes, fault: str) -> list[tuple[str, bytes]]:
+def _attest(
+    rng: random.Random, model: Model, cast: Cast, batch: tuple, deltas: bytes, fault: str
+) -> list[tuple[str, bytes]]:
     changes: dict[str, Any] = {
-        "another bucket": {"bucket": batch[0] + 1}, "another epoch": {"attestor_epoch": model.epoch + rng.choice((-1, 1))},
-        "another chain": {"domain": Domain(1, model.address)}, "another contract": {"domain": Domain(model.domain.chain_id, cast.wallet)},
-        "another old root": {"old_root": 0}, "other deltas": {"deltas_hash": keccak(deltas + b"\0")},
-    }.get(fault, {})  # fmt: skip
+        "another bucket": {"bucket": batch[0] + 1},
+        "another epoch": {"attestor_epoch": model.epoch + rng.choice((-1, 1))},
+        "another chain": {"domain": Domain(1, model.address)},
+        "another contract": {"domain": Domain(model.domain.chain_id, cast.wallet)},
+        "another old root": {"old_root": 0},
+        "other deltas": {"deltas_hash": keccak(deltas + b"\0")},
+    }.get(fault, {})
     digest = model.digest(batch, deltas, **changes)
-    signers = sorted(rng.sample(model.attestors, rng.randint(model.threshold, len(model.attestors))))
+    signers = sorted(
+        rng.sample(model.attestors, rng.randint(model.threshold, len(model.attestors)))
+    )
     outside = [attestor for attestor in cast.attestors if attestor not in model.attestors]
     if fault == "too few":
         signers = signers[: model.threshold - 1]
@@ -209,11 +296,15 @@ def _attest(rng: random.Random, model: Model, cast: Cast, batch: tuple, deltas: 
     if fault == "a forged signature":
         place = rng.randrange(len(signed))
         signer, signature = signed[place]
-        signed[place] = (signer, rng.choice(_forged_signatures(digest, signature, cast.keys[signer])))
+        signed[place] = (
+            signer,
+            rng.choice(_forged_signatures(digest, signature, cast.keys[signer])),
+        )
     return signed
 
 
-# ------------------------------------------------------------------------------------------------------------------------- claims
+# --------------------------------------------------------------------------------------------------
+# claims
 
 
 @dataclass(frozen=True)
@@ -231,10 +322,17 @@ def _path(rng: random.Random, model: Model, several: bool) -> Path:
     index = rng.choice([index for index in range(BUCKETS) if model.bucket(index).sequence] or [0])
     bucket = model.bucket(index)
     oldest = max(1, bucket.sequence - 15)
-    sequence = rng.choice((bucket.sequence, max(0, rng.randint(oldest, max(oldest, bucket.sequence))), oldest))
+    sequence = rng.choice(
+        (bucket.sequence, max(0, rng.randint(oldest, max(oldest, bucket.sequence))), oldest)
+    )
     if rng.random() < 0.06:
         sequence = rng.choice(
-            (0, bucket.sequence + 1, max(0, bucket.sequence - 16), max(0, bucket.sequence - rng.randint(16, 40)))
+            (
+                0,
+                bucket.sequence + 1,
+                max(0, bucket.sequence - 16),
+                max(0, bucket.sequence - rng.randint(16, 40)),
+            )
         )
     tree = bucket.trees[min(sequence, bucket.sequence)]
     used = sum(tree.pair(slot) != (0, 0) for slot in range(model.slots))
@@ -252,20 +350,36 @@ def _bent(rng: random.Random, model: Model, cast: Cast, path: Path) -> tuple[Pat
         "more": lambda: (slot, account, cumulative + rng.choice((1, 10**18))),
         "less": lambda: (slot, account, max(0, cumulative - 1)),
         "all there is": lambda: (slot, account, 2**128 - 1),
-        "another account": lambda: (slot, rng.choice([a for a in cast.everybody if a != account]), cumulative),
+        "another account": lambda: (
+            slot,
+            rng.choice([a for a in cast.everybody if a != account]),
+            cumulative,
+        ),
         "nobody": lambda: (slot, NOBODY, cumulative),
         "another slot": lambda: ((slot + 1) % model.slots, account, cumulative),
-        "a slot beyond": lambda: (model.slots + rng.choice((0, slot, 2**16 - 1 - model.slots)), account, cumulative),
+        "a slot beyond": lambda: (
+            model.slots + rng.choice((0, slot, 2**16 - 1 - model.slots)),
+            account,
+            cumulative,
+        ),
         "a sibling less": lambda: path.siblings[:-1],
         "a sibling more": lambda: [*path.siblings, 0],
         "a sibling above p": lambda: [*path.siblings[:-1], path.siblings[-1] + P],
         "another sibling": lambda: [*path.siblings[:-1], path.siblings[-1] ^ 1],
     }
-    fault = rng.choice([name for name in ways if path.siblings or "sibling" not in name or name == "a sibling more"])
+    fault = rng.choice(
+        [
+            name
+            for name in ways
+            if path.siblings or "sibling" not in name or name == "a sibling more"
+        ]
+    )
     changed = ways[fault]()
     if "sibling" in fault:
         return replace(path, siblings=changed), fault
-    return replace(path, payouts=[*path.payouts[:place], changed, *path.payouts[place + 1 :]]), fault
+    return replace(
+        path, payouts=[*path.payouts[:place], changed, *path.payouts[place + 1 :]]
+    ), fault
 
 
 def claim(rng: random.Random, model: Model, cast: Cast, time: int) -> Move:
@@ -274,7 +388,12 @@ def claim(rng: random.Random, model: Model, cast: Cast, time: int) -> Move:
     if rng.random() < 0.3:
         path, fault = _bent(rng, model, cast, path)
     ((slot, account, cumulative),) = path.payouts
-    return Move(rng.choice(cast.everybody), "claim", (path.index, slot, path.sequence, account, cumulative, path.siblings), fault)
+    return Move(
+        rng.choice(cast.everybody),
+        "claim",
+        (path.index, slot, path.sequence, account, cumulative, path.siblings),
+        fault,
+    )
 
 
 def claim_many(rng: random.Random, model: Model, cast: Cast, time: int) -> Move:
@@ -284,24 +403,45 @@ def claim_many(rng: random.Random, model: Model, cast: Cast, time: int) -> Move:
         path, fault = _bent(rng, model, cast, path)
     elif rng.random() < 0.05:
         path, fault = rng.choice(
-            [(replace(path, payouts=[]), "no payouts"), (replace(path, payouts=path.payouts[::-1]), "falling")]
+            [
+                (replace(path, payouts=[]), "no payouts"),
+                (replace(path, payouts=path.payouts[::-1]), "falling"),
+            ]
         )
-    return Move(rng.choice(cast.everybody), "claimMany", (path.index, path.sequence, path.payouts, path.siblings), fault)
+    return Move(
+        rng.choice(cast.everybody),
+        "claimMany",
+        (path.index, path.sequence, path.payouts, path.siblings),
+        fault,
+    )
 
 
 def claim_to(rng: random.Random, model: Model, cast: Cast, time: int) -> Move:
-    """A `claimTo` by the account or with its permission, good or bad, to anyone, the Distributor included."""
+    """A `claimTo` by the account or with its permission, good or bad, to anyone, the Distributor
+    included."""
     path, fault = _path(rng, model, several=False), ""
     if rng.random() < 0.15:
         path, fault = _bent(rng, model, cast, path)
     ((slot, account, cumulative),) = path.payouts
     recipient = rng.choice([*cast.everybody, model.address]) if rng.random() < 0.95 else NOBODY
-    deadline = time + rng.choice((0, 5, DAY)) if rng.random() < 0.85 else time - rng.choice((1, DAY))
+    deadline = (
+        time + rng.choice((0, 5, DAY)) if rng.random() < 0.85 else time - rng.choice((1, DAY))
+    )
     if rng.random() < 0.3:
         return Move(
             account,
             "claimTo",
-            (path.index, slot, path.sequence, account, cumulative, path.siblings, recipient, deadline, b""),
+            (
+                path.index,
+                slot,
+                path.sequence,
+                account,
+                cumulative,
+                path.siblings,
+                recipient,
+                deadline,
+                b"",
+            ),
             fault,
         )
     signer = cast.keys.get(account, 7)
@@ -310,12 +450,25 @@ def claim_to(rng: random.Random, model: Model, cast: Cast, time: int) -> Move:
     if rng.random() < 0.25:
         fault += " with a bad permission"
         other = claim_to_digest(model.domain, path.index, slot, cumulative ^ 1, recipient, deadline)
-        permission = rng.choice([*_forged_signatures(digest, permission, signer), sign(other, signer)])
-    arguments = (path.index, slot, path.sequence, account, cumulative, path.siblings, recipient, deadline, permission)
+        permission = rng.choice(
+            [*_forged_signatures(digest, permission, signer), sign(other, signer)]
+        )
+    arguments = (
+        path.index,
+        slot,
+        path.sequence,
+        account,
+        cumulative,
+        path.siblings,
+        recipient,
+        deadline,
+        permission,
+    )
     return Move(rng.choice(cast.everybody), "claimTo", arguments, fault)
 
 
-# ------------------------------------------------------------------------------------------------------------------------ control
+# --------------------------------------------------------------------------------------------------
+# control
 
 
 def fund(rng: random.Random, model: Model, cast: Cast, time: int) -> Move:
@@ -325,13 +478,22 @@ def fund(rng: random.Random, model: Model, cast: Cast, time: int) -> Move:
 
 
 def control(rng: random.Random, model: Model, cast: Cast, time: int) -> Move:
-    """An owner's or guardian's call, by the right one half of the time, else by one of the others, former holders included."""
+    """An owner's or guardian's call, by the right one half of the time, else by one of the others,
+    former holders included."""
     function, args = rng.choice(CONTROLS)(rng, model, cast)
     right = (
-        model.guardian if function.startswith("pause") else model.pending_owner if function == "acceptOwnership" else model.owner
+        model.guardian
+        if function.startswith("pause")
+        else model.pending_owner
+        if function == "acceptOwnership"
+        else model.owner
     )
     right = rng.choice(cast.owners) if right == NOBODY else right
-    sender = right if rng.random() < 0.6 else rng.choice([*cast.owners, *cast.guardians, *cast.everybody])
+    sender = (
+        right
+        if rng.random() < 0.6
+        else rng.choice([*cast.owners, *cast.guardians, *cast.everybody])
+    )
     return Move(sender, function, args)
 
 
@@ -339,43 +501,75 @@ def _announce_attestors(rng: random.Random, model: Model, cast: Cast) -> tuple[s
     chosen = sorted(rng.sample(cast.attestors, rng.randint(1, len(cast.attestors))))
     threshold = rng.randint(1, len(chosen))
     if rng.random() < 0.3:
-        chosen, threshold = rng.choice([
-            (chosen, 0), (chosen, len(chosen) + 1), ([], 0), ([], 1), (chosen[::-1], 1), (chosen + chosen[-1:], 1), ([NOBODY, *chosen], 1),
-            ([f"{i + 1:#042x}" for i in range(65)], 33),
-        ])  # fmt: skip
+        chosen, threshold = rng.choice(
+            [
+                (chosen, 0),
+                (chosen, len(chosen) + 1),
+                ([], 0),
+                ([], 1),
+                (chosen[::-1], 1),
+                (chosen + chosen[-1:], 1),
+                ([NOBODY, *chosen], 1),
+                ([f"{i + 1:#042x}" for i in range(65)], 33),
+            ]
+        )
     return "announceAttestors", (chosen, threshold)
 
 
 def _announce_withdrawal(rng: random.Random, model: Model, cast: Cast) -> tuple[str, tuple]:
     free = max(0, model.reserve - model.committed)
     amount = rng.choice((0, free, free + 1, rng.randint(0, free), 2**256 - 1))
-    return "announceWithdrawal", (rng.choice([*cast.strangers, *cast.accounts, model.address, NOBODY]), amount)
+    return "announceWithdrawal", (
+        rng.choice([*cast.strangers, *cast.accounts, model.address, NOBODY]),
+        amount,
+    )
 
 
 CONTROLS: list[Callable[[random.Random, Model, Cast], tuple[str, tuple]]] = [
-    _announce_attestors, _announce_attestors, _announce_withdrawal, _announce_withdrawal,
-    *[lambda rng, model, cast: ("executeAttestors", ())] * 4, *[lambda rng, model, cast: ("executeWithdrawal", ())] * 4,
-    lambda rng, model, cast: ("cancelAttestors", ()), lambda rng, model, cast: ("cancelWithdrawal", ()),
+    _announce_attestors,
+    _announce_attestors,
+    _announce_withdrawal,
+    _announce_withdrawal,
+    *[lambda rng, model, cast: ("executeAttestors", ())] * 4,
+    *[lambda rng, model, cast: ("executeWithdrawal", ())] * 4,
+    lambda rng, model, cast: ("cancelAttestors", ()),
+    lambda rng, model, cast: ("cancelWithdrawal", ()),
     lambda rng, model, cast: ("setGuardian", (rng.choice([*cast.guardians, NOBODY]),)),
-    lambda rng, model, cast: ("pausePosting", (rng.choice((1, DAY, 14 * DAY, rng.choice((0, 14 * DAY + 1, 2**64 - 1)))),)),
-    lambda rng, model, cast: ("pauseClaims", (rng.choice((1, DAY, 7 * DAY, rng.choice((0, 7 * DAY + 1, 2**64 - 1)))),)),
-    lambda rng, model, cast: ("unpausePosting", ()), lambda rng, model, cast: ("unpauseClaims", ()),
+    lambda rng, model, cast: (
+        "pausePosting",
+        (rng.choice((1, DAY, 14 * DAY, rng.choice((0, 14 * DAY + 1, 2**64 - 1)))),),
+    ),
+    lambda rng, model, cast: (
+        "pauseClaims",
+        (rng.choice((1, DAY, 7 * DAY, rng.choice((0, 7 * DAY + 1, 2**64 - 1)))),),
+    ),
+    lambda rng, model, cast: ("unpausePosting", ()),
+    lambda rng, model, cast: ("unpauseClaims", ()),
     lambda rng, model, cast: ("transferOwnership", (rng.choice([*cast.owners, NOBODY]),)),
     *[lambda rng, model, cast: ("acceptOwnership", ())] * 2,
-    lambda rng, model, cast: ("renounceOwnership", ()) if rng.random() < 0.02 else ("acceptOwnership", ()),
-]  # fmt: skip
+    lambda rng, model, cast: (
+        ("renounceOwnership", ()) if rng.random() < 0.02 else ("acceptOwnership", ())
+    ),
+]
 
 MOVES = [post, claim, claim_many, claim_to, fund, control]
 WEIGHTS = [34, 10, 8, 14, 5, 29]
 
 
 def later(rng: random.Random, model: Model, time: int) -> int:
-    """The time of the next block: soon, days on, or just before, at or after a moment at which something changes."""
+    """The time of the next block: soon, days on, or just before, at or after a moment at which
+    something changes."""
     if rng.random() < 0.7:
         return time + rng.randint(1, 60)
-    moments = [until + extra for until in model.paused_until.values() if until for extra in (0, COOLDOWN)]
+    moments = [
+        until + extra for until in model.paused_until.values() if until for extra in (0, COOLDOWN)
+    ]
     for announced in (model.pending_attestors, model.pending_withdrawal):
         if announced:
             moments += [announced[2], announced[2], announced[2] + LIFETIME]
     ahead = [moment for moment in moments if moment > time + 1]
-    return rng.choice(ahead) + rng.choice((-1, 0, 1)) if ahead and rng.random() < 0.5 else time + rng.randint(1, DAY)
+    return (
+        rng.choice(ahead) + rng.choice((-1, 0, 1))
+        if ahead and rng.random() < 0.5
+        else time + rng.randint(1, DAY)
+    )

@@ -1,4 +1,5 @@
-"""A fast way to thousands of calls: raw JSON-RPC to an Anvil, calldata by ABI, custom errors by name, and signatures from prepared nonces."""
+"""A fast way to thousands of calls: raw JSON-RPC to an Anvil, calldata by ABI, custom errors by
+name, and signatures from prepared nonces."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -47,7 +48,11 @@ class Interface:
             types = [canonical(part) for part in entry.get("inputs", ())]
             selector = keccak(text=f"{entry.get('name')}({','.join(types)})")
             if entry["type"] == "function":
-                self.functions[entry["name"]] = (selector[:4], types, [canonical(part) for part in entry["outputs"]])
+                self.functions[entry["name"]] = (
+                    selector[:4],
+                    types,
+                    [canonical(part) for part in entry["outputs"]],
+                )
             elif entry["type"] == "error":
                 self.errors[selector[:4]] = (entry["name"], types)
             elif entry["type"] == "event":
@@ -62,8 +67,11 @@ class Interface:
         return decode(self.functions[function][2], data)
 
     def error(self, data: bytes) -> tuple[Any, ...]:
-        """(name, arguments...) of revert data. Raises AssertionError for anything but one of the contract's custom errors."""
-        assert data[:4] in self.errors, f"{self.name} reverted with {data.hex() or 'no data'}, which is none of its errors"
+        """(name, arguments...) of revert data. Raises AssertionError for anything but one of the
+        contract's custom errors."""
+        assert data[:4] in self.errors, (
+            f"{self.name} reverted with {data.hex() or 'no data'}, which is none of its errors"
+        )
         name, types = self.errors[data[:4]]
         return name, *decode(types, data[4:])
 
@@ -71,19 +79,30 @@ class Interface:
         """(name, arguments in the order of the declaration...) of a log."""
         topics = [bytes.fromhex(topic[2:]) for topic in log["topics"]]
         name, parameters = self.events[topics[0]]
-        plain = iter(decode([kind for kind, indexed in parameters if not indexed], bytes.fromhex(log["data"][2:])))
+        plain = iter(
+            decode(
+                [kind for kind, indexed in parameters if not indexed],
+                bytes.fromhex(log["data"][2:]),
+            )
+        )
         keyed = iter(topics[1:])
-        return name, *(decode([kind], next(keyed))[0] if indexed else next(plain) for kind, indexed in parameters)
+        return name, *(
+            decode([kind], next(keyed))[0] if indexed else next(plain)
+            for kind, indexed in parameters
+        )
 
 
 class Node:
-    """An Anvil whose blocks bear the times that the caller says, and that takes transactions from any address for free."""
+    """An Anvil whose blocks bear the times that the caller says, and that takes transactions from
+    any address for free."""
 
     def __init__(self, url: str) -> None:
         self._connection = HTTPConnection(urlparse(url).netloc, timeout=120)
 
     def _post(self, body: Any) -> Any:
-        self._connection.request("POST", "/", json.dumps(body), {"Content-Type": "application/json"})
+        self._connection.request(
+            "POST", "/", json.dumps(body), {"Content-Type": "application/json"}
+        )
         return json.loads(self._connection.getresponse().read())
 
     def rpc(self, method: str, *params: Any) -> Any:
@@ -94,19 +113,25 @@ class Node:
         return answer["result"]
 
     def calls(self, calls: Sequence[tuple[str, bytes]]) -> list[bytes]:
-        """What (contract, calldata) pairs answer, all at the newest block; b"" and revert data are prefixed by nothing: see `refusal`."""
+        """What (contract, calldata) pairs answer, all at the newest block; b"" and revert data are
+        prefixed by nothing: see `refusal`."""
         return [result for _, result in self.outcomes([(None, to, data) for to, data in calls])]
 
-    def outcomes(self, calls: Sequence[tuple[str | None, str, bytes]], time: int | None = None) -> list[tuple[bool, bytes]]:
-        """(went through, returned or revert data) of each (sender, contract, calldata), in a block of that time."""
+    def outcomes(
+        self, calls: Sequence[tuple[str | None, str, bytes]], time: int | None = None
+    ) -> list[tuple[bool, bytes]]:
+        """(went through, returned or revert data) of each (sender, contract, calldata), in a block
+        of that time."""
         overrides = [{}, {"time": hex(time)}] if time is not None else []
         body = [
             {
-                "jsonrpc": "2.0", "id": i, "method": "eth_call",
+                "jsonrpc": "2.0",
+                "id": i,
+                "method": "eth_call",
                 "params": [_transaction(sender, to, data), "latest", *overrides],
             }
             for i, (sender, to, data) in enumerate(calls)
-        ]  # fmt: skip
+        ]
         answers = sorted(self._post(body), key=lambda answer: answer["id"])
         return [_outcome(answer) for answer in answers]
 
@@ -143,14 +168,18 @@ def creation(name: str, types: Sequence[str] = (), args: Sequence[Any] = ()) -> 
 
 
 def place_ideal_verifier(node: Node, address: str) -> None:
-    """Code at `address` that takes a statement for proven if the proof's first word is the keccak256 of its five public signals, and
-    for nothing else: what a perfect proof system would do. Whoever wants it to accept must know exactly what the contract passes."""
+    """Code at `address` that takes a statement for proven if the proof's first word is the
+    keccak256 of its five public signals, and for nothing else: what a perfect proof system would
+    do. Whoever wants it to accept must know exactly what the contract passes."""
     node.set_code(address, _VERIFIER)
 
 
 def ideal_proof(signals: Sequence[int]) -> list[int]:
     """The proof of a statement in the eyes of the ideal verifier."""
-    return [int.from_bytes(keccak(b"".join(signal.to_bytes(32, "big") for signal in signals)), "big"), *[0] * 7]
+    return [
+        int.from_bytes(keccak(b"".join(signal.to_bytes(32, "big") for signal in signals)), "big"),
+        *[0] * 7,
+    ]
 
 
 @contextmanager
@@ -176,7 +205,10 @@ def _nonce(index: int) -> tuple[int, int, int]:
 
 
 def sign(digest: bytes, key: int) -> bytes:
-    """An ECDSA signature, r || s || v, low s. The nonces are a few that are known: fast, and good for keys of tests alone."""
+    """An ECDSA signature, r || s || v, low s.
+
+    The nonces are a few that are known: fast, and good for keys of tests alone.
+    """
     k, x, parity = _nonce(digest[0] & 15)
     r = x % CURVE_ORDER
     s = pow(k, -1, CURVE_ORDER) * (int.from_bytes(digest, "big") + r * key) % CURVE_ORDER

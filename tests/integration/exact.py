@@ -1,4 +1,5 @@
-"""What must hold to the last base unit whenever all is settled: reports, ledger, database and chain say the same."""
+"""What must hold to the last base unit whenever all is settled: reports, ledger, database and chain
+say the same."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -49,13 +50,19 @@ def read_chain(world: World) -> OnChain:
         elif isinstance(event, Claimed):
             claimed[event.account] += event.amount
     pairs = [pair for bucket in state.buckets.values() for pair in bucket.pairs]
-    earned = Counter({to_checksum_address(address.to_bytes(20, "big")): cumulative for address, cumulative in pairs})
+    earned = Counter(
+        {
+            to_checksum_address(address.to_bytes(20, "big")): cumulative
+            for address, cumulative in pairs
+        }
+    )
     assert len(pairs) == len(earned), "an account stands in two slots"
     return OnChain(state, earned, claimed, posted, funded)
 
 
 def assert_exact(world: World) -> OnChain:
-    """Every total and every account, three ways; each batch once on chain; no nonce of the poster wasted."""
+    """Every total and every account, three ways; each batch once on chain; no nonce of the poster
+    wasted."""
     chain = read_chain(world)
     assert chain.earned == world.owed
     assert chain.funded == world.funded
@@ -89,24 +96,37 @@ def _assert_ledger(world: World, chain: OnChain) -> None:
         balance = {(row.kind, row.holder): row.balance for row in session.scalars(query)}
         assert ledger.unbalanced_accounts(session, program_id) == []
         assert ledger_chain.verify(session, program_id) > 0 or not chain.posted
-    expected = {(LedgerAccountKind.ACCOUNT, holder): chain.claimed[holder] - earned for holder, earned in world.owed.items()}
+    expected = {
+        (LedgerAccountKind.ACCOUNT, holder): chain.claimed[holder] - earned
+        for holder, earned in world.owed.items()
+    }
     expected[LedgerAccountKind.BUDGET, ""] = world.owed.total() - chain.funded
     expected[LedgerAccountKind.RESERVE, ""] = chain.funded - chain.claimed.total()
     assert balance == expected
 
 
 def _assert_rows(world: World, chain: OnChain) -> None:
-    """The database: every batch final and on chain, once and in order; every accepted interaction in one of them."""
+    """The database: every batch final and on chain, once and in order; every accepted interaction
+    in one of them."""
     with world.local.context.database.transaction() as session:
         batches = {
-            (batch.bucket, batch.sequence): batch for batch in session.scalars(select(Batch).where(Batch.state.not_in(GONE)))
+            (batch.bucket, batch.sequence): batch
+            for batch in session.scalars(select(Batch).where(Batch.state.not_in(GONE)))
         }
         accounts = {account.address: account for account in session.scalars(select(Account))}
         accepted = Interaction.state == "accepted"
         items = dict(
-            session.execute(select(Interaction.batch_id, func.count()).where(accepted).group_by(Interaction.batch_id)).all()
+            session.execute(
+                select(Interaction.batch_id, func.count())
+                .where(accepted)
+                .group_by(Interaction.batch_id)
+            ).all()
         )
-        query = select(Interaction.account, func.sum(Interaction.amount)).where(accepted).group_by(Interaction.account)
+        query = (
+            select(Interaction.account, func.sum(Interaction.amount))
+            .where(accepted)
+            .group_by(Interaction.account)
+        )
         sums = dict(session.execute(query).all())
     places = [(event.bucket, event.sequence) for event in chain.posted]
     assert len(places) == len(set(places))
@@ -114,13 +134,24 @@ def _assert_rows(world: World, chain: OnChain) -> None:
     for event in chain.posted:
         batch = batches[event.bucket, event.sequence]
         assert batch.state == BatchState.FINAL
-        assert (batch.tx_hash, batch.block_number) == ("0x" + event.tx_hash.hex(), event.block_number)
-        assert (batch.new_root, batch.deltas, batch.total) == (event.new_root, event.deltas, event.total)
+        assert (batch.tx_hash, batch.block_number) == (
+            "0x" + event.tx_hash.hex(),
+            event.block_number,
+        )
+        assert (batch.new_root, batch.deltas, batch.total) == (
+            event.new_root,
+            event.deltas,
+            event.total,
+        )
     assert items == {batch.id: batch.items for batch in batches.values()}
     assert sums == dict(world.owed)
     assert {address: account.posted for address, account in accounts.items()} == dict(chain.earned)
-    assert {address: account.claimed for address, account in accounts.items() if account.claimed} == dict(chain.claimed)
-    home = {int(account.address, 16): (account.bucket, account.slot) for account in accounts.values()}
+    assert {
+        address: account.claimed for address, account in accounts.items() if account.claimed
+    } == dict(chain.claimed)
+    home = {
+        int(account.address, 16): (account.bucket, account.slot) for account in accounts.values()
+    }
     assert home == chain.state.home
 
 
@@ -129,20 +160,33 @@ def _assert_transactions(world: World, chain: OnChain) -> None:
     w3, poster = world.local.context.w3, world.local.context.poster.address
     sent = poster_receipts(world)
     executed = [receipt for receipt in sent if receipt["status"] == 1]
-    ours = {event.tx_hash for event in chain.posted if w3.eth.get_transaction(event.tx_hash)["from"] == poster}
+    ours = {
+        event.tx_hash
+        for event in chain.posted
+        if w3.eth.get_transaction(event.tx_hash)["from"] == poster
+    }
     assert {bytes(receipt["transactionHash"]) for receipt in executed} == ours
     assert len(executed) == len(ours)
     assert len(sent) - len(executed) == world.strays
     assert w3.eth.get_transaction_count(poster) == len(sent) == len(ours) + world.strays
     with world.local.context.database.transaction() as session:
-        rows = list(session.scalars(select(OutgoingTransaction).where(OutgoingTransaction.sender == poster)))
+        rows = list(
+            session.scalars(select(OutgoingTransaction).where(OutgoingTransaction.sender == poster))
+        )
     assert sorted(row.nonce for row in rows) == list(range(len(sent)))
-    assert Counter(str(row.state) for row in rows) == Counter({"final": len(executed)}) + Counter({"failed": world.strays})
+    assert Counter(str(row.state) for row in rows) == Counter({"final": len(executed)}) + Counter(
+        {"failed": world.strays}
+    )
 
 
 def poster_receipts(world: World) -> list[Any]:
     """Receipts of every transaction that the poster's key has sent, by the chain's blocks."""
     w3, poster = world.local.context.w3, world.local.context.poster.address
-    blocks = (w3.eth.get_block(n, full_transactions=True) for n in range(world.local.deployment.block, w3.eth.block_number + 1))
-    hashes = [found["hash"] for one in blocks for found in one["transactions"] if found["from"] == poster]
+    blocks = (
+        w3.eth.get_block(n, full_transactions=True)
+        for n in range(world.local.deployment.block, w3.eth.block_number + 1)
+    )
+    hashes = [
+        found["hash"] for one in blocks for found in one["transactions"] if found["from"] == poster
+    ]
     return [w3.eth.get_transaction_receipt(found) for found in hashes]

@@ -1,4 +1,5 @@
-"""A TCP port in front of another that can go down and come up again, as a node does for those who ask it."""
+"""A TCP port in front of another that can go down and come up again, as a node does for those who
+ask it."""
 
 import contextlib
 import socket

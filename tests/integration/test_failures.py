@@ -1,5 +1,6 @@
-"""What can go wrong around a batch without anybody dying: expiry, another set of attestors, strangers, pauses, an empty budget, a node
-that is down. Money stays exact, and a transaction is sent only if it can succeed."""
+"""What can go wrong around a batch without anybody dying: expiry, another set of attestors,
+strangers, pauses, an empty budget, a node that is down. Money stays exact, and a transaction is
+sent only if it can succeed."""
 
 import threading
 from collections.abc import Iterator
@@ -65,8 +66,12 @@ def travel(world: World, seconds: int) -> None:
 def as_owner(world: World, function: str, *arguments: object) -> None:
     """A call of the Distributor by its owner."""
     w3, distributor = world.local.context.w3, world.local.deployment.distributor
-    data = w3.eth.contract(distributor, abi=artifact("Distributor").abi).encode_abi(function, args=list(arguments))
-    Deployer(w3, world.local.owner).send(function, {"to": distributor, "data": bytes.fromhex(data.removeprefix("0x"))})
+    data = w3.eth.contract(distributor, abi=artifact("Distributor").abi).encode_abi(
+        function, args=list(arguments)
+    )
+    Deployer(w3, world.local.owner).send(
+        function, {"to": distributor, "data": bytes.fromhex(data.removeprefix("0x"))}
+    )
 
 
 def post_as_stranger(world: World, batch: Batch) -> None:
@@ -81,7 +86,8 @@ def post_as_stranger(world: World, batch: Batch) -> None:
 
 
 def killed_at(world: World, place: str) -> Batch:
-    """Report something, let the worker die at `place`, and leave it dead; the batch that it was at."""
+    """Report something, let the worker die at `place`, and leave it dead; the batch that it was
+    at."""
     markers = world.start("worker", failpoint=place)
     world.report((0, 1, 0))
     world.wait_killed(markers, place)
@@ -90,12 +96,15 @@ def killed_at(world: World, place: str) -> Batch:
 
 
 def test_idle_chain(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a chain that has made no block for hours a batch is valid from now on, not from the last block on: it lands at once."""
+    """On a chain that has made no block for hours a batch is valid from now on, not from the last
+    block on: it lands at once."""
     world.kill("worker")
     context, program_id = world.local.context, world.local.program_id
     world.report((0, 1))
     assert look_at_program(context, program_id) == 1
-    hours_later = context.w3.eth.get_block("latest")["timestamp"] + 3 * context.settings.batch_valid_seconds
+    hours_later = (
+        context.w3.eth.get_block("latest")["timestamp"] + 3 * context.settings.batch_valid_seconds
+    )
     monkeypatch.setattr(attestation, "time", SimpleNamespace(time=lambda: hours_later))
     attestation.ensure_envelope(context, world.program(), world.newest().id)
     assert world.newest().valid_until == hours_later + context.settings.batch_valid_seconds
@@ -106,7 +115,8 @@ def test_idle_chain(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_envelope_expires_before_posting(world: World) -> None:
-    """A proven batch whose signatures have expired is attested and proven anew and posted once; nothing is sent that would revert."""
+    """A proven batch whose signatures have expired is attested and proven anew and posted once;
+    nothing is sent that would revert."""
     expired = killed_at(world, "prove.after_commit")
     assert expired.state == BatchState.PROVEN
     travel(world, world.local.context.settings.batch_valid_seconds + 1)
@@ -120,7 +130,8 @@ def test_envelope_expires_before_posting(world: World) -> None:
 
 
 def test_attestors_change_before_posting(world: World) -> None:
-    """The attestors that must sign change after the batch was proven: it is signed and proven anew under their new epoch."""
+    """The attestors that must sign change after the batch was proven: it is signed and proven anew
+    under their new epoch."""
     addresses, _, epoch = world.local.context.distributor(world.program()).attestors()
     as_owner(world, "announceAttestors", list(addresses), 3)
     travel(world, ATTESTOR_DELAY_SECONDS)
@@ -138,7 +149,8 @@ def test_attestors_change_before_posting(world: World) -> None:
 
 
 def test_stranger_posts_first(world: World) -> None:
-    """A stranger posts our proven batch before we do: that is success, and no nonce of ours is used."""
+    """A stranger posts our proven batch before we do: that is success, and no nonce of ours is
+    used."""
     nonce = len(poster_receipts(world))
     post_as_stranger(world, killed_at(world, "prove.after_commit"))
     world.start("worker")
@@ -148,8 +160,8 @@ def test_stranger_posts_first(world: World) -> None:
 
 
 def test_stranger_posts_before_our_bytes_leave(world: World) -> None:
-    """A stranger posts a batch whose transaction of ours is signed and stored: the nonce is taken, so it is used up, and what comes
-    after it is not held up."""
+    """A stranger posts a batch whose transaction of ours is signed and stored: the nonce is taken,
+    so it is used up, and what comes after it is not held up."""
     post_as_stranger(world, killed_at(world, "post.stored"))
     world.strays += 1
     world.start("worker")
@@ -160,8 +172,11 @@ def test_stranger_posts_before_our_bytes_leave(world: World) -> None:
     assert_exact(world)
 
 
-def test_stranger_posts_between_simulation_and_storing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The watcher books a stranger's posting while a worker stores its own: the batch is final and stays final."""
+def test_stranger_posts_between_simulation_and_storing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The watcher books a stranger's posting while a worker stores its own: the batch is final and
+    stays final."""
     world.kill("worker")
     context, program_id = world.local.context, world.local.program_id
     world.report((0, 1))
@@ -214,12 +229,16 @@ def test_log_is_read_across_a_reorg(world: World, monkeypatch: pytest.MonkeyPatc
 
 
 def test_guardian_pauses_posting(world: World) -> None:
-    """While posting is paused nothing is sent, not even to see it fail; after the owner unpauses, the batch lands."""
+    """While posting is paused nothing is sent, not even to see it fail; after the owner unpauses,
+    the batch lands."""
     as_owner(world, "setGuardian", world.local.owner.address)
     as_owner(world, "pausePosting", 3600)
     nonce = len(poster_receipts(world))
     world.report((0, 1))
-    world.wait("a refused batch", lambda: any("PostingPaused(" in (batch.note or "") for batch in world.batches()))
+    world.wait(
+        "a refused batch",
+        lambda: any("PostingPaused(" in (batch.note or "") for batch in world.batches()),
+    )
     assert world.newest().state == BatchState.PROVEN
     assert len(poster_receipts(world)) == nonce
     as_owner(world, "unpausePosting")
@@ -228,7 +247,8 @@ def test_guardian_pauses_posting(world: World) -> None:
 
 
 def test_budget_is_exhausted(world: World) -> None:
-    """What the budget does not cover is held and never batched; each funding releases what it covers, oldest first, once."""
+    """What the budget does not cover is held and never batched; each funding releases what it
+    covers, oldest first, once."""
     with world.local.context.database.transaction() as session:
         available = available_budget(session, world.local.program_id)
     [first, second] = world.reports((0, 1), amount=available)
@@ -250,13 +270,16 @@ def test_budget_is_exhausted(world: World) -> None:
 
 
 def test_node_is_down(world: World, node: Proxy) -> None:
-    """With the chain's node away reports are taken in and work waits; when it is back everything lands, once. A worker that was
-    killed with its bytes stored, and starts while the node is away, sends these very bytes."""
+    """With the chain's node away reports are taken in and work waits; when it is back everything
+    lands, once. A worker that was killed with its bytes stored, and starts while the node is away,
+    sends these very bytes."""
     killed_at(world, "post.stored")
     node.down()
     world.start("worker")
     assert world.report((0, 1)) == {"accepted": 2}
-    world.wait("a failed step", lambda: any("answer" in (batch.note or "") for batch in world.batches()))
+    world.wait(
+        "a failed step", lambda: any("answer" in (batch.note or "") for batch in world.batches())
+    )
     node.up()
     world.settle()
     assert_exact(world)
@@ -268,7 +291,8 @@ def test_audit_after_it_all(world: World) -> None:
 
 
 def test_deep_reorg_halts_the_program(world: World) -> None:
-    """Blocks that were booked as final vanish: the program halts for an operator. Nothing is booked, batched or sent again."""
+    """Blocks that were booked as final vanish: the program halts for an operator. Nothing is
+    booked, batched or sent again."""
     snapshot = rpc(world, "evm_snapshot")
     world.report((0, 1))
     world.settle()

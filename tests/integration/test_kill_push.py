@@ -1,4 +1,5 @@
-"""SIGKILL of the command that pushes claims: every account is paid exactly once, and no nonce of the paying key is wasted."""
+"""SIGKILL of the command that pushes claims: every account is paid exactly once, and no nonce of
+the paying key is wasted."""
 
 import os
 import signal
@@ -21,7 +22,11 @@ def claim(world: World, **environment: str) -> int:
     """`guerdon claim` for everybody, two accounts a transaction; its exit code."""
     command = [GUERDON, "claim", world.local.program, "--together", "2"]
     done = subprocess.run(
-        command, env=os.environ | world.local.environment | environment, capture_output=True, check=False, timeout=120
+        command,
+        env=os.environ | world.local.environment | environment,
+        capture_output=True,
+        check=False,
+        timeout=120,
     )
     assert done.returncode in (0, -signal.SIGKILL), done.stderr.decode()
     return done.returncode
@@ -30,18 +35,25 @@ def claim(world: World, **environment: str) -> int:
 def paying(world: World) -> list[OutgoingTransaction]:
     """Every transaction of the paying key, by nonce."""
     with world.local.context.database.transaction() as session:
-        query = select(OutgoingTransaction).where(OutgoingTransaction.sender == world.local.context.payer.address)
+        query = select(OutgoingTransaction).where(
+            OutgoingTransaction.sender == world.local.context.payer.address
+        )
         return list(session.scalars(query.order_by(OutgoingTransaction.nonce)))
 
 
 @pytest.mark.parametrize("place", PLACES)
 def test_killed_while_pushing(world: World, tmp_path: Path, place: str) -> None:
-    """The command dies at the second of its transactions. What was stored goes out without it, by the worker; a second run pays the rest."""
+    """The command dies at the second of its transactions. What was stored goes out without it, by
+    the worker; a second run pays the rest."""
     world.start("worker")
     world.report((0, 1, 2, 3, 4))
     world.settle()
-    assert claim(world, GUERDON_FAILPOINT=f"{place}:2", GUERDON_FAILPOINT_DIR=str(tmp_path)) == -signal.SIGKILL
-    # Something new: the calls of a second run are others, so nothing but the worker remembers what the first has stored.
+    assert (
+        claim(world, GUERDON_FAILPOINT=f"{place}:2", GUERDON_FAILPOINT_DIR=str(tmp_path))
+        == -signal.SIGKILL
+    )
+    # Something new: the calls of a second run are others, so nothing but the worker remembers what
+    # the first has stored.
     world.report((0, 1))
     world.settle()
     assert claim(world) == 0
@@ -50,4 +62,6 @@ def test_killed_while_pushing(world: World, tmp_path: Path, place: str) -> None:
     rows = paying(world)
     assert [row.nonce for row in rows] == list(range(len(rows)))
     assert {row.state for row in rows} == {State.FINAL}
-    assert world.local.context.w3.eth.get_transaction_count(world.local.context.payer.address) == len(rows)
+    assert world.local.context.w3.eth.get_transaction_count(
+        world.local.context.payer.address
+    ) == len(rows)

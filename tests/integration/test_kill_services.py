@@ -1,4 +1,5 @@
-"""SIGKILL of the API, of attestors, of Redis, and of everything at once: nothing reported is lost or counted twice."""
+"""SIGKILL of the API, of attestors, of Redis, and of everything at once: nothing reported is lost
+or counted twice."""
 
 import sqlite3
 import threading
@@ -15,9 +16,12 @@ from tests.integration.exact import assert_audited, assert_exact
 from tests.integration.world import ATTESTORS, World
 
 
-@pytest.mark.parametrize(("step", "found"), [("intake.before_commit", "accepted"), ("intake.after_commit", "duplicate")])
+@pytest.mark.parametrize(
+    ("step", "found"), [("intake.before_commit", "accepted"), ("intake.after_commit", "duplicate")]
+)
 def test_api_killed_at_intake(world: World, step: str, found: str) -> None:
-    """The API dies before or after a report is committed, and the partner gets no answer. Sent again it is booked, once."""
+    """The API dies before or after a report is committed, and the partner gets no answer. Sent
+    again it is booked, once."""
     interactions = world.reports((0, 1, 0))
     world.start("api", failpoint=step)
     with pytest.raises(httpx.TransportError):
@@ -30,7 +34,8 @@ def test_api_killed_at_intake(world: World, step: str, found: str) -> None:
 
 
 def test_api_killed_under_load(world: World) -> None:
-    """The API dies again and again while reports come in: each is booked once, for its partner sends until there is an answer."""
+    """The API dies again and again while reports come in: each is booked once, for its partner
+    sends until there is an answer."""
     outcomes: Counter[str] = Counter()
     sent = 0
 
@@ -53,7 +58,8 @@ def test_api_killed_under_load(world: World) -> None:
 
 @pytest.mark.parametrize("step", ["attestor.signed", "attestor.signed.committed"])
 def test_attestor_killed(world: World, step: str) -> None:
-    """One of three attestors dies around the moment at which its signature is stored: the other two are enough."""
+    """One of three attestors dies around the moment at which its signature is stored: the other two
+    are enough."""
     markers = world.start("attestor-0", failpoint=step)
     world.report((0, 1))
     world.wait_killed(markers, step)
@@ -64,8 +70,8 @@ def test_attestor_killed(world: World, step: str) -> None:
 
 
 def test_two_attestors_killed(world: World) -> None:
-    """Two of three die, one before its signature is stored and one after: the batch waits, and goes on when they are back.
-    The one that had stored a signature gives the same one again."""
+    """Two of three die, one before its signature is stored and one after: the batch waits, and goes
+    on when they are back. The one that had stored a signature gives the same one again."""
     deaths = {"attestor-0": "attestor.signed", "attestor-1": "attestor.signed.committed"}
     markers = {name: world.start(name, failpoint=step) for name, step in deaths.items()}
     world.report((0, 1))
@@ -85,7 +91,8 @@ def test_two_attestors_killed(world: World) -> None:
 
 
 def test_attestor_that_missed_a_batch_is_brought_up_to_date(world: World) -> None:
-    """An attestor that was dead while a batch landed is sent its leaves, and signs the next one in another's place."""
+    """An attestor that was dead while a batch landed is sent its leaves, and signs the next one in
+    another's place."""
     world.kill("attestor-2")
     world.report((0, 1))
     world.settle()
@@ -100,7 +107,8 @@ def test_attestor_that_missed_a_batch_is_brought_up_to_date(world: World) -> Non
 
 
 def test_redis_killed(world: World) -> None:
-    """Redis dies with every message in it and comes back empty: the rows own the work, and the worker takes it up again."""
+    """Redis dies with every message in it and comes back empty: the rows own the work, and the
+    worker takes it up again."""
     world.kill("redis")
     assert world.report((0, 1)) == {"accepted": 2}
     world.start("redis")
@@ -110,7 +118,8 @@ def test_redis_killed(world: World) -> None:
 
 @pytest.mark.parametrize("state", [BatchState.CLOSED, BatchState.POSTED])
 def test_everything_killed_at_once(world: World, state: BatchState) -> None:
-    """Worker, API, Redis and all attestors die together with a batch under way; together they finish it."""
+    """Worker, API, Redis and all attestors die together with a batch under way; together they
+    finish it."""
     places = {BatchState.CLOSED: "attest.signed", BatchState.POSTED: "tx.broadcast"}
     markers = world.start("worker", failpoint=places[state])
     world.report((0, 1, 2))
@@ -132,7 +141,9 @@ def test_audit_after_it_all(world: World) -> None:
 
 def _signed(world: World, name: str, bucket: int, sequence: int) -> list[tuple[bytes, bytes]]:
     """(digest, signature) that an attestor's store holds for a place."""
-    database = sqlite3.connect(f"file:{world.local.stack.folder / name / 'attestor.sqlite'}?mode=ro", uri=True)
+    database = sqlite3.connect(
+        f"file:{world.local.stack.folder / name / 'attestor.sqlite'}?mode=ro", uri=True
+    )
     try:
         query = "SELECT digest, signature FROM signed WHERE bucket = ? AND sequence = ?"
         return database.execute(query, (bucket, sequence)).fetchall()
@@ -141,9 +152,13 @@ def _signed(world: World, name: str, bucket: int, sequence: int) -> list[tuple[b
 
 
 def _assert_signed_once(world: World) -> None:
-    """No attestor has signed two digests for one place, and what was collected is what they hold."""
+    """No attestor has signed two digests for one place, and what was collected is what they
+    hold."""
     with world.local.context.database.transaction() as session:
-        collected = {(row.batch_id, row.digest, row.signature) for row in session.scalars(select(Attestation))}
+        collected = {
+            (row.batch_id, row.digest, row.signature)
+            for row in session.scalars(select(Attestation))
+        }
     held = set()
     for batch in world.batches():
         for name in ATTESTORS:

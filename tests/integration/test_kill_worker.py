@@ -1,4 +1,5 @@
-"""SIGKILL of the worker at every step of a batch: after a restart everything is exact, and nothing was sent twice."""
+"""SIGKILL of the worker at every step of a batch: after a restart everything is exact, and nothing
+was sent twice."""
 
 from itertools import pairwise
 
@@ -33,10 +34,12 @@ FOLLOWED = "post.followed"
 
 @pytest.mark.parametrize("steps", [STEPS, (FOLLOWED,)], ids=["every step", FOLLOWED])
 def test_worker_killed(world: World, steps: tuple[str, ...]) -> None:
-    """One batch, and the whole worker dies at each of its steps in turn: each new worker takes up where the last one died, and the batch
-    lands once."""
+    """One batch, and the whole worker dies at each of its steps in turn: each new worker takes up
+    where the last one died, and the batch lands once."""
     before = len(world.batches())
-    whole = {"GUERDON_FAILPOINT_WHOLE": "1"}  # Another of its processes must not take the next step before they are all dead.
+    whole = {
+        "GUERDON_FAILPOINT_WHOLE": "1"
+    }  # Another of its processes must not take the next step before they are all dead.
     markers = world.start("worker", failpoint=steps[0], **whole)
     assert world.report((0, 1, 0, 2)) == {"accepted": 4}
     for step, following in pairwise((*steps, None)):
@@ -48,8 +51,8 @@ def test_worker_killed(world: World, steps: tuple[str, ...]) -> None:
 
 
 def test_worker_processes_killed_at_every_step(world: World) -> None:
-    """Several batches in two buckets, and at each step the process that comes there first dies; Celery replaces it, and each batch lands
-    once."""
+    """Several batches in two buckets, and at each step the process that comes there first dies;
+    Celery replaces it, and each batch lands once."""
     markers = world.start("worker", failpoint=",".join((*STEPS, FOLLOWED)))
     for start in range(0, 40, 10):
         world.report(range(start, start + 10))
@@ -66,7 +69,8 @@ def _prover_pids(world: World) -> list[int]:
 
 @pytest.mark.parametrize("whole", [False, True], ids=["prover", "worker"])
 def test_killed_while_proving(world: World, whole: bool) -> None:
-    """The Groth16 process dies in the middle of a proof, alone or with the whole worker: the proof is made again, the batch lands once."""
+    """The Groth16 process dies in the middle of a proof, alone or with the whole worker: the proof
+    is made again, the batch lands once."""
     world.start("worker")
     world.report((0, 1))
     # It is started for the first proof, so it is loading the key or proving.
@@ -84,7 +88,8 @@ def test_killed_while_proving(world: World, whole: bool) -> None:
 
 
 def test_killed_while_booking_claims(world: World) -> None:
-    """Claims that the chain has paid are booked once, though the worker dies with them booked and not committed."""
+    """Claims that the chain has paid are booked once, though the worker dies with them booked and
+    not committed."""
     world.start("worker")
     world.report((0, 1, 2))
     world.settle()
@@ -101,5 +106,6 @@ def test_killed_while_booking_claims(world: World) -> None:
 
 
 def test_audit_after_it_all(world: World) -> None:
-    """The chain alone agrees: every root, proof, attestation and total of what all those deaths left behind."""
+    """The chain alone agrees: every root, proof, attestation and total of what all those deaths
+    left behind."""
     assert_audited(world)

@@ -1,4 +1,5 @@
-"""A database with programs of two chains, and workers and commands whose node is on one of them: they leave the other's programs alone."""
+"""A database with programs of two chains, and workers and commands whose node is on one of them:
+they leave the other's programs alone."""
 
 import time
 from collections.abc import Iterator
@@ -42,7 +43,9 @@ def there(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 @pytest.fixture(scope="module")
-def here(engine: Engine, there: OnChain, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnChain]:
+def here(
+    engine: Engine, there: OnChain, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[OnChain]:
     """A program on chain 1337, at the same address, where the node of this side's settings is."""
     with anvil(chain_id=1337) as chain:
         chain.rpc("anvil_mine", hex(there.row.booked_block + 20))
@@ -68,11 +71,22 @@ def enqueue_claim(program: OnChain) -> int:
 
 def standing(program: OnChain) -> tuple:
     row, batch = program.row, program.batches()[-1]
-    return row.halted, row.booked_block, batch.state, batch.note, batch.failures, batch.retry_at, len(program.batches())
+    return (
+        row.halted,
+        row.booked_block,
+        batch.state,
+        batch.note,
+        batch.failures,
+        batch.retry_at,
+        len(program.batches()),
+    )
 
 
-def test_a_worker_looks_at_its_chain_alone(here: OnChain, there: OnChain, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ticks and invariants on the wrong node neither halt, book, close nor move anything, and say once whom they leave alone."""
+def test_a_worker_looks_at_its_chain_alone(
+    here: OnChain, there: OnChain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ticks and invariants on the wrong node neither halt, book, close nor move anything, and say
+    once whom they leave alone."""
     before, sent = standing(there), []
     monkeypatch.setattr(tasks.advance, "apply_async", lambda arguments, **_: sent.append(arguments))
     booked = here.row.booked_block
@@ -86,7 +100,9 @@ def test_a_worker_looks_at_its_chain_alone(here: OnChain, there: OnChain, monkey
     assert here.row.booked_block == booked + 3
     assert here.row.halted is None
     said = [line for line in logs if line["event"] == "program_on_another_chain"]
-    assert [(line["program"], line["chain_id"], line["node_chain_id"]) for line in said] == [(there.row.name, 31337, 1337)]
+    assert [(line["program"], line["chain_id"], line["node_chain_id"]) for line in said] == [
+        (there.row.name, 31337, 1337)
+    ]
     assert [line for line in logs if line["log_level"] in ("warning", "error")] == said
 
 
@@ -109,7 +125,15 @@ def test_entries_name_both_chains(here: OnChain, there: OnChain) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", ["watch NAME", "prove NAME", "post NAME", "claim NAME", "program fund NAME 5", "program resume NAME"]
+    "words",
+    [
+        "watch NAME",
+        "prove NAME",
+        "post NAME",
+        "claim NAME",
+        "program fund NAME 5",
+        "program resume NAME",
+    ],
 )
 def test_commands_name_both_chains(here: OnChain, there: OnChain, words: str) -> None:
     """So are the commands, before they send or book anything."""
@@ -123,7 +147,8 @@ def test_commands_name_both_chains(here: OnChain, there: OnChain, words: str) ->
 
 
 def test_strays_of_this_chain_are_followed(here: OnChain, there: OnChain) -> None:
-    """An open transaction of another chain, first in line, does not keep ours from leaving, and is left as it is."""
+    """An open transaction of another chain, first in line, does not keep ours from leaving, and is
+    left as it is."""
     here.reward([("ann", 10)])
     ours = enqueue_claim(here)
     post.follow_strays(here.context)
@@ -144,8 +169,9 @@ def test_its_own_worker_goes_on(there: OnChain, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_node_away_from_the_start(there: OnChain, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker that has not reached its node yet hands batches on, which then say what they wait for; a tick beside it asks no node and is done
-    at once, so that somebody is free to take them. Another chain's ticks are not held up."""
+    """A worker that has not reached its node yet hands batches on, which then say what they wait
+    for; a tick beside it asks no node and is done at once, so that somebody is free to take them.
+    Another chain's ticks are not held up."""
     away = Context(there.context.settings.model_copy(update={"rpc_url": "http://127.0.0.1:9"}))
     sent = []
     monkeypatch.setattr(tasks, "_context", lambda: away)

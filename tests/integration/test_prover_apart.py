@@ -1,4 +1,5 @@
-"""Proofs on machines of their own: a worker of the other queue does all but prove, and who proves holds no key that signs."""
+"""Proofs on machines of their own: a worker of the other queue does all but prove, and who proves
+holds no key that signs."""
 
 from pathlib import Path
 
@@ -12,13 +13,21 @@ from tests.integration.world import World, command_lines
 
 
 def test_the_prover_needs_no_signing_key(world: World) -> None:
-    """A batch waits attested for its proof, is proven by a process without keystore or token, and lands; a second prover finds nothing to do."""
+    """A batch waits attested for its proof, is proven by a process without keystore or token, and
+    lands; a second prover finds nothing to do."""
     world.kill("worker")
     world.local.stack.start_worker(queue=WORK)
     world.report((0, 1))
-    world.wait("an attested batch", lambda: {batch.state for batch in world.batches()} >= {BatchState.ATTESTED})
+    world.wait(
+        "an attested batch",
+        lambda: {batch.state for batch in world.batches()} >= {BatchState.ATTESTED},
+    )
     batch = world.newest()
-    prover = Context(world.local.context.settings.model_copy(update={"keystore": Path("none"), "attestor_token": None}))
+    prover = Context(
+        world.local.context.settings.model_copy(
+            update={"keystore": Path("none"), "attestor_token": None}
+        )
+    )
     try:
         # A tick may hold the batch for a moment.
         world.wait("the proof", lambda: pipeline.prove(prover, batch.id))

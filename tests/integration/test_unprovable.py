@@ -1,4 +1,5 @@
-"""Batches that cannot be proven, on the real stack: they are set aside, what is good in them lands, and money stays exact."""
+"""Batches that cannot be proven, on the real stack: they are set aside, what is good in them lands,
+and money stays exact."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -39,7 +40,9 @@ def close(world: World, *accounts: int) -> Batch:
 def travel_past_signatures(world: World) -> None:
     """Until no signature of an attestor is good any more, by the chain's clock."""
     provider = world.local.context.w3.provider
-    provider.make_request("evm_increaseTime", [world.local.context.settings.batch_valid_seconds + 1])
+    provider.make_request(
+        "evm_increaseTime", [world.local.context.settings.batch_valid_seconds + 1]
+    )
     provider.make_request("evm_mine", [])
 
 
@@ -72,8 +75,8 @@ def unbatched(world: World) -> bool:
 
 
 def test_poisonous_interaction(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One interaction makes every batch that it is in unprovable: the others land, as soon as the attestors' first signatures have expired;
-    it stays booked until an operator releases it."""
+    """One interaction makes every batch that it is in unprovable: the others land, as soon as the
+    attestors' first signatures have expired; it stays booked until an operator releases it."""
 
     def refuse(challenged: Challenged) -> None:
         if int(address(3), 16) in [account for account, _ in challenged.statement.items]:
@@ -90,7 +93,11 @@ def test_poisonous_interaction(world: World, monkeypatch: pytest.MonkeyPatch) ->
     assert advance_all(world) == []
     assert [batch.state for batch in world.batches()].count(BatchState.SET_ASIDE) == 2
     [waiting] = advance_all(world)
-    assert (waiting.sequence, waiting.state, waiting.items) == (first.sequence, BatchState.CLOSED, 2)
+    assert (waiting.sequence, waiting.state, waiting.items) == (
+        first.sequence,
+        BatchState.CLOSED,
+        2,
+    )
     assert waiting.isolation is not None
     assert waiting.proof is not None
     assert "other_digest_signed" in waiting.note
@@ -107,13 +114,18 @@ def test_poisonous_interaction(world: World, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_worker_dies_of_a_batch(world: World) -> None:
-    """A batch whose proof takes the worker with it three times is set aside, through a crash at either side of that commit; its halves can
-    be proven, and land."""
+    """A batch whose proof takes the worker with it three times is set aside, through a crash at
+    either side of that commit; its halves can be proven, and land."""
     world.kill("worker")
     before = len(world.batches())
     markers = world.start("worker", failpoint="prove.counted")
     world.report((6, 7, 6))
-    for following in ("prove.counted", "prove.counted", "set_aside.before_commit", "set_aside.after_commit"):
+    for following in (
+        "prove.counted",
+        "prove.counted",
+        "set_aside.before_commit",
+        "set_aside.after_commit",
+    ):
         world.wait("the worker's death", lambda folder=markers: any(folder.iterdir()))
         world.kill("worker")
         markers = world.start("worker", failpoint=following)
@@ -121,13 +133,18 @@ def test_worker_dies_of_a_batch(world: World) -> None:
     travel_past_signatures(world)
     world.settle()
     batches = world.batches()[before:]
-    assert [(batch.state, batch.items) for batch in batches] == [("set_aside", 3), ("final", 2), ("final", 1)]
+    assert [(batch.state, batch.items) for batch in batches] == [
+        ("set_aside", 3),
+        ("final", 2),
+        ("final", 1),
+    ]
     assert batches[0].reason == "3 attempts to prove it ended with the prover"
     assert_exact(world)
 
 
 def test_broken_prover(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the prover fails on anything, no batch is set aside for it, however often it fails: the batch lands once the prover works."""
+    """If the prover fails on anything, no batch is set aside for it, however often it fails: the
+    batch lands once the prover works."""
 
     def fail(_: Challenged) -> None:
         raise Groth16Error("out of memory")
@@ -146,7 +163,8 @@ def test_broken_prover(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_proven_ahead(world: World) -> None:
-    """A later batch of a bucket is proven while the one before it is not even signed; its turn come, that proof is used."""
+    """A later batch of a bucket is proven while the one before it is not even signed; its turn
+    come, that proof is used."""
     head = close(world, 1, 2)
     later = close(world, 2, 3)
     assert pipeline.advance(world.local.context, later.id) is BatchState.CLOSED
@@ -177,7 +195,8 @@ def test_proven_ahead_and_expired(world: World) -> None:
 
 
 def test_withdrawn_while_it_is_proven(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker that is proving a batch ahead while another sets the one before it aside: its proof is dropped, and the rebuilt batches land."""
+    """A worker that is proving a batch ahead while another sets the one before it aside: its proof
+    is dropped, and the rebuilt batches land."""
     head = close(world, 1, 2)
     later = close(world, 3)
 

@@ -1,4 +1,5 @@
-"""A whole local stack under attack: partners report to it, services die at named places, and what must be exact is known."""
+"""A whole local stack under attack: partners report to it, services die at named places, and what
+must be exact is known."""
 
 import os
 import shutil
@@ -33,7 +34,8 @@ WAIT_SECONDS = 120
 
 
 class Stalled(AssertionError):
-    """What was waited for did not come; the message says how the batches stand and where the logs are."""
+    """What was waited for did not come; the message says how the batches stand and where the logs
+    are."""
 
 
 def address(number: int) -> str:
@@ -49,19 +51,23 @@ class World:
     owed: Counter[str] = field(default_factory=Counter)
     funded: int = 0
     strays: int = 0
-    """Transactions of the poster that could not but revert: a stranger was first after their nonce was given out."""
+    """Transactions of the poster that could not but revert: a stranger was first after their nonce
+    was given out."""
     _events: Iterator[int] = field(default_factory=count)
     _scenarios: Iterator[int] = field(default_factory=count)
     _groups: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.partner = PartnerClient(self.local.api_url, self.local.program, self.local.partner, self.local.partner_secret)
+        self.partner = PartnerClient(
+            self.local.api_url, self.local.program, self.local.partner, self.local.partner_secret
+        )
         self._remember_groups()
 
     # Reporting
 
     def reports(self, accounts: Sequence[int], amount: int = 10**18) -> list[Reported]:
-        """New interactions, one for each number of an account in `accounts`, of amounts that all differ."""
+        """New interactions, one for each number of an account in `accounts`, of amounts that all
+        differ."""
         now = int(time.time())
         return [
             Reported(f"event-{event}", address(number), amount + event, now)
@@ -69,7 +75,8 @@ class World:
         ]
 
     def send(self, interactions: Sequence[Reported]) -> Counter[str]:
-        """Report as a partner does: the same events again until there is an answer. What was taken in is owed from then on."""
+        """Report as a partner does: the same events again until there is an answer. What was taken
+        in is owed from then on."""
         deadline = time.monotonic() + WAIT_SECONDS
         while True:
             try:
@@ -98,7 +105,8 @@ class World:
             service.process.wait()
 
     def start(self, *names: str, failpoint: str | None = None, **environment: str) -> Path:
-        """Start services anew, killing what still runs of them. With `failpoint` they die there; returns the folder of the markers."""
+        """Start services anew, killing what still runs of them. With `failpoint` they die there;
+        returns the folder of the markers."""
         markers = self.local.stack.folder / f"failpoints-{next(self._scenarios)}"
         if failpoint is not None:
             markers.mkdir()
@@ -152,7 +160,10 @@ class World:
 
     def wait_killed(self, markers: Path, *places: str) -> None:
         """Until each of the places has killed its process."""
-        self.wait(f"death at {places}", lambda: all((markers / f"{place}.killed").exists() for place in places))
+        self.wait(
+            f"death at {places}",
+            lambda: all((markers / f"{place}.killed").exists() for place in places),
+        )
 
     def batches(self) -> list[Batch]:
         """All batches, oldest first."""
@@ -168,15 +179,20 @@ class World:
         return (self.batches() or [None])[-1]
 
     def settle(self) -> None:
-        """Until everything that was taken in is final on chain and no transaction of ours is open."""
+        """Until everything that was taken in is final on chain and no transaction of ours is
+        open."""
         self.wait("settling", self._settled)
 
     def _settled(self) -> bool:
         with self.local.context.database.transaction() as session:
-            unbatched = select(Interaction.id).where(Interaction.batch_id.is_(None), Interaction.state == "accepted")
+            unbatched = select(Interaction.id).where(
+                Interaction.batch_id.is_(None), Interaction.state == "accepted"
+            )
             unfinished = select(Batch.id).where(Batch.state.not_in((BatchState.FINAL, *GONE)))
             unsent = select(OutgoingTransaction.id).where(OutgoingTransaction.state.in_(OPEN))
-            return not any(session.scalars(query.limit(1)).first() for query in (unbatched, unfinished, unsent))
+            return not any(
+                session.scalars(query.limit(1)).first() for query in (unbatched, unfinished, unsent)
+            )
 
     def standing(self) -> str:
         """For a failed test: where things stand."""
@@ -188,10 +204,15 @@ class World:
             ]
             transactions = [
                 (row.nonce, row.state, row.note)
-                for row in session.scalars(select(OutgoingTransaction).where(OutgoingTransaction.state != "final"))
+                for row in session.scalars(
+                    select(OutgoingTransaction).where(OutgoingTransaction.state != "final")
+                )
             ]
         logs = (self.local.stack.folder / "logs").resolve()
-        return f"halted: {program.halted}; batches: {batches}; transactions: {transactions}; logs: {logs}"
+        return (
+            f"halted: {program.halted}; batches: {batches}; transactions: {transactions}; logs: "
+            f"{logs}"
+        )
 
     # The end
 
@@ -218,12 +239,21 @@ class World:
 
 @contextmanager
 def running_world(logs: Path, **options: object) -> Iterator[World]:
-    """A fresh stack with a funded program, gone at the end; its logs stay in `logs`. Batches close as soon as there is anything to close."""
-    # Not below pytest's folders: PostgreSQL runs as another user if the tests run as root, and could not go there.
+    """A fresh stack with a funded program, gone at the end; its logs stay in `logs`. Batches close
+    as soon as there is anything to close."""
+    # Not below pytest's folders: PostgreSQL runs as another user if the tests run as root, and
+    # could not go there.
     folder = Path(tempfile.mkdtemp(prefix="guerdon-stack-"))
     (folder / "logs").symlink_to(logs)
     try:
-        local = start_local(folder, program="main", partner="adnet", batch_age_max_seconds=0, tick_seconds=0.2, **options)
+        local = start_local(
+            folder,
+            program="main",
+            partner="adnet",
+            batch_age_max_seconds=0,
+            tick_seconds=0.2,
+            **options,
+        )
         world = World(local)
         try:
             world.fund()
@@ -241,7 +271,8 @@ def living(group: int) -> list[int]:
         if not entry.name.isdigit():
             continue
         try:
-            # After the command, which is in parentheses and may hold anything: state, parent, group.
+            # After the command, which is in parentheses and may hold anything: state, parent,
+            # group.
             state, _, its_group = (entry / "stat").read_text().rpartition(")")[2].split()[:3]
         except (FileNotFoundError, ProcessLookupError):
             continue

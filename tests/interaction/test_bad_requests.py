@@ -1,4 +1,5 @@
-"""Bad requests through the real API: each gets a 4xx that names the field, valid neighbours are booked, nothing is lost."""
+"""Bad requests through the real API: each gets a 4xx that names the field, valid neighbours are
+booked, nothing is lost."""
 
 import json
 from typing import Any
@@ -22,7 +23,9 @@ def refused(answer: Any, status: int, field: str, code: str | None = None) -> di
 
 def bad_item(event: str = "bad", **changes: Any) -> dict[str, Any]:
     """A well-formed item with fields replaced; None takes one away."""
-    return {key: value for key, value in (item(event, "mallory") | changes).items() if value is not None}
+    return {
+        key: value for key, value in (item(event, "mallory") | changes).items() if value is not None
+    }
 
 
 WRONG_CHECKSUM = address("mallory")[:2] + address("mallory")[2:].swapcase()
@@ -95,7 +98,8 @@ BAD_ITEMS: dict[str, tuple[Any, str]] = {
 
 @pytest.mark.parametrize("name", BAD_ITEMS)
 def test_bad_item_between_good_ones(api: Api, name: str) -> None:
-    """A bad item is refused by its field; its neighbours are booked; nothing of it is in the ledger."""
+    """A bad item is refused by its field; its neighbours are booked; nothing of it is in the
+    ledger."""
     bad, field = BAD_ITEMS[name]
     program = api.engine.program(funded=10_000)
     answer = api.post(program, [item("before", "alice", 10), bad, item("after", "bob", 20)])
@@ -109,9 +113,12 @@ def test_bad_item_between_good_ones(api: Api, name: str) -> None:
     assert (owed, api.engine.budget(program)) == ([10, 20, 0], 10_000 - 30)
 
 
-@pytest.mark.parametrize("name", ["amount 0", "account wrong checksum", "unknown field lone surrogate", "not an object"])
+@pytest.mark.parametrize(
+    "name", ["amount 0", "account wrong checksum", "unknown field lone surrogate", "not an object"]
+)
 def test_only_bad_items(api: Api, name: str) -> None:
-    """A request of which nothing could be booked is a 422, with an answer an item all the same, and leaves no row."""
+    """A request of which nothing could be booked is a 422, with an answer an item all the same, and
+    leaves no row."""
     program = api.engine.program(funded=10_000)
     answer = api.post(program, [BAD_ITEMS[name][0]] * 3)
     assert answer.status_code == 422
@@ -120,7 +127,8 @@ def test_only_bad_items(api: Api, name: str) -> None:
 
 
 def test_edges_that_are_good(api: Api) -> None:
-    """The largest amount, the longest and strangest event ids, and any one-case address are taken."""
+    """The largest amount, the longest and strangest event ids, and any one-case address are
+    taken."""
     program, alice = api.engine.program(), address("alice")
     ids = ["e" * 128, "a/b/c", "//", "../..", "%2F", "?#&=+", '"\\', "~!@$^*()[]{}|;:'<>,.`"]
     items = [item(event, amount=1) for event in ids]
@@ -129,7 +137,10 @@ def test_edges_that_are_good(api: Api) -> None:
         item("lower", account=alice.lower()),
         item("upper", account="0x" + alice[2:].upper()),
     ]
-    items += [item("now", occurred_at=now()), item("clock ahead".replace(" ", "-"), occurred_at=now() + 200)]
+    items += [
+        item("now", occurred_at=now()),
+        item("clock ahead".replace(" ", "-"), occurred_at=now() + 200),
+    ]
     answer = api.post(program, items)
     assert answer.status_code == 200, answer.text
     assert {result["status"] for result in answer.json()["results"]} == {"accepted"}
@@ -170,7 +181,8 @@ BAD_BODIES: dict[str, tuple[bytes, str]] = {
 
 @pytest.mark.parametrize("name", BAD_BODIES)
 def test_bad_body(api: Api, name: str) -> None:
-    """A body that cannot be read as a whole is a 4xx that names what is at fault, and books nothing."""
+    """A body that cannot be read as a whole is a 4xx that names what is at fault, and books
+    nothing."""
     body, field = BAD_BODIES[name]
     program = api.engine.program(funded=10_000)
     answer = api.send(program, body)
@@ -180,7 +192,8 @@ def test_bad_body(api: Api, name: str) -> None:
 
 
 def test_huge_body(api: Api) -> None:
-    """More bytes than allowed is a 413, before signature and JSON are looked at; the largest allowed body is read."""
+    """More bytes than allowed is a 413, before signature and JSON are looked at; the largest
+    allowed body is read."""
     program = api.engine.program()
     limit = api.http.app.state.settings.request_bytes_max
     refused(api.send(program, b" " * (limit + 1)), 413, "body", "too_large")
@@ -190,10 +203,13 @@ def test_huge_body(api: Api) -> None:
     assert api.send(program, json.dumps(full, indent=4).encode()).status_code == 200
 
 
-@pytest.mark.parametrize("name", ["guerdon-partner", "webhook-id", "webhook-timestamp", "webhook-signature"])
+@pytest.mark.parametrize(
+    "name", ["guerdon-partner", "webhook-id", "webhook-timestamp", "webhook-signature"]
+)
 @pytest.mark.parametrize("value", [None, "", "x" * 1025])
 def test_missing_or_oversized_header(api: Api, name: str, value: str | None) -> None:
-    """Each of the four headers must be there, and be short; the answer names the one that is not."""
+    """Each of the four headers must be there, and be short; the answer names the one that is
+    not."""
     answer = api.post(api.engine.program(), [item("e")], headers={name: value})
     refused(answer, 400 if value and len(value) > 1000 else 401, name)
 
@@ -215,23 +231,33 @@ BAD_SIGNATURES: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", BAD_SIGNATURES)
 def test_malformed_signature(api: Api, name: str) -> None:
-    """Whatever stands in the signature header, the answer is a 401 that names it, and nothing is booked."""
+    """Whatever stands in the signature header, the answer is a 401 that names it, and nothing is
+    booked."""
     program = api.engine.program(funded=10_000)
     answer = api.post(program, [item("e")], headers={"webhook-signature": BAD_SIGNATURES[name]})
-    refused(answer, 401, "webhook-signature", "bad_signature" if BAD_SIGNATURES[name] != "   " else None)
+    refused(
+        answer, 401, "webhook-signature", "bad_signature" if BAD_SIGNATURES[name] != "   " else None
+    )
     assert api.engine.budget(program) == 10_000
 
 
 def test_wrong_secret(api: Api) -> None:
-    """A signature by another secret is refused; the same body under the right one is booked afterwards: nothing is lost."""
+    """A signature by another secret is refused; the same body under the right one is booked
+    afterwards: nothing is lost."""
     program = api.engine.program()
-    refused(api.post(program, [item("e")], secret=generate_secret()), 401, "webhook-signature", "bad_signature")
+    refused(
+        api.post(program, [item("e")], secret=generate_secret()),
+        401,
+        "webhook-signature",
+        "bad_signature",
+    )
     assert api.post(program, [item("e")]).json()["results"][0]["status"] == "accepted"
 
 
 @pytest.mark.parametrize("changed", ["body", "webhook-id", "webhook-timestamp"])
 def test_signature_of_something_else(api: Api, changed: str) -> None:
-    """The signature covers id, timestamp and body: one changed afterwards, by whoever carries it, is refused."""
+    """The signature covers id, timestamp and body: one changed afterwards, by whoever carries it,
+    is refused."""
     program, stamp = api.engine.program(), str(now())
     body = json.dumps({"interactions": [item("e")]}).encode()
     honest = signature(api.engine.secrets[program.id, "adnet"], "msg_1", stamp, body)
@@ -241,45 +267,90 @@ def test_signature_of_something_else(api: Api, changed: str) -> None:
     elif changed == "webhook-id":
         answer = api.send(program, body, timestamp=stamp, headers=headers | {"webhook-id": "msg_2"})
     else:
-        answer = api.send(program, body, timestamp=stamp, headers=headers | {"webhook-timestamp": str(int(stamp) + 1)})
+        answer = api.send(
+            program,
+            body,
+            timestamp=stamp,
+            headers=headers | {"webhook-timestamp": str(int(stamp) + 1)},
+        )
     refused(answer, 401, "webhook-signature", "bad_signature")
     assert api.send(program, body, timestamp=stamp, headers=headers).status_code == 200
 
 
 def test_body_is_verified_as_received(api: Api) -> None:
-    """The bytes are what is signed: spacing, key order and escapes survive, and JSON that is merely equal does not pass."""
+    """The bytes are what is signed: spacing, key order and escapes survive, and JSON that is merely
+    equal does not pass."""
     program, stamp = api.engine.program(), str(now())
     loose = (
-        b' {\n "interactions" :[ ' + json.dumps(item("\u0065-1", "alice")).replace("e-1", "\\u0065-1").encode() + b"\t]}  \r\n"
+        b' {\n "interactions" :[ '
+        + json.dumps(item("\u0065-1", "alice")).replace("e-1", "\\u0065-1").encode()
+        + b"\t]}  \r\n"
     )
     assert api.send(program, loose).json()["results"][0]["event_id"] == "e-1"
     equal = json.dumps(json.loads(loose)).encode()
-    headers = {"webhook-signature": signature(api.engine.secrets[program.id, "adnet"], "msg_1", stamp, loose)}
+    headers = {
+        "webhook-signature": signature(
+            api.engine.secrets[program.id, "adnet"], "msg_1", stamp, loose
+        )
+    }
     refused(api.send(program, equal, timestamp=stamp, headers=headers), 401, "webhook-signature")
 
 
 @pytest.mark.parametrize("offset_seconds", [-301, -86_400, 301, 86_400])
 def test_stale_or_future_timestamp(api: Api, offset_seconds: int) -> None:
-    """Correctly signed, but more than five minutes ago or ahead: 401 on the timestamp; sign again and it is booked."""
+    """Correctly signed, but more than five minutes ago or ahead: 401 on the timestamp; sign again
+    and it is booked."""
     program = api.engine.program()
     refused(
-        api.post(program, [item("e")], timestamp=str(now() + offset_seconds + (offset_seconds > 0))), 401, "webhook-timestamp"
+        api.post(
+            program, [item("e")], timestamp=str(now() + offset_seconds + (offset_seconds > 0))
+        ),
+        401,
+        "webhook-timestamp",
     )
-    assert api.post(program, [item("e")], timestamp=str(now() + (290 if offset_seconds > 0 else -290))).status_code == 200
+    assert (
+        api.post(
+            program, [item("e")], timestamp=str(now() + (290 if offset_seconds > 0 else -290))
+        ).status_code
+        == 200
+    )
 
 
 @pytest.mark.parametrize(
     "stamp",
-    ["-1", "1.5", "1e9", "now", "9" * 12, "9" * 13, "9" * 300, "²", "١٧٦٠٠٠٠٠٠٠", " 1", "1_0", "0x10", "00{now}", "+{now}"],
+    [
+        "-1",
+        "1.5",
+        "1e9",
+        "now",
+        "9" * 12,
+        "9" * 13,
+        "9" * 300,
+        "²",
+        "١٧٦٠٠٠٠٠٠٠",
+        " 1",
+        "1_0",
+        "0x10",
+        "00{now}",
+        "+{now}",
+    ],
 )
 def test_malformed_timestamp(api: Api, stamp: str) -> None:
-    """Only plain Unix seconds are a timestamp, in their one form: what is signed is the header as it was sent."""
+    """Only plain Unix seconds are a timestamp, in their one form: what is signed is the header as
+    it was sent."""
     text = stamp.format(now=now())
-    answer = api.post(api.engine.program(), [item("e")], timestamp=text, headers={"webhook-timestamp": text.encode()})
+    answer = api.post(
+        api.engine.program(),
+        [item("e")],
+        timestamp=text,
+        headers={"webhook-timestamp": text.encode()},
+    )
     refused(answer, 401, "webhook-timestamp")
 
 
-@pytest.mark.parametrize("name", ["nobody", "adnet2", "ADNET", "é", "a b", "' OR 1=1 --", "x" * 200])
+@pytest.mark.parametrize(
+    "name", ["nobody", "adnet2", "ADNET", "é", "a b", "' OR 1=1 --", "x" * 200]
+)
 def test_unknown_partner(api: Api, name: str) -> None:
     """A partner that the program does not have is a 404 that names the field."""
     answer = api.post(api.engine.program(), [item("e")], headers={"guerdon-partner": name.encode()})

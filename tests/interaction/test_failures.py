@@ -31,9 +31,18 @@ def private_values(api: Api, program: object, body: bytes, stamp: str) -> list[s
 
 
 def test_database_down() -> None:
-    """Without PostgreSQL every route that needs it is a 503 that says to send again, in the shape of all errors."""
-    with TestClient(create_app(settings("postgresql://postgres@127.0.0.1:1/none")), raise_server_exceptions=False) as http:
-        headers = {"guerdon-partner": "adnet", "webhook-id": "1", "webhook-timestamp": str(now()), "webhook-signature": "v1,AA"}
+    """Without PostgreSQL every route that needs it is a 503 that says to send again, in the shape
+    of all errors."""
+    with TestClient(
+        create_app(settings("postgresql://postgres@127.0.0.1:1/none")),
+        raise_server_exceptions=False,
+    ) as http:
+        headers = {
+            "guerdon-partner": "adnet",
+            "webhook-id": "1",
+            "webhook-timestamp": str(now()),
+            "webhook-signature": "v1,AA",
+        }
         answers = [
             http.post("/v1/programs/p/interactions", content=b"{}", headers=headers),
             http.get("/v1/programs"),
@@ -43,7 +52,9 @@ def test_database_down() -> None:
             http.get("/v1/programs/p/interactions/adnet/e"),
             http.get("/v1/programs/p/batches"),
             http.get("/v1/programs/p/batches/0/1"),
-            http.post("/v1/programs/p/batches/close", headers={"authorization": f"Bearer {OPERATOR_KEY}"}),
+            http.post(
+                "/v1/programs/p/batches/close", headers={"authorization": f"Bearer {OPERATOR_KEY}"}
+            ),
         ]
     for answer in answers:
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1"), answer.url
@@ -52,12 +63,14 @@ def test_database_down() -> None:
 
 
 def test_connections_cut_between_requests(api: Api) -> None:
-    """A restart of PostgreSQL between two requests, which cuts all connections, is not seen by the partner."""
+    """A restart of PostgreSQL between two requests, which cuts all connections, is not seen by the
+    partner."""
     program = api.engine.program()
     assert api.post(program, [item("e1")]).status_code == 200
     with psycopg.connect(api.engine.url, autocommit=True) as connection:
         connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = "
+            "current_database() AND pid <> pg_backend_pid()"
         )
     assert api.post(program, [item("e1"), item("e2")]).json()["results"][0]["status"] == "duplicate"
     assert api.engine.owed(program, address("alice")) == 2000
@@ -75,29 +88,45 @@ def test_full_connection_pool_is_retryable(api: Api, monkeypatch: pytest.MonkeyP
 
 
 def test_a_lock_that_is_not_let_go(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A request that somebody else's lock keeps waiting is a 503 that says to send again, in seconds; sent again, it is taken in once."""
+    """A request that somebody else's lock keeps waiting is a 503 that says to send again, in
+    seconds; sent again, it is taken in once."""
     monkeypatch.setattr(application, "LOCK_MS_MAX", 300)
     program = api.engine.program(funded=10)
     with serve(api.engine) as impatient:
         with api.engine.database.transaction() as holder:
             ledger.available_budget(holder, program.id, lock=True)
             answer = impatient.post(program, [item("e1", amount=5)])
-        assert (answer.status_code, answer.headers["retry-after"], answer.json()["error"]["retryable"]) == (503, "1", True)
+        assert (
+            answer.status_code,
+            answer.headers["retry-after"],
+            answer.json()["error"]["retryable"],
+        ) == (503, "1", True)
         assert "busy" in answer.json()["error"]["message"]
-        assert impatient.post(program, [item("e1", amount=5)]).json()["results"][0]["status"] == "accepted"
+        assert (
+            impatient.post(program, [item("e1", amount=5)]).json()["results"][0]["status"]
+            == "accepted"
+        )
     assert api.engine.owed(program, address("alice")) == 5
 
 
 def test_api_connections_have_limits(api: Api) -> None:
     """Every connection of the API ends a wait for a lock, and a statement, that takes too long."""
     with api.http.app.state.database.transaction() as session:
-        limits = [session.scalar(text(f"SHOW {name}")) for name in ("lock_timeout", "statement_timeout", "tcp_keepalives_idle")]
+        limits = [
+            session.scalar(text(f"SHOW {name}"))
+            for name in ("lock_timeout", "statement_timeout", "tcp_keepalives_idle")
+        ]
     assert limits == ["5s", "30s", "0"]  # keepalives mean nothing on the tests' Unix socket
 
 
-@pytest.mark.parametrize("failure", [psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure])
-def test_deadlock_is_tried_again(api: Api, monkeypatch: pytest.MonkeyPatch, failure: type[Exception]) -> None:
-    """A deadlock that PostgreSQL ends is tried again behind the request: the partner sees one acceptance."""
+@pytest.mark.parametrize(
+    "failure", [psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure]
+)
+def test_deadlock_is_tried_again(
+    api: Api, monkeypatch: pytest.MonkeyPatch, failure: type[Exception]
+) -> None:
+    """A deadlock that PostgreSQL ends is tried again behind the request: the partner sees one
+    acceptance."""
     program, take_in, left = api.engine.program(), interactions.take_in, [2]
 
     def sometimes(*arguments: object) -> object:
@@ -109,12 +138,17 @@ def test_deadlock_is_tried_again(api: Api, monkeypatch: pytest.MonkeyPatch, fail
 
     monkeypatch.setattr(interactions, "take_in", sometimes)
     answer = api.post(program, [item("e1", amount=5)])
-    assert (answer.status_code, answer.json()["results"][0]["status"], left) == (200, "accepted", [0])
+    assert (answer.status_code, answer.json()["results"][0]["status"], left) == (
+        200,
+        "accepted",
+        [0],
+    )
     assert api.engine.owed(program, address("alice")) == 5
 
 
 def test_endless_deadlock_is_a_503(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A deadlock that comes back at every try ends in a 503 that can be retried; nothing was booked."""
+    """A deadlock that comes back at every try ends in a 503 that can be retried; nothing was
+    booked."""
     program, take_in = api.engine.program(), interactions.take_in
 
     def never(*arguments: object) -> object:
@@ -128,9 +162,13 @@ def test_endless_deadlock_is_a_503(api: Api, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_no_secret_in_logs_or_answers(
-    capfd: pytest.CaptureFixture, caplog: pytest.LogCaptureFixture, served: Api, monkeypatch: pytest.MonkeyPatch
+    capfd: pytest.CaptureFixture,
+    caplog: pytest.LogCaptureFixture,
+    served: Api,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Whatever fails (a retry, the database, our own code, a signature), no log line and no error answer holds evidence or a secret."""
+    """Whatever fails (a retry, the database, our own code, a signature), no log line and no error
+    answer holds evidence or a secret."""
     caplog.set_level(logging.DEBUG)
     program, take_in, stamp = served.engine.program(), interactions.take_in, str(now())
     body = b'{"interactions": [' + str(item("private-event")).replace("'", '"').encode() + b"]}"
@@ -150,9 +188,13 @@ def test_no_secret_in_logs_or_answers(
         texts.append(served.send(program, body, timestamp=stamp).text)
 
     def database_error() -> Exception:
-        with pytest.raises(Exception, match="duplicate key") as caught, served.engine.database.transaction() as session:
+        with (
+            pytest.raises(Exception, match="duplicate key") as caught,
+            served.engine.database.transaction() as session,
+        ):
             session.connection().exec_driver_sql(
-                "INSERT INTO partner_secret (id, partner_id, secret) SELECT id, partner_id, %(secret)s FROM partner_secret LIMIT 1",
+                "INSERT INTO partner_secret (id, partner_id, secret) SELECT id, partner_id, "
+                "%(secret)s FROM partner_secret LIMIT 1",
                 {"secret": served.engine.secrets[program.id, "adnet"]},
             )
         return caught.value
@@ -163,7 +205,10 @@ def test_no_secret_in_logs_or_answers(
     failing(database_error(), 1)
     texts.append(served.send(program, body, timestamp=stamp, secret=generate_secret()).text)
     texts.append(
-        served.http.post(f"/v1/programs/{program.name}/batches/close", headers={"authorization": "Bearer wrong-guess"}).text
+        served.http.post(
+            f"/v1/programs/{program.name}/batches/close",
+            headers={"authorization": "Bearer wrong-guess"},
+        ).text
     )
     captured = capfd.readouterr()
     logged = captured.out + captured.err + caplog.text

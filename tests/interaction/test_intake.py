@@ -37,27 +37,38 @@ def holds(engine: Engine, program: Program) -> None:
 
 def rows(engine: Engine, program: Program) -> list[Interaction]:
     with engine.database.transaction() as session:
-        return list(session.scalars(select(Interaction).where(Interaction.program_id == program.id).order_by(Interaction.id)))
+        return list(
+            session.scalars(
+                select(Interaction)
+                .where(Interaction.program_id == program.id)
+                .order_by(Interaction.id)
+            )
+        )
 
 
 def test_resend_is_a_duplicate(api: Api) -> None:
-    """The same report again, in the same or in another request, changes nothing and says so, with the state of the first."""
+    """The same report again, in the same or in another request, changes nothing and says so, with
+    the state of the first."""
     program = api.engine.program()
     made = item("e1", amount=10)
     assert statuses(api.post(program, [made])) == ["accepted"]
     again = api.post(program, [made], message_id="msg_2")
     assert (again.status_code, again.json()["results"][0]) == (
-        200, {"status": "duplicate", "event_id": "e1", "state": "accepted"},
-    )  # fmt: skip
+        200,
+        {"status": "duplicate", "event_id": "e1", "state": "accepted"},
+    )
     api.engine.settle(program)
     assert statuses(api.post(program, [made])) == ["duplicate"]
     assert api.engine.owed(program, address("alice")) == 10
     holds(api.engine, program)
 
 
-@pytest.mark.parametrize("change", [{"amount": "11"}, {"account": address("bob")}, {"occurred_at": 1_700_000_000}])
+@pytest.mark.parametrize(
+    "change", [{"amount": "11"}, {"account": address("bob")}, {"occurred_at": 1_700_000_000}]
+)
 def test_same_event_with_another_content(api: Api, change: dict) -> None:
-    """An event id that was reported with another amount, account or time is rejected as a conflict; the first report stands."""
+    """An event id that was reported with another amount, account or time is rejected as a conflict;
+    the first report stands."""
     program = api.engine.program()
     made = item("e1", amount=10)
     assert statuses(api.post(program, [made])) == ["accepted"]
@@ -70,7 +81,8 @@ def test_same_event_with_another_content(api: Api, change: dict) -> None:
 
 
 def test_event_twice_in_one_request(api: Api) -> None:
-    """Within one request the first report of an event counts; an equal one after it is a duplicate, another one a conflict."""
+    """Within one request the first report of an event counts; an equal one after it is a duplicate,
+    another one a conflict."""
     program = api.engine.program()
     made = item("e1", amount=10)
     answer = api.post(program, [made, made, made | {"amount": "9"}, item("e2", amount=5)])
@@ -79,7 +91,8 @@ def test_event_twice_in_one_request(api: Api) -> None:
 
 
 def test_bad_report_does_not_use_up_its_event(api: Api) -> None:
-    """A refused item leaves its event id free: corrected, in the same request or later, it is booked."""
+    """A refused item leaves its event id free: corrected, in the same request or later, it is
+    booked."""
     program = api.engine.program()
     bad, good = item("e1", amount="0"), item("e1", amount=10)
     assert statuses(api.post(program, [bad, good])) == ["rejected", "accepted"]
@@ -104,7 +117,8 @@ def test_partners_and_programs_are_independent(api: Api) -> None:
 
 
 def test_budget_ends_in_the_middle_of_a_list(api: Api) -> None:
-    """What the budget does not cover is held with the reason, earns nothing and is never batched; funding releases it in order."""
+    """What the budget does not cover is held with the reason, earns nothing and is never batched;
+    funding releases it in order."""
     program = api.engine.program(funded=25)
     items = [item(f"e{i}", f"w{i}", 10) for i in range(5)]
     answer = api.post(program, items)
@@ -127,7 +141,8 @@ def test_budget_ends_in_the_middle_of_a_list(api: Api) -> None:
 
 
 def test_order_is_that_of_the_requests(engine: Engine) -> None:
-    """Interactions keep the order of the request, whatever their event ids: when booked, when released, and in the batch."""
+    """Interactions keep the order of the request, whatever their event ids: when booked, when
+    released, and in the batch."""
     names = [f"e{i}" for i in (9, 10, 1, 100, 2, 0, 11)]
     program = engine.program(funded=2)
     engine.take_in(program, [report(name, amount=1) for name in names])
@@ -136,7 +151,9 @@ def test_order_is_that_of_the_requests(engine: Engine) -> None:
     assert [row.event_id for row in rows(engine, program) if row.state == "accepted"] == names[:5]
     assert engine.fund(program, 3) == 2
     engine.close(program)
-    assert [row.event_id for row in sorted(rows(engine, program), key=lambda row: row.item_index)] == names
+    assert [
+        row.event_id for row in sorted(rows(engine, program), key=lambda row: row.item_index)
+    ] == names
     holds(engine, program)
 
 
@@ -149,18 +166,24 @@ def test_program_without_funds(api: Api) -> None:
     holds(api.engine, program)
 
 
-def test_what_is_too_large_does_not_block_the_rest(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Held interactions that no funding so far covers, however many, do not keep what it does cover from being released."""
+def test_what_is_too_large_does_not_block_the_rest(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Held interactions that no funding so far covers, however many, do not keep what it does cover
+    from being released."""
     monkeypatch.setattr(intake, "RELEASE_LIMIT", 3)
     program = engine.program(funded=0)
-    engine.take_in(program, [*(report(f"big {i}", amount=10**6) for i in range(4)), report("small", amount=7)])
+    engine.take_in(
+        program, [*(report(f"big {i}", amount=10**6) for i in range(4)), report("small", amount=7)]
+    )
     assert engine.fund(program, 10) == 1
     assert [row.event_id for row in rows(engine, program) if row.state == "accepted"] == ["small"]
     holds(engine, program)
 
 
 def test_more_held_than_one_release(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A release takes the oldest first, a limited number at a time; the next goes on where it ended."""
+    """A release takes the oldest first, a limited number at a time; the next goes on where it
+    ended."""
     monkeypatch.setattr(intake, "RELEASE_LIMIT", 3)
     program = engine.program(funded=0)
     engine.take_in(program, [report(f"e{i}", amount=1) for i in range(7)])
@@ -179,7 +202,8 @@ def locked_budget(session: Session, program: Program) -> None:
 
 @pytest.mark.parametrize("funded", [0, 10])
 def test_nothing_to_release_waits_for_nobody(engine: Engine, funded: int) -> None:
-    """With no budget, or with too little for the smallest held one, a release looks at neither the budget's lock nor the held rows."""
+    """With no budget, or with too little for the smallest held one, a release looks at neither the
+    budget's lock nor the held rows."""
     program = engine.program(funded=funded)
     engine.take_in(program, [report(f"e{i}", amount=11 + i) for i in range(20)])
     with engine.database.transaction() as holder:
@@ -191,7 +215,8 @@ def test_nothing_to_release_waits_for_nobody(engine: Engine, funded: int) -> Non
 
 
 def test_release_locks_the_budget_first(engine: Engine) -> None:
-    """A release that waits for the budget has not locked the held rows: whoever holds the budget may go on to them."""
+    """A release that waits for the budget has not locked the held rows: whoever holds the budget
+    may go on to them."""
     program = engine.program(funded=0)
     engine.take_in(program, [report(f"e{i}", amount=1) for i in range(3)])
     with engine.database.transaction() as session:
@@ -207,7 +232,11 @@ def test_release_locks_the_budget_first(engine: Engine) -> None:
             releasing = pool.submit(release)
             wait_for_a_waiter(engine)
             holder.execute(
-                text("SELECT id FROM interaction WHERE program_id = :id AND state = 'held' FOR UPDATE NOWAIT"), {"id": program.id}
+                text(
+                    "SELECT id FROM interaction WHERE program_id = :id AND state = 'held' FOR "
+                    "UPDATE NOWAIT"
+                ),
+                {"id": program.id},
             )
         assert releasing.result() == 2
     holds(engine, program)
@@ -215,7 +244,10 @@ def test_release_locks_the_budget_first(engine: Engine) -> None:
 
 def wait_for_a_waiter(engine: Engine) -> None:
     """Until some connection to this database waits for a lock."""
-    query = text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
+    query = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND "
+        "wait_event_type = 'Lock'"
+    )
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         with engine.database.transaction() as session:
@@ -226,7 +258,8 @@ def wait_for_a_waiter(engine: Engine) -> None:
 
 
 def test_smallest_held_is_looked_up(own_engine: Engine) -> None:
-    """The smallest held amount comes from an index, however many are held and larger than what there is."""
+    """The smallest held amount comes from an index, however many are held and larger than what
+    there is."""
     program = own_engine.program(funded=0)
     for part in range(3):
         own_engine.take_in(program, [report(f"e{part}-{i}", amount=10**6 + i) for i in range(1000)])
@@ -234,9 +267,13 @@ def test_smallest_held_is_looked_up(own_engine: Engine) -> None:
         session.execute(text("ANALYZE interaction"))
         plans: list[str] = []
 
-        def explain(connection: Any, cursor: Any, statement: str, parameters: Any, *_: object) -> None:
+        def explain(
+            connection: Any, cursor: Any, statement: str, parameters: Any, *_: object
+        ) -> None:
             if "min(" in statement:
-                plans.extend(row[0] for row in cursor.connection.execute("EXPLAIN " + statement, parameters))
+                plans.extend(
+                    row[0] for row in cursor.connection.execute("EXPLAIN " + statement, parameters)
+                )
 
         event.listen(own_engine.database.engine, "before_cursor_execute", explain)
         assert repository.smallest_held(session, program.id, intake.BUDGET_EXHAUSTED) == 10**6
@@ -245,7 +282,8 @@ def test_smallest_held_is_looked_up(own_engine: Engine) -> None:
 
 
 def test_evidence_is_kept_as_received(api: Api) -> None:
-    """A delivery with news is kept byte for byte, its hash follows from it and its salt; one without news leaves no row."""
+    """A delivery with news is kept byte for byte, its hash follows from it and its salt; one
+    without news leaves no row."""
     program, stamp = api.engine.program(), str(now())
     body = b' {"interactions": [' + str(item("e1")).replace("'", '"').encode() + b"]}\n"
     for _ in range(2):
@@ -253,38 +291,70 @@ def test_evidence_is_kept_as_received(api: Api) -> None:
     with api.engine.database.transaction() as session:
         (row,) = session.scalars(select(DeliveryRow).where(DeliveryRow.program_id == program.id))
         salt = session.get_one(DeliverySalt, row.id).salt
-    sent = Delivery("msg_e", stamp, signature(api.engine.secrets[program.id, "adnet"], "msg_e", stamp, body), body)
+    sent = Delivery(
+        "msg_e",
+        stamp,
+        signature(api.engine.secrets[program.id, "adnet"], "msg_e", stamp, body),
+        body,
+    )
     assert Delivery(row.message_id, row.timestamp, row.signature, row.body) == sent
     assert (len(salt), row.evidence) == (32, sent.hash(salt))
     assert {made.delivery_id for made in rows(api.engine, program)} == {row.id}
 
 
 def test_rotating_secrets(api: Api) -> None:
-    """While a partner rotates, either secret signs, alone or beside the other's signature; a revoked one no longer does."""
+    """While a partner rotates, either secret signs, alone or beside the other's signature; a
+    revoked one no longer does."""
     program = api.engine.program()
-    old, new, stranger = api.engine.secrets[program.id, "adnet"], generate_secret(), generate_secret()
+    old, new, stranger = (
+        api.engine.secrets[program.id, "adnet"],
+        generate_secret(),
+        generate_secret(),
+    )
     with api.engine.database.transaction() as session:
-        session.add(PartnerSecret(partner_id=partners.get(session, program.id, "adnet").id, secret=new))
+        session.add(
+            PartnerSecret(partner_id=partners.get(session, program.id, "adnet").id, secret=new)
+        )
 
     def both(event: str, *secrets: str) -> int:
-        body, stamp = b'{"interactions": [' + str(item(event)).replace("'", '"').encode() + b"]}", str(now())
+        body, stamp = (
+            b'{"interactions": [' + str(item(event)).replace("'", '"').encode() + b"]}",
+            str(now()),
+        )
         offered = " ".join(signature(secret, "msg_1", stamp, body) for secret in secrets)
-        return api.send(program, body, timestamp=stamp, headers={"webhook-signature": offered}).status_code
+        return api.send(
+            program, body, timestamp=stamp, headers={"webhook-signature": offered}
+        ).status_code
 
     assert [
-        both(f"{i}", *offered) for i, offered in enumerate([(old,), (new,), (old, new), (stranger, new), (new, stranger)])
+        both(f"{i}", *offered)
+        for i, offered in enumerate([(old,), (new,), (old, new), (stranger, new), (new, stranger)])
     ] == [200] * 5
     assert both("x", stranger) == 401
     with api.engine.database.transaction() as session:
-        session.execute(update(PartnerSecret).where(PartnerSecret.secret == old).values(revoked_at=datetime.now(UTC)))
-    assert [both("a", old), both("b", stranger, old), both("c", new), both("d", old, new)] == [401, 401, 200, 200]
+        session.execute(
+            update(PartnerSecret)
+            .where(PartnerSecret.secret == old)
+            .values(revoked_at=datetime.now(UTC))
+        )
+    assert [both("a", old), both("b", stranger, old), both("c", new), both("d", old, new)] == [
+        401,
+        401,
+        200,
+        200,
+    ]
     with api.engine.database.transaction() as session:
-        session.execute(update(PartnerSecret).where(PartnerSecret.secret == new).values(revoked_at=datetime.now(UTC)))
+        session.execute(
+            update(PartnerSecret)
+            .where(PartnerSecret.secret == new)
+            .values(revoked_at=datetime.now(UTC))
+        )
     assert both("e", new) == 401
 
 
 def test_many_senders_of_the_same_events(api: Api) -> None:
-    """Eight senders report the same events in orders of their own, all at once: each is booked once, and nobody sees an error."""
+    """Eight senders report the same events in orders of their own, all at once: each is booked
+    once, and nobody sees an error."""
     program = api.engine.program(funded=10**9)
     events = [item(f"e{i:03d}", f"w{i % 7}", 1 + i) for i in range(120)]
     start = threading.Barrier(8)
@@ -307,7 +377,8 @@ def test_many_senders_of_the_same_events(api: Api) -> None:
 
 
 def test_many_senders_and_too_little_money(api: Api) -> None:
-    """Under concurrency the budget is never overdrawn: what is accepted is covered, the rest is held, and funding releases all."""
+    """Under concurrency the budget is never overdrawn: what is accepted is covered, the rest is
+    held, and funding releases all."""
     program = api.engine.program(funded=500)
 
     def send(sender: int) -> list[str]:
@@ -328,8 +399,18 @@ def test_counts_agree(engine: Engine) -> None:
     engine.take_in(program, [report(f"e{i}") for i in range(3)])
     engine.take_in(program, [report("e2"), report("e3")])
     with engine.database.transaction() as session:
-        query = select(func.count()).select_from(Interaction).join(DeliveryRow, DeliveryRow.id == Interaction.delivery_id)
-        same = (DeliveryRow.partner_id == Interaction.partner_id) & (DeliveryRow.program_id == Interaction.program_id)
+        query = (
+            select(func.count())
+            .select_from(Interaction)
+            .join(DeliveryRow, DeliveryRow.id == Interaction.delivery_id)
+        )
+        same = (DeliveryRow.partner_id == Interaction.partner_id) & (
+            DeliveryRow.program_id == Interaction.program_id
+        )
         assert session.scalar(query.where(Interaction.program_id == program.id, same)) == 4
-        positions = select(Interaction.position).where(Interaction.program_id == program.id).order_by(Interaction.id)
+        positions = (
+            select(Interaction.position)
+            .where(Interaction.program_id == program.id)
+            .order_by(Interaction.id)
+        )
         assert list(session.scalars(positions)) == [0, 1, 2, 1]

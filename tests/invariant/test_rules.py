@@ -15,12 +15,19 @@ ALICE = address("alice")
 
 @pytest.fixture
 def lived(own_engine: Engine) -> Program:
-    """A program with every kind of row: final, closed and open interactions in three buckets of two sequences, held ones, a claim."""
+    """A program with every kind of row: final, closed and open interactions in three buckets of two
+    sequences, held ones, a claim."""
     program = own_engine.program(funded=10_000, families=2)
-    own_engine.take_in(program, [report(f"a{i}", f"w{i}", 10) for i in range(70)] + [report("alice 1", "alice", 100)])
+    own_engine.take_in(
+        program,
+        [report(f"a{i}", f"w{i}", 10) for i in range(70)] + [report("alice 1", "alice", 100)],
+    )
     own_engine.settle(program)
     own_engine.claim(program, ALICE, 40)
-    own_engine.take_in(program, [report(f"b{i}", f"w{i}", 5) for i in range(0, 70, 7)] + [report("alice 2", "alice", 30)])
+    own_engine.take_in(
+        program,
+        [report(f"b{i}", f"w{i}", 5) for i in range(0, 70, 7)] + [report("alice 2", "alice", 30)],
+    )
     own_engine.close(program)
     own_engine.take_in(program, [report("open", "alice", 3), report("held", "bob", 10**6)])
     assert findings(own_engine, program) == []
@@ -33,42 +40,99 @@ def findings(engine: Engine, program: Program, totals: Totals | None = None) -> 
 
 
 BROKEN = {
-    "a balance": ("ledger_balanced", "UPDATE ledger_account SET balance = balance - 1 WHERE kind = 'budget'"),
+    "a balance": (
+        "ledger_balanced",
+        "UPDATE ledger_account SET balance = balance - 1 WHERE kind = 'budget'",
+    ),
     "an entry": ("ledger_balanced", "UPDATE ledger_entry SET amount = amount - 1 WHERE id = 5"),
     "an entry in another program's account": (
         "ledger_balanced",
-        "WITH other AS (INSERT INTO program SELECT 99, 'other', chain_id, 'x', token, verifier, instance, families, attestors, finality, "
+        "WITH other AS (INSERT INTO program SELECT 99, 'other', chain_id, 'x', token, "
+        "verifier, instance, families, attestors, finality, "
         "batch_items_max, batch_age_max_seconds, 0, '', NULL, now() FROM program RETURNING id) "
         "UPDATE ledger_account SET program_id = 99 WHERE kind = 'account' AND holder = '{alice}'",
     ),
-    "a sealed reference": ("ledger_chained", "UPDATE ledger_transaction SET reference = 'x' WHERE id = 1"),
-    "a ledger head": ("ledger_chained", "UPDATE batch SET ledger_head = sha256('x') WHERE sequence = 2"),
+    "a sealed reference": (
+        "ledger_chained",
+        "UPDATE ledger_transaction SET reference = 'x' WHERE id = 1",
+    ),
+    "a ledger head": (
+        "ledger_chained",
+        "UPDATE batch SET ledger_head = sha256('x') WHERE sequence = 2",
+    ),
     "a queue entry": ("ledger_chained", "DELETE FROM ledger_unsealed"),
-    "an accepted amount": ("interactions_booked", "UPDATE interaction SET amount = amount + 1 WHERE event_id = 'open'"),
-    "an accepted account": ("interactions_booked", "UPDATE interaction SET account = '{bob}' WHERE event_id = 'open'"),
-    "an acceptance without money": ("interactions_booked", "UPDATE interaction SET state = 'accepted', held_reason = NULL "
-        "WHERE event_id = 'held'"),
-    "a hold after booking": ("interactions_booked", "UPDATE interaction SET state = 'held', held_reason = 'x' WHERE event_id = 'open'"),
-    "an interaction deleted": ("interactions_booked", "UPDATE ledger_entry SET interaction_id = NULL WHERE amount = -3"),
+    "an accepted amount": (
+        "interactions_booked",
+        "UPDATE interaction SET amount = amount + 1 WHERE event_id = 'open'",
+    ),
+    "an accepted account": (
+        "interactions_booked",
+        "UPDATE interaction SET account = '{bob}' WHERE event_id = 'open'",
+    ),
+    "an acceptance without money": (
+        "interactions_booked",
+        "UPDATE interaction SET state = 'accepted', held_reason = NULL WHERE event_id = 'held'",
+    ),
+    "a hold after booking": (
+        "interactions_booked",
+        "UPDATE interaction SET state = 'held', held_reason = 'x' WHERE event_id = 'open'",
+    ),
+    "an interaction deleted": (
+        "interactions_booked",
+        "UPDATE ledger_entry SET interaction_id = NULL WHERE amount = -3",
+    ),
     "a batch removed": ("batches_follow", "DELETE FROM batch WHERE sequence = 1 AND bucket = 0"),
-    "a root": ("batches_follow", "UPDATE batch SET new_root = new_root + 1 WHERE sequence = 1 AND bucket = 0"),
-    "final before its turn": ("batches_follow", "UPDATE batch SET state = CASE sequence WHEN 1 THEN 'posted' ELSE 'final' END WHERE bucket = 0"),
-    "a batch's total": ("batches_follow", "UPDATE batch SET total = total + 1 WHERE sequence = 2 AND bucket = 0"),
-    "an item moved out": ("batches_follow", "UPDATE interaction SET batch_id = NULL, item_index = NULL WHERE event_id = 'alice 2'"),
-    "an item index": ("batches_follow", "UPDATE interaction SET item_index = item_index + 100 WHERE event_id = 'alice 2'"),
-    "a slot's delta": ("batches_follow", "UPDATE batch_account SET delta = delta + 1 "
-        "WHERE sequence = 2 AND slot = (SELECT max(slot) FROM batch_account WHERE sequence = 2)"),
-    "a slot's address": ("batches_follow", "UPDATE batch_account SET address = '{bob}' WHERE sequence = 2 AND address = '{alice}'"),
-    "an account of another family": ("accounts_at_home", "UPDATE account SET bucket = bucket + 1 "
-        "WHERE bucket = (SELECT max(bucket) FROM account)"),
-    "a gap in the slots": ("accounts_at_home", "UPDATE account SET slot = slot + 1 "
-        "WHERE slot = (SELECT max(slot) FROM account WHERE bucket = 0) AND bucket = 0"),
+    "a root": (
+        "batches_follow",
+        "UPDATE batch SET new_root = new_root + 1 WHERE sequence = 1 AND bucket = 0",
+    ),
+    "final before its turn": (
+        "batches_follow",
+        "UPDATE batch SET state = CASE sequence WHEN 1 THEN 'posted' ELSE 'final' END WHERE "
+        "bucket = 0",
+    ),
+    "a batch's total": (
+        "batches_follow",
+        "UPDATE batch SET total = total + 1 WHERE sequence = 2 AND bucket = 0",
+    ),
+    "an item moved out": (
+        "batches_follow",
+        "UPDATE interaction SET batch_id = NULL, item_index = NULL WHERE event_id = 'alice 2'",
+    ),
+    "an item index": (
+        "batches_follow",
+        "UPDATE interaction SET item_index = item_index + 100 WHERE event_id = 'alice 2'",
+    ),
+    "a slot's delta": (
+        "batches_follow",
+        "UPDATE batch_account SET delta = delta + 1 "
+        "WHERE sequence = 2 AND slot = (SELECT max(slot) FROM batch_account WHERE sequence = 2)",
+    ),
+    "a slot's address": (
+        "batches_follow",
+        "UPDATE batch_account SET address = '{bob}' WHERE sequence = 2 AND address = '{alice}'",
+    ),
+    "an account of another family": (
+        "accounts_at_home",
+        "UPDATE account SET bucket = bucket + 1 WHERE bucket = (SELECT max(bucket) FROM account)",
+    ),
+    "a gap in the slots": (
+        "accounts_at_home",
+        "UPDATE account SET slot = slot + 1 "
+        "WHERE slot = (SELECT max(slot) FROM account WHERE bucket = 0) AND bucket = 0",
+    ),
     "an account removed": ("accounts_at_home", "DELETE FROM account WHERE bucket = 0 AND slot = 3"),
-    "claimed beyond posted": ("claims_covered", "UPDATE account SET claimed = posted + 1 WHERE address = '{alice}'"),
-    "posted without a batch": ("claims_covered", "UPDATE account SET posted = posted + 1 WHERE address = '{alice}'"),
+    "claimed beyond posted": (
+        "claims_covered",
+        "UPDATE account SET claimed = posted + 1 WHERE address = '{alice}'",
+    ),
+    "posted without a batch": (
+        "claims_covered",
+        "UPDATE account SET posted = posted + 1 WHERE address = '{alice}'",
+    ),
     "a claim changed": ("claims_covered", "UPDATE claim SET amount = amount - 1"),
     "a claim removed": ("claims_covered", "DELETE FROM claim"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BROKEN)
@@ -77,7 +141,9 @@ def test_broken_rule_is_named(own_engine: Engine, lived: Program, name: str) -> 
     rule, statement = BROKEN[name]
     with own_engine.database.transaction() as session:
         session.execute(text("SET LOCAL session_replication_role = replica"))
-        session.execute(text("ALTER TABLE interaction DROP CONSTRAINT ck_interaction_held_is_not_batched"))
+        session.execute(
+            text("ALTER TABLE interaction DROP CONSTRAINT ck_interaction_held_is_not_batched")
+        )
         assert session.execute(text(statement.format(alice=ALICE, bob=address("bob")))).rowcount
     assert rule in {finding.partition(":")[0] for finding in findings(own_engine, lived)}, name
 

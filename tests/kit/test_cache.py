@@ -59,7 +59,8 @@ def test_least_recently_used_goes_first() -> None:
 
 
 def test_failures_are_not_kept() -> None:
-    """What fails is raised to whoever made it; those who waited for it try themselves, one after another."""
+    """What fails is raised to whoever made it; those who waited for it try themselves, one after
+    another."""
     kept: Kept[str, str] = Kept(2)
     started, finish, tries = threading.Event(), threading.Event(), []
 

@@ -15,14 +15,20 @@ COUNT = text("SELECT count(*) FROM partner")
 
 def test_transaction_is_all_or_nothing(own_engine: Engine) -> None:  # noqa: F811 - the fixture
     """What raises inside a transaction leaves nothing behind; what ends is there for all."""
-    with pytest.raises(DBAPIError, match="division by zero"), own_engine.database.transaction() as session:
-        session.execute(text("CREATE TABLE scratch AS SELECT 1 / x AS y FROM generate_series(-3, 3) AS x"))
+    with (
+        pytest.raises(DBAPIError, match="division by zero"),
+        own_engine.database.transaction() as session,
+    ):
+        session.execute(
+            text("CREATE TABLE scratch AS SELECT 1 / x AS y FROM generate_series(-3, 3) AS x")
+        )
     with own_engine.database.transaction() as session:
         assert session.scalar(text("SELECT to_regclass('scratch')")) is None
 
 
 def test_snapshot_sees_one_moment_and_writes_nothing(own_engine: Engine) -> None:  # noqa: F811
-    """A snapshot does not see what is committed after its first query, and cannot write; the next transaction can, and sees it."""
+    """A snapshot does not see what is committed after its first query, and cannot write; the next
+    transaction can, and sees it."""
     with own_engine.database.snapshot() as session:
         before = session.scalar(COUNT)
         own_engine.program()
@@ -35,15 +41,23 @@ def test_snapshot_sees_one_moment_and_writes_nothing(own_engine: Engine) -> None
         assert session.scalar(text("SHOW transaction_isolation")) == "read committed"
 
 
-def test_errors_and_logs_hold_no_parameters(own_engine: Engine, caplog: pytest.LogCaptureFixture) -> None:  # noqa: F811
-    """A failed statement's error, and SQLAlchemy's own log, do not repeat the values that went in."""
+def test_errors_and_logs_hold_no_parameters(
+    own_engine: Engine,  # noqa: F811
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A failed statement's error, and SQLAlchemy's own log, do not repeat the values that went
+    in."""
     caplog.set_level(logging.INFO, "sqlalchemy.engine")
     with pytest.raises(DBAPIError) as caught, own_engine.database.transaction() as session:
-        session.execute(text("SELECT * FROM nowhere WHERE secret = :secret"), {"secret": "whsec_private"})
+        session.execute(
+            text("SELECT * FROM nowhere WHERE secret = :secret"), {"secret": "whsec_private"}
+        )
     assert "whsec_private" not in str(caught.value) + repr(caught.value) + caplog.text
 
 
-@pytest.mark.parametrize("url", ["postgresql://u:p@h/d", "postgres://u:p@h/d", "postgresql+psycopg://u:p@h/d"])
+@pytest.mark.parametrize(
+    "url", ["postgresql://u:p@h/d", "postgres://u:p@h/d", "postgresql+psycopg://u:p@h/d"]
+)
 def test_url_forms(url: str) -> None:
     """Each common form of a URL names the one driver."""
     assert sqlalchemy_url(url) == "postgresql+psycopg://u:p@h/d"
@@ -61,10 +75,16 @@ def test_amount_is_exact(own_engine: Engine, value: int) -> None:  # noqa: F811
     """Amounts of any size that a contract can hold come back as they went in."""
     with own_engine.database.transaction() as session:
         session.execute(text("CREATE TABLE money (amount numeric(78, 0))"))
-        session.execute(text("INSERT INTO money VALUES (:amount)").bindparams(amount=Amount().process_bind_param(value, None)))
+        session.execute(
+            text("INSERT INTO money VALUES (:amount)").bindparams(
+                amount=Amount().process_bind_param(value, None)
+            )
+        )
         stored = session.scalar(text("SELECT amount FROM money").columns(amount=Amount))
     assert (stored, type(stored)) == (value, int)
-    assert Amount().process_bind_param(None, None) is Amount().process_result_value(None, None) is None
+    assert (
+        Amount().process_bind_param(None, None) is Amount().process_result_value(None, None) is None
+    )
 
 
 def test_amount_too_large_is_refused(own_engine: Engine) -> None:  # noqa: F811

@@ -9,26 +9,44 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SCRIPT = "from backend.kit.failpoint import failpoint\nfor name in 'a b a b a'.split():\n failpoint(name)\n print(name, end='', flush=True)"
+SCRIPT = (
+    "from backend.kit.failpoint import failpoint\nfor name in 'a b a b a'.split():\n "
+    "failpoint(name)\n print(name, end='', flush=True)"
+)
 
 
 def _run(setting: str | None, folder: Path | None) -> tuple[int, str, str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("GUERDON_FAILPOINT")}
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("GUERDON_FAILPOINT")
+    }
     if setting is not None:
         environment["GUERDON_FAILPOINT"] = setting
     if folder is not None:
         environment["GUERDON_FAILPOINT_DIR"] = str(folder)
-    done = subprocess.run([sys.executable, "-c", SCRIPT], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     return done.returncode, done.stdout, done.stderr
 
 
 @pytest.mark.parametrize("setting", [None, "", "c", "a:4", "A"])
 def test_nothing_happens_elsewhere(setting: str | None) -> None:
-    """Unset, empty, another name or a hit that is never reached: the process runs to its end, folder or not."""
+    """Unset, empty, another name or a hit that is never reached: the process runs to its end,
+    folder or not."""
     assert _run(setting, None)[:2] == (0, "ababa")
 
 
-@pytest.mark.parametrize(("setting", "printed"), [("a", ""), ("b", "a"), ("a:2", "ab"), ("b:2", "aba"), ("c,a:3", "abab")])
+@pytest.mark.parametrize(
+    ("setting", "printed"),
+    [("a", ""), ("b", "a"), ("a:2", "ab"), ("b:2", "aba"), ("c,a:3", "abab")],
+)
 def test_the_process_is_killed_once(tmp_path: Path, setting: str, printed: str) -> None:
     """SIGKILL at the named hit; the next run of the same command goes through."""
     assert _run(setting, tmp_path)[:2] == (-signal.SIGKILL, printed)
@@ -43,8 +61,19 @@ def test_several_places_kill_once_each(tmp_path: Path) -> None:
 def test_the_whole_group_dies(tmp_path: Path) -> None:
     """A process that would live on, in the group of one that meets the place, is gone with it."""
     script = f'{sys.executable} -c "{SCRIPT}" & sleep 60; echo survived'
-    environment = os.environ | {"GUERDON_FAILPOINT": "b", "GUERDON_FAILPOINT_DIR": str(tmp_path), "GUERDON_FAILPOINT_WHOLE": "1"}
-    done = subprocess.run(["sh", "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True, start_new_session=True)
+    environment = os.environ | {
+        "GUERDON_FAILPOINT": "b",
+        "GUERDON_FAILPOINT_DIR": str(tmp_path),
+        "GUERDON_FAILPOINT_WHOLE": "1",
+    }
+    done = subprocess.run(
+        ["sh", "-c", script],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+    )
     assert (done.returncode, done.stdout) == (-signal.SIGKILL, "a")
 
 

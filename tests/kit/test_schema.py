@@ -14,7 +14,10 @@ class _Answer(Out):
 @pytest.mark.parametrize("value", [0, 1, 2**256])
 def test_amounts_are_decimal_texts(value: int) -> None:
     """An integer becomes its decimal text, so that no reader of JSON rounds it."""
-    assert _Answer(amount=value, data=b"\x01\xff").model_dump() == {"amount": str(value), "data": "0x01ff"}
+    assert _Answer(amount=value, data=b"\x01\xff").model_dump() == {
+        "amount": str(value),
+        "data": "0x01ff",
+    }
 
 
 @pytest.mark.parametrize("value", [-1, 1.0, 1.5, True, None, "-1", "1.0", "0x1", ""])

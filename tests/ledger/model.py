@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 @dataclass
 class PlainLedger:
-    """Balances in base units: what the contract holds, what is free (below zero: withdrawn although promised), what each address is owed."""
+    """Balances in base units: what the contract holds, what is free (below zero: withdrawn although
+    promised), what each address is owed."""
 
     reserve: int = 0
     budget: int = 0

@@ -1,4 +1,5 @@
-"""The hash chain: whoever holds a later hash can tell if anything before it was changed, removed or added."""
+"""The hash chain: whoever holds a later hash can tell if anything before it was changed, removed or
+added."""
 
 import hashlib
 import threading
@@ -36,7 +37,8 @@ def findings(engine: Engine, program: Program) -> list[str]:
 
 @pytest.fixture
 def sealed(own_engine: Engine) -> Program:
-    """A program with four blocks, each with several transactions of several kinds, the last one named by a batch."""
+    """A program with four blocks, each with several transactions of several kinds, the last one
+    named by a batch."""
     program = own_engine.program(funded=1000)
     for number in range(3):
         own_engine.fund(program, 10 + number)
@@ -57,7 +59,8 @@ def test_nothing_booked(engine: Engine) -> None:
 
 
 def test_blocks_follow(engine: Engine) -> None:
-    """Each sealing with news makes one block on top of the last; one without makes none and returns the head."""
+    """Each sealing with news makes one block on top of the last; one without makes none and returns
+    the head."""
     program = engine.program(funded=5)
     heads = [seal(engine, program)]
     engine.fund(program, 5)
@@ -73,7 +76,8 @@ def test_blocks_follow(engine: Engine) -> None:
 
 
 def test_hash_is_what_the_documentation_says(engine: Engine) -> None:
-    """A block's hash from its definition alone: sha256 over length-prefixed previous hash, height, count, and each transaction."""
+    """A block's hash from its definition alone: sha256 over length-prefixed previous hash, height,
+    count, and each transaction."""
     program = engine.program(funded=0)
     with engine.database.transaction() as session:
         ledger.book_funding(session, program.id, "12:3", 77)
@@ -83,42 +87,69 @@ def test_hash_is_what_the_documentation_says(engine: Engine) -> None:
         data = value if isinstance(value, bytes) else value.encode()
         return len(data).to_bytes(4, "big") + data
 
-    parts = [b"\0" * 32, "1", "1", str(id_), "fund", "12:3", "2", "reserve", "", "77", "0", "budget", "", "-77", "0"]
+    parts = [
+        b"\0" * 32,
+        "1",
+        "1",
+        str(id_),
+        "fund",
+        "12:3",
+        "2",
+        "reserve",
+        "",
+        "77",
+        "0",
+        "budget",
+        "",
+        "-77",
+        "0",
+    ]
     assert seal(engine, program) == hashlib.sha256(b"".join(map(part, parts))).digest()
 
 
 def book_dust(engine: Engine, program: Program, count: int) -> None:
     """As many fundings of one base unit, as a stranger may send them."""
     statements = (
-        "INSERT INTO ledger_transaction (program_id, kind, reference) SELECT :id, 'fund', 'dust ' || i FROM generate_series(1, :count) AS i",
-        "INSERT INTO ledger_unsealed (transaction_id, program_id) SELECT id, :id FROM ledger_transaction "
+        "INSERT INTO ledger_transaction (program_id, kind, reference) SELECT :id, 'fund', "
+        "'dust ' || i FROM generate_series(1, :count) AS i",
+        "INSERT INTO ledger_unsealed (transaction_id, program_id) SELECT id, :id FROM "
+        "ledger_transaction "
         "WHERE program_id = :id AND reference LIKE 'dust %'",
         "INSERT INTO ledger_entry (transaction_id, account_id, amount) "
         "SELECT movement.id, account.id, CASE account.kind WHEN 'reserve' THEN 1 ELSE -1 END "
         "FROM ledger_transaction AS movement JOIN ledger_account AS account USING (program_id) "
         "WHERE program_id = :id AND reference LIKE 'dust %'",
-        "UPDATE ledger_account SET balance = balance + CASE kind WHEN 'reserve' THEN :count ELSE -:count END WHERE program_id = :id",
+        "UPDATE ledger_account SET balance = balance + CASE kind WHEN 'reserve' THEN :count "
+        "ELSE -:count END WHERE program_id = :id",
     )
     with engine.database.transaction() as session:
         for statement in statements:
-            session.execute(text(statement), {"id": program.id, "count": count} if ":count" in statement else {"id": program.id})
+            session.execute(
+                text(statement),
+                {"id": program.id, "count": count} if ":count" in statement else {"id": program.id},
+            )
 
 
 def test_more_than_a_statement_has_parameters(own_engine: Engine) -> None:
-    """65,536 transactions wait, more than PostgreSQL takes parameters: sealing, in blocks of bounded size, and checking go on all the same."""
+    """65,536 transactions wait, more than PostgreSQL takes parameters: sealing, in blocks of
+    bounded size, and checking go on all the same."""
     program = own_engine.program(funded=1)
     book_dust(own_engine, program, 65_536)
     own_engine.take_in(program, [report("e1", amount=1)])
     assert len(own_engine.settle(program)) == 1
     with own_engine.database.snapshot() as session:
         assert chain.verify(session, program.id) == 66
-        sizes = [len(repository.block_transaction_ids(session, block.id)) for block in repository.blocks(session, program.id)]
+        sizes = [
+            len(repository.block_transaction_ids(session, block.id))
+            for block in repository.blocks(session, program.id)
+        ]
     assert sizes == [1000] * 65 + [65_538 - 65_000]
     assert findings(own_engine, program) == []
 
 
 def test_blocks_are_bounded(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A block holds at most so many transactions, and ends before its legs are too many; a transaction that is larger has one of its own."""
+    """A block holds at most so many transactions, and ends before its legs are too many; a
+    transaction that is larger has one of its own."""
     monkeypatch.setattr(chain, "BLOCK_TRANSACTIONS_MAX", 3)
     monkeypatch.setattr(chain, "BLOCK_LEGS_MAX", 6)
     program = engine.program(funded=100)
@@ -130,7 +161,12 @@ def test_blocks_are_bounded(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> 
     seal(engine, program)
     with engine.database.snapshot() as session:
         blocks = repository.blocks(session, program.id)
-        assert [len(repository.block_transaction_ids(session, block.id)) for block in blocks] == [3, 1, 1, 2]
+        assert [len(repository.block_transaction_ids(session, block.id)) for block in blocks] == [
+            3,
+            1,
+            1,
+            2,
+        ]
         assert chain.verify(session, program.id) == 4
         assert [chain.verify(session, program.id, after) for after in range(5)] == [4] * 5
         with pytest.raises(AssertionError, match=r"block 5 .* is gone"):
@@ -138,8 +174,11 @@ def test_blocks_are_bounded(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> 
     assert findings(engine, program) == []
 
 
-def test_the_tail_is_bounded_without_batches(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Full blocks are sealed one by one also if no batch is ever closed; what does not fill a block waits for the batch."""
+def test_the_tail_is_bounded_without_batches(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Full blocks are sealed one by one also if no batch is ever closed; what does not fill a block
+    waits for the batch."""
     monkeypatch.setattr(chain, "BLOCK_TRANSACTIONS_MAX", 3)
     program = engine.program(funded=1)
     for _ in range(7):
@@ -151,17 +190,22 @@ def test_the_tail_is_bounded_without_batches(engine: Engine, monkeypatch: pytest
             sealed.append(chain.seal_full(session, program.id))
     assert sealed == [True, True, False]
     with engine.database.snapshot() as session:
-        assert (len(repository.unsealed(session, program.id)), chain.verify(session, program.id)) == (2, 2)
+        assert (
+            len(repository.unsealed(session, program.id)),
+            chain.verify(session, program.id),
+        ) == (2, 2)
     assert findings(engine, program) == []
 
 
 TAMPERING = {
     "an entry's amount": ("UPDATE ledger_entry SET amount = amount * 2 WHERE transaction_id = 3",),
     "two legs swapped": (
-        "UPDATE ledger_entry SET account_id = 9 - account_id WHERE transaction_id = 3 AND account_id IN (4, 5)",
+        "UPDATE ledger_entry SET account_id = 9 - account_id WHERE transaction_id = 3 AND "
+        "account_id IN (4, 5)",
     ),
     "an entry's account": (
-        "UPDATE ledger_entry SET account_id = (SELECT max(id) FROM ledger_account) WHERE transaction_id = 3 AND amount = -1",
+        "UPDATE ledger_entry SET account_id = (SELECT max(id) FROM ledger_account) WHERE "
+        "transaction_id = 3 AND amount = -1",
     ),
     "an entry's interaction": (
         "UPDATE ledger_entry SET interaction_id = NULL "
@@ -170,7 +214,8 @@ TAMPERING = {
     "an entry removed": ("DELETE FROM ledger_entry WHERE id = 3",),
     "entries added": (
         "INSERT INTO ledger_entry (transaction_id, account_id, amount) "
-        "SELECT transaction_id, account_id, sign(amount) FROM ledger_entry WHERE transaction_id = 2",
+        "SELECT transaction_id, account_id, sign(amount) FROM ledger_entry WHERE "
+        "transaction_id = 2",
     ),
     "a transaction's reference": ("UPDATE ledger_transaction SET reference = 'x' WHERE id = 2",),
     "a transaction's kind": ("UPDATE ledger_transaction SET kind = 'withdraw' WHERE id = 2",),
@@ -183,22 +228,35 @@ TAMPERING = {
         "DELETE FROM ledger_entry WHERE transaction_id = 3",
         "DELETE FROM ledger_transaction WHERE id = 3",
     ),
-    "a transaction taken out of its block": ("DELETE FROM ledger_block_transaction WHERE transaction_id = 3",),
+    "a transaction taken out of its block": (
+        "DELETE FROM ledger_block_transaction WHERE transaction_id = 3",
+    ),
     "a transaction taken back to the queue": (
         "DELETE FROM ledger_block_transaction WHERE transaction_id = 3",
         "INSERT INTO ledger_unsealed (transaction_id, program_id) VALUES (3, 1)",
     ),
-    "the order in a block": ("UPDATE ledger_block_transaction SET position = 10 WHERE block_id = 2 AND position = 0",),
+    "the order in a block": (
+        "UPDATE ledger_block_transaction SET position = 10 WHERE block_id = 2 AND position = 0",
+    ),
     "a block's hash": ("UPDATE ledger_block SET hash = sha256('x') WHERE height = 2",),
-    "a block's previous hash": ("UPDATE ledger_block SET previous_hash = sha256('x') WHERE height = 2",),
+    "a block's previous hash": (
+        "UPDATE ledger_block SET previous_hash = sha256('x') WHERE height = 2",
+    ),
     "a block removed": (
-        "DELETE FROM ledger_entry WHERE transaction_id IN (SELECT transaction_id FROM ledger_block_transaction WHERE block_id = 2)",
-        "DELETE FROM ledger_transaction WHERE id IN (SELECT transaction_id FROM ledger_block_transaction WHERE block_id = 2)",
+        "DELETE FROM ledger_entry WHERE transaction_id IN (SELECT transaction_id FROM "
+        "ledger_block_transaction WHERE block_id = 2)",
+        "DELETE FROM ledger_transaction WHERE id IN (SELECT transaction_id FROM "
+        "ledger_block_transaction WHERE block_id = 2)",
         "DELETE FROM ledger_block_transaction WHERE block_id = 2",
         "DELETE FROM ledger_block WHERE id = 2",
     ),
-    "a holder renamed": (f"UPDATE ledger_account SET holder = '{address('thief')}' WHERE holder = '{address(0)}'",),
-    "a transaction smuggled in": ("INSERT INTO ledger_transaction (program_id, kind, reference) VALUES (1, 'fund', 'smuggled')",),
+    "a holder renamed": (
+        f"UPDATE ledger_account SET holder = '{address('thief')}' WHERE holder = '{address(0)}'",
+    ),
+    "a transaction smuggled in": (
+        "INSERT INTO ledger_transaction (program_id, kind, reference) VALUES (1, 'fund', "
+        "'smuggled')",
+    ),
 }
 
 
@@ -206,12 +264,18 @@ TAMPERING = {
 def test_tampering_is_found(own_engine: Engine, sealed: Program, name: str) -> None:
     """Whatever is changed behind the triggers' back, the chain or the queue no longer adds up."""
     tamper(own_engine, *TAMPERING[name])
-    assert any(finding.startswith("ledger_chained") for finding in findings(own_engine, sealed)), name
+    assert any(finding.startswith("ledger_chained") for finding in findings(own_engine, sealed)), (
+        name
+    )
 
 
 def test_blocks_cut_off_at_the_end_are_found(own_engine: Engine, sealed: Program) -> None:
-    """Even the newest block cannot go with all that was in it: attestors signed its hash into a batch."""
-    inside = "(SELECT transaction_id FROM ledger_block_transaction WHERE block_id = (SELECT max(id) FROM ledger_block))"
+    """Even the newest block cannot go with all that was in it: attestors signed its hash into a
+    batch."""
+    inside = (
+        "(SELECT transaction_id FROM ledger_block_transaction WHERE block_id = (SELECT max(id) "
+        "FROM ledger_block))"
+    )
     tamper(
         own_engine,
         f"DELETE FROM ledger_entry WHERE transaction_id IN {inside}",
@@ -221,11 +285,14 @@ def test_blocks_cut_off_at_the_end_are_found(own_engine: Engine, sealed: Program
     )
     with own_engine.database.snapshot() as session:
         assert chain.verify(session, sealed.id) == 3
-    assert "ledger_chained: batch 1 of bucket 0 names a ledger head that no block has" in findings(own_engine, sealed)
+    assert "ledger_chained: batch 1 of bucket 0 names a ledger head that no block has" in findings(
+        own_engine, sealed
+    )
 
 
 def test_recomputed_chain_is_found(own_engine: Engine, sealed: Program) -> None:
-    """A chain that was rewritten and hashed anew from there on agrees with itself, but not with the head that was signed."""
+    """A chain that was rewritten and hashed anew from there on agrees with itself, but not with the
+    head that was signed."""
     tamper(own_engine, "UPDATE ledger_transaction SET reference = 'rewritten' WHERE id = 2")
     with own_engine.database.transaction() as session:
         session.execute(text("SET LOCAL session_replication_role = replica"))
@@ -233,7 +300,9 @@ def test_recomputed_chain_is_found(own_engine: Engine, sealed: Program) -> None:
         for block in repository.blocks(session, sealed.id):
             ids = repository.block_transaction_ids(session, block.id)
             block.previous_hash = previous
-            previous = block.hash = chain.block_hash(previous, block.height, repository.movements(session, ids))
+            previous = block.hash = chain.block_hash(
+                previous, block.height, repository.movements(session, ids)
+            )
     with own_engine.database.snapshot() as session:
         assert chain.verify(session, sealed.id) == 4
     assert any("ledger head" in finding for finding in findings(own_engine, sealed))
@@ -244,18 +313,24 @@ def test_programs_have_chains_of_their_own(engine: Engine) -> None:
     first, second = engine.program(funded=3), engine.program(funded=4)
     seal(engine, first)
     with engine.database.snapshot() as session:
-        assert (len(repository.unsealed(session, first.id)), len(repository.unsealed(session, second.id))) == (0, 1)
+        assert (
+            len(repository.unsealed(session, first.id)),
+            len(repository.unsealed(session, second.id)),
+        ) == (0, 1)
     assert findings(engine, first) == findings(engine, second) == []
 
 
 def test_sealing_beside_writers(engine: Engine) -> None:
-    """While writers book and sealers seal, every transaction ends up in exactly one block, and the chain holds at every moment."""
+    """While writers book and sealers seal, every transaction ends up in exactly one block, and the
+    chain holds at every moment."""
     program = engine.program(funded=10**9)
     done = threading.Event()
 
     def write(writer: int) -> None:
         for number in range(12):
-            engine.take_in(program, [report(f"{writer}-{number}-{i}", address(i), 1) for i in range(3)])
+            engine.take_in(
+                program, [report(f"{writer}-{number}-{i}", address(i), 1) for i in range(3)]
+            )
             engine.fund(program, 1)
 
     def keep_sealing(_: int) -> int:
@@ -276,5 +351,8 @@ def test_sealing_beside_writers(engine: Engine) -> None:
     with engine.database.snapshot() as session:
         assert repository.unsealed(session, program.id) == []
         blocks = chain.verify(session, program.id)
-        sealed = sum(len(repository.block_transaction_ids(session, block.id)) for block in repository.blocks(session, program.id))
+        sealed = sum(
+            len(repository.block_transaction_ids(session, block.id))
+            for block in repository.blocks(session, program.id)
+        )
     assert (sealed, blocks > 1) == (1 + 3 * 12 * 2, True)

@@ -44,14 +44,18 @@ def test_names_are_unique_in_a_program(engine: Engine) -> None:
     with engine.database.transaction() as session:
         found = [partners.get(session, program.id, "adnet").id for program in (first, second)]
         assert len(set(found)) == 2
-        assert [partners.secrets(session, id_) for id_ in found] == [[engine.secrets[p.id, "adnet"]] for p in (first, second)]
+        assert [partners.secrets(session, id_) for id_ in found] == [
+            [engine.secrets[p.id, "adnet"]] for p in (first, second)
+        ]
 
 
 def test_secret_is_not_in_its_row_s_text(engine: Engine) -> None:
     """A secret's row says which it is, never what it is."""
     program = engine.program()
     with engine.database.transaction() as session:
-        row = session.scalars(select(PartnerSecret).where(PartnerSecret.secret == engine.secrets[program.id, "adnet"])).one()
+        row = session.scalars(
+            select(PartnerSecret).where(PartnerSecret.secret == engine.secrets[program.id, "adnet"])
+        ).one()
     assert engine.secrets[program.id, "adnet"] not in repr(row) + str(row)
 
 
@@ -62,11 +66,14 @@ def secrets_of(engine: Engine, program: Program) -> list[str]:
 
 def rotate(engine: Engine, program: Program, secret: str, overlap_seconds: int) -> None:
     with engine.database.transaction() as session:
-        partners.rotate(session, partners.get(session, program.id, "adnet"), secret, overlap_seconds)
+        partners.rotate(
+            session, partners.get(session, program.id, "adnet"), secret, overlap_seconds
+        )
 
 
 def test_an_earlier_end_stays(engine: Engine) -> None:
-    """A secret that ends soon does not live on because another rotation overlaps for longer; of another program's nothing ends."""
+    """A secret that ends soon does not live on because another rotation overlaps for longer; of
+    another program's nothing ends."""
     program, other = engine.program(), engine.program()
     first, second, third = engine.secrets[program.id, "adnet"], generate_secret(), generate_secret()
     rotate(engine, program, second, 1)
@@ -78,7 +85,8 @@ def test_an_earlier_end_stays(engine: Engine) -> None:
 
 
 def test_two_rotations_at_once(engine: Engine) -> None:
-    """Of two that rotate at the same time without an overlap one secret is left, the later one's."""
+    """Of two that rotate at the same time without an overlap one secret is left, the later
+    one's."""
     program = engine.program()
     made = [generate_secret() for _ in range(8)]
     with ThreadPoolExecutor(8) as pool:

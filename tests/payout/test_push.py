@@ -1,4 +1,5 @@
-"""Pushing claims on a real chain: what did not pay is sent again, once an attempt, and every account is told what became of it."""
+"""Pushing claims on a real chain: what did not pay is sent again, once an attempt, and every
+account is told what became of it."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -18,7 +19,9 @@ HOUR = 3600
 
 
 @pytest.fixture(scope="module")
-def chained(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], OnChain]]:
+def chained(
+    engine: Engine, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[], OnChain]]:
     """Makes programs on one chain."""
     with anvil() as chain:
         folder, open_ = tmp_path_factory.mktemp("keys"), []
@@ -42,7 +45,11 @@ def program(chained: Callable[[], OnChain]) -> OnChain:
 
 def push(program: OnChain, names: str = "ann bob cat", together: int = 16) -> list[Push]:
     return push_claims(
-        program.context, program.row, [address(name) for name in names.split()], together=together, settle_seconds=20
+        program.context,
+        program.row,
+        [address(name) for name in names.split()],
+        together=together,
+        settle_seconds=20,
     )
 
 
@@ -56,11 +63,15 @@ def of(program: OnChain, **expected: Result) -> dict[str, Result]:
 
 def sent(program: OnChain) -> list[OutgoingTransaction]:
     with program.engine.database.transaction() as session:
-        query = select(OutgoingTransaction).where(OutgoingTransaction.to_address == program.program.address)
+        query = select(OutgoingTransaction).where(
+            OutgoingTransaction.to_address == program.program.address
+        )
         return list(session.scalars(query.order_by(OutgoingTransaction.nonce)))
 
 
-def before_sending(program: OnChain, monkeypatch: pytest.MonkeyPatch, what: Callable[[], object]) -> None:
+def before_sending(
+    program: OnChain, monkeypatch: pytest.MonkeyPatch, what: Callable[[], object]
+) -> None:
     """Let `what` happen once between the storing of a transaction and its broadcast."""
     broadcast, done = program.context.payer.broadcast, []
 
@@ -79,8 +90,11 @@ def stranger_claims(program: OnChain, name: str) -> None:
 
 
 @pytest.mark.parametrize("together", [1, 16])
-def test_paused_in_between(program: OnChain, monkeypatch: pytest.MonkeyPatch, together: int) -> None:
-    """Claims are paused after the simulation: the transactions revert and say so; when they are unpaused the very same call pays, once."""
+def test_paused_in_between(
+    program: OnChain, monkeypatch: pytest.MonkeyPatch, together: int
+) -> None:
+    """Claims are paused after the simulation: the transactions revert and say so; when they are
+    unpaused the very same call pays, once."""
     before_sending(program, monkeypatch, lambda: program.call("pauseClaims", HOUR))
     first = push(program, "ann", together)
     assert results(first) == of(program, ann=Result.REFUSED)
@@ -99,7 +113,8 @@ def test_paused_in_between(program: OnChain, monkeypatch: pytest.MonkeyPatch, to
 
 
 def test_settled_and_not_booked_yet(program: OnChain) -> None:
-    """Pushing again what the chain has paid and nobody has booked sends nothing, and tells by which transaction it was paid."""
+    """Pushing again what the chain has paid and nobody has booked sends nothing, and tells by which
+    transaction it was paid."""
     first = push(program)
     assert push(program) == first
     assert results(first) == of(program, ann=Result.PAID, bob=Result.PAID, cat=Result.PAID)
@@ -109,15 +124,22 @@ def test_settled_and_not_booked_yet(program: OnChain) -> None:
 
 
 def test_lost_nonce(program: OnChain, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody else uses the paying key's nonce: the push says so, and the next one pays under another nonce."""
+    """Somebody else uses the paying key's nonce: the push says so, and the next one pays under
+    another nonce."""
     payer, w3 = program.chain.key(PAYER), program.chain.w3
 
     def steal() -> None:
         transaction = {
-            "nonce": w3.eth.get_transaction_count(payer.address), "to": payer.address, "value": 0, "gas": 21_000,
-            "gasPrice": 10**10, "chainId": w3.eth.chain_id,
-        }  # fmt: skip
-        w3.eth.wait_for_transaction_receipt(w3.eth.send_raw_transaction(payer.sign_transaction(transaction).raw_transaction))
+            "nonce": w3.eth.get_transaction_count(payer.address),
+            "to": payer.address,
+            "value": 0,
+            "gas": 21_000,
+            "gasPrice": 10**10,
+            "chainId": w3.eth.chain_id,
+        }
+        w3.eth.wait_for_transaction_receipt(
+            w3.eth.send_raw_transaction(payer.sign_transaction(transaction).raw_transaction)
+        )
 
     before_sending(program, monkeypatch, steal)
     [lost] = push(program)
@@ -129,7 +151,8 @@ def test_lost_nonce(program: OnChain, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_front_run(program: OnChain, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stranger pushes the claim while ours is on its way: already paid, not a failure, and not sent again."""
+    """A stranger pushes the claim while ours is on its way: already paid, not a failure, and not
+    sent again."""
     before_sending(program, monkeypatch, lambda: stranger_claims(program, "ann"))
     assert results(push(program, "ann", together=1)) == of(program, ann=Result.ALREADY_PAID)
     assert results(push(program, "ann", together=1)) == of(program, ann=Result.ALREADY_PAID)
@@ -140,14 +163,18 @@ def test_front_run(program: OnChain, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_one_of_many_is_front_run(program: OnChain, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the accounts of one call each has its own outcome, from the events."""
     before_sending(program, monkeypatch, lambda: stranger_claims(program, "bob"))
-    assert results(push(program)) == of(program, ann=Result.PAID, bob=Result.ALREADY_PAID, cat=Result.PAID)
+    assert results(push(program)) == of(
+        program, ann=Result.PAID, bob=Result.ALREADY_PAID, cat=Result.PAID
+    )
 
 
 def test_refused_by_the_token(program: OnChain) -> None:
-    """The token refuses one recipient: skipped, the others are paid. A later push, booked or not, sends nothing while it would be refused
-    again, and says so; once the token takes it, it pays."""
+    """The token refuses one recipient: skipped, the others are paid. A later push, booked or not,
+    sends nothing while it would be refused again, and says so; once the token takes it, it pays."""
     program.token("setBlocked", address("bob"), True)
-    assert results(push(program)) == of(program, ann=Result.PAID, bob=Result.SKIPPED, cat=Result.PAID)
+    assert results(push(program)) == of(
+        program, ann=Result.PAID, bob=Result.SKIPPED, cat=Result.PAID
+    )
     unbooked = push(program)
     assert results(unbooked) == of(program, ann=Result.PAID, bob=Result.REFUSED, cat=Result.PAID)
     watch(program.context, program.id)
@@ -167,7 +194,9 @@ def test_one_reverting_account_does_not_end_the_run(program: OnChain) -> None:
     program.token("setBlocked", address("ann"), True)
     stranger_claims(program, "bob")
     pushes = push(program, together=1)
-    assert results(pushes) == of(program, ann=Result.REFUSED, bob=Result.ALREADY_PAID, cat=Result.PAID)
+    assert results(pushes) == of(
+        program, ann=Result.REFUSED, bob=Result.ALREADY_PAID, cat=Result.PAID
+    )
     assert len(sent(program)) == 1
     assert sum(len(one.accounts) for one in pushes) == 1
 
@@ -178,13 +207,16 @@ def test_key_cannot_pay(program: OnChain) -> None:
     program.chain.rpc("anvil_setBalance", payer, "0x0")
     pushes = push(program, together=1)
     program.chain.rpc("anvil_setBalance", payer, hex(10**20))
-    assert results(pushes) == of(program, ann=Result.WAITING, bob=Result.WAITING, cat=Result.WAITING)
+    assert results(pushes) == of(
+        program, ann=Result.WAITING, bob=Result.WAITING, cat=Result.WAITING
+    )
     assert "fund it" in pushes[-1].payments[0].reason
     assert sent(program) == []
 
 
 def test_two_commands_at_once(program: OnChain, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two runs that find the same failed attempt make one new one between them, and both report it."""
+    """Two runs that find the same failed attempt make one new one between them, and both report
+    it."""
     before_sending(program, monkeypatch, lambda: program.call("pauseClaims", HOUR))
     push(program)
     program.call("unpauseClaims")

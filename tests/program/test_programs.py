@@ -18,13 +18,23 @@ def test_all_programs(api: Api) -> None:
     listed = api.http.get("/v1/programs").json()
     assert [row["name"] for row in listed][-2:] == [program.name for program in made]
     assert set(listed[0]) == {
-        "name", "chain_id", "distributor", "token", "verifier", "instance", "families", "finality", "booked_block", "halted",
-    }  # fmt: skip
+        "name",
+        "chain_id",
+        "distributor",
+        "token",
+        "verifier",
+        "instance",
+        "families",
+        "finality",
+        "booked_block",
+        "halted",
+    }
     assert [row["families"] for row in listed][-2:] == [1, 3]
 
 
 def test_what_the_ledger_holds(api: Api) -> None:
-    """reserve is what the contract holds, available_budget what is not promised: rewards, claims and funding move them as they should."""
+    """reserve is what the contract holds, available_budget what is not promised: rewards, claims
+    and funding move them as they should."""
     program = api.engine.program(funded=100)
 
     def held() -> tuple[str, str]:
@@ -51,7 +61,8 @@ def test_unknown_program(engine: Engine, name: str) -> None:
 
 
 def test_one_address_on_two_chains(api: Api) -> None:
-    """One address may hold a Distributor on each of two chains: their names tell them apart, the address alone is a conflict that says so."""
+    """One address may hold a Distributor on each of two chains: their names tell them apart, the
+    address alone is a conflict that says so."""
     first, second = (api.engine.program(funded=amount) for amount in (1, 2))
     with api.engine.database.transaction() as session:
         row = session.merge(second)

@@ -43,8 +43,11 @@ def other_words() -> list[int]:
 
 
 def test_another_verifier_stops_proving(chain: Anvil) -> None:
-    """A verifier whose key is not on this machine: an error that says so, before any proof is made."""
-    with pytest.raises(UnfitKey, match=r"the deployed verifier has key \w+, which is not on this machine"):
+    """A verifier whose key is not on this machine: an error that says so, before any proof is
+    made."""
+    with pytest.raises(
+        UnfitKey, match=r"the deployed verifier has key \w+, which is not on this machine"
+    ):
         keys(chain, Settings()).get(program(chain, other_words()))
 
 
@@ -61,19 +64,25 @@ def test_a_configured_key_that_is_another_stops_proving(chain: Anvil, tmp_path: 
 def test_code_that_is_no_verifier_and_a_node_that_is_gone(chain: Anvil) -> None:
     """Neither passes for a key."""
     with pytest.raises(DeploymentMismatch, match="bytes of code"):
-        keys(chain, Settings()).get(Program(chain_id=31337, verifier=chain.key(0).address, instance="dev"))
+        keys(chain, Settings()).get(
+            Program(chain_id=31337, verifier=chain.key(0).address, instance="dev")
+        )
     with anvil() as gone:
         row, w3 = program(gone, KEY.verifying_key.to_words()), gone.w3
     with pytest.raises(Unavailable):
         ProgramKeys(Settings(), partial(deployed_key, w3)).get(row)
 
 
-def test_a_development_key_proves_for_a_public_chain_only_under_the_frightening_setting(chain: Anvil) -> None:
+def test_a_development_key_proves_for_a_public_chain_only_under_the_frightening_setting(
+    chain: Anvil,
+) -> None:
     """The worker refuses too, not only `program deploy`."""
     row = program(chain, KEY.verifying_key.to_words(), chain_id=10)
     with pytest.raises(UnfitKey, match="chain 10 is not a local chain"):
         keys(chain, Settings()).get(row)
-    assert keys(chain, Settings(allow_single_party_key_that_can_forge_everything=True)).get(row) == KEY
+    assert (
+        keys(chain, Settings(allow_single_party_key_that_can_forge_everything=True)).get(row) == KEY
+    )
 
 
 def test_the_chain_is_asked_once(chain: Anvil) -> None:
@@ -90,7 +99,8 @@ def test_the_chain_is_asked_once(chain: Anvil) -> None:
 
 
 def test_at_its_start_a_worker_is_told_of_every_program_it_cannot_prove_for(chain: Anvil) -> None:
-    """One reason a program; a program that is well does not appear, and one that is not hides no other."""
+    """One reason a program; a program that is well does not appear, and one that is not hides no
+    other."""
     rows = [
         program(chain, other_words()),
         program(chain, KEY.verifying_key.to_words()),

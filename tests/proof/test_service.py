@@ -1,4 +1,5 @@
-"""backend/proof/service.py: what fails for good, what is the prover's own fault, and which engine makes the proofs."""
+"""backend/proof/service.py: what fails for good, what is the prover's own fault, and which engine
+makes the proofs."""
 
 from pathlib import Path
 
@@ -31,23 +32,32 @@ def provers() -> Provers:
 
 def test_proof_and_control(provers: Provers) -> None:
     """A statement that holds is proven, and so is the control."""
-    assert prove(provers, dev_key(DEV), [], ITEMS, roots([], ITEMS), 5).public_signals[:3] == roots([], ITEMS)
+    assert prove(provers, dev_key(DEV), [], ITEMS, roots([], ITEMS), 5).public_signals[:3] == roots(
+        [], ITEMS
+    )
     prove_control(provers, dev_key(DEV))
 
 
 @pytest.mark.parametrize(
     ("items", "r", "reason"),
-    [([(7, 10), (8, 21)], 5, "are not the batch's"), ([(7, 0)], 5, "amount"), (ITEMS, 7, "do not satisfy")],
+    [
+        ([(7, 10), (8, 21)], 5, "are not the batch's"),
+        ([(7, 0)], 5, "amount"),
+        (ITEMS, 7, "do not satisfy"),
+    ],
     ids=["other roots", "bad item", "pole"],
 )
-def test_fails_for_good(provers: Provers, items: list[tuple[int, int]], r: int, reason: str) -> None:
+def test_fails_for_good(
+    provers: Provers, items: list[tuple[int, int]], r: int, reason: str
+) -> None:
     """Whatever no prover could prove is a ProofError that says why."""
     with pytest.raises(ProofError, match=reason):
         prove(provers, dev_key(DEV), [], items, roots([], ITEMS), r)
 
 
 def test_native_prover_that_fails(tmp_path: Path) -> None:
-    """With both paths set the proofs come from there: a key that cannot be read is an error that names it, not a proof."""
+    """With both paths set the proofs come from there: a key that cannot be read is an error that
+    names it, not a proof."""
     native = tmp_path / "rapidsnark"
     native.write_text("#!/bin/sh\nexit 1\n")
     native.chmod(0o755)

@@ -77,7 +77,11 @@ def final(small_files: list[Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def small_ceremony_key(final: Path, ptau: Path, tmp_path_factory: pytest.TempPathFactory) -> KeyFolder:
+def small_ceremony_key(
+    final: Path, ptau: Path, tmp_path_factory: pytest.TempPathFactory
+) -> KeyFolder:
     """Its key, imported with the powers of tau."""
     out = tmp_path_factory.mktemp("imported") / "key"
-    return key_store.import_zkey(INSTANCE, final, ptau, ptau_blake2b=ceremony.check_ptau(INSTANCE, ptau), out=out)
+    return key_store.import_zkey(
+        INSTANCE, final, ptau, ptau_blake2b=ceremony.check_ptau(INSTANCE, ptau), out=out
+    )

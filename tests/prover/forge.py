@@ -1,8 +1,10 @@
-"""Forged witnesses: complete assignments, made by altered circuits, that the real constraints are asked to judge.
+"""Forged witnesses: complete assignments, made by altered circuits, that the real constraints are
+asked to judge.
 
-The witness program of the real circuit stops at the first `===` that fails, so it can never make a forged witness. A copy of the sources
-without any `===`, and with chosen `<==` turned into `<--` of something else, computes every signal for inputs that the real statement
-refuses. Values travel between compilations by signal name.
+The witness program of the real circuit stops at the first `===` that fails, so it can never make a
+forged witness. A copy of the sources without any `===`, and with chosen `<==` turned into `<--` of
+something else, computes every signal for inputs that the real statement refuses. Values travel
+between compilations by signal name.
 """
 
 import re
@@ -23,14 +25,20 @@ Sources = dict[str, str]
 
 def real_sources() -> Sources:
     """The circuit as it is."""
-    return {path.relative_to(SOURCES).as_posix(): path.read_text() for path in sorted(SOURCES.rglob("*.circom"))}
+    return {
+        path.relative_to(SOURCES).as_posix(): path.read_text()
+        for path in sorted(SOURCES.rglob("*.circom"))
+    }
 
 
 def constraint_statements(text: str) -> list[str]:
-    """Every statement of a circom source that makes a constraint, white space squeezed, comments left out."""
+    """Every statement of a circom source that makes a constraint, white space squeezed, comments
+    left out."""
     code = re.sub(r"//[^\n]*|/\*.*?\*/", " ", text, flags=re.S)
     code = re.sub(r"\bfor\s*\([^)]*\)", " ", code)  # A loop's header holds semicolons of its own.
-    return [" ".join(s.split()) + ";" for s in re.split(r"[;{}]", code) if re.search("<==|==>|===", s)]
+    return [
+        " ".join(s.split()) + ";" for s in re.split(r"[;{}]", code) if re.search("<==|==>|===", s)
+    ]
 
 
 def without_assertions(sources: Sources) -> Sources:
@@ -39,7 +47,8 @@ def without_assertions(sources: Sources) -> Sources:
 
 
 def replaced(sources: Sources, file: str, statement: str, replacement: str) -> Sources:
-    """The sources with one statement replaced wherever it stands. Raises ValueError if it stands nowhere."""
+    """The sources with one statement replaced wherever it stands. Raises ValueError if it stands
+    nowhere."""
     if statement not in sources[file]:
         raise ValueError(f"{file} does not hold {statement!r}")
     return sources | {file: sources[file].replace(statement, replacement)}
@@ -47,7 +56,8 @@ def replaced(sources: Sources, file: str, statement: str, replacement: str) -> S
 
 @dataclass(frozen=True)
 class Compilation:
-    """What circom made of some sources: the folder with main.r1cs, main.sym and, if asked for, main_js/main.wasm; and what it said."""
+    """What circom made of some sources: the folder with main.r1cs, main.sym and, if asked for,
+    main_js/main.wasm; and what it said."""
 
     folder: Path
     said: str
@@ -66,12 +76,20 @@ class Compilation:
 
     @cached_property
     def named_constraints(self) -> Counter[tuple]:
-        """The constraints with names for wires, so that those of two compilations can be compared."""
+        """The constraints with names for wires, so that those of two compilations can be
+        compared."""
         names = self.symbols.name_of
-        return Counter(map(self._named, range(len(self.r1cs.constraints)), [names] * len(self.r1cs.constraints)))
+        return Counter(
+            map(
+                self._named, range(len(self.r1cs.constraints)), [names] * len(self.r1cs.constraints)
+            )
+        )
 
     def _named(self, index: int, names: Mapping[int, str]) -> tuple:
-        return tuple(frozenset((names[wire], value) for wire, value in linear) for linear in self.r1cs.constraints[index])
+        return tuple(
+            frozenset((names[wire], value) for wire, value in linear)
+            for linear in self.r1cs.constraints[index]
+        )
 
     def named(self, index: int) -> tuple:
         """Constraint `index` with names for wires."""
@@ -89,14 +107,16 @@ class Compilation:
 
 
 class Compiler:
-    """Compiles sources for one instance, each distinct request once. circom sees only the folder that it runs in: sources are copied there."""
+    """Compiles sources for one instance, each distinct request once. circom sees only the folder
+    that it runs in: sources are copied there."""
 
     def __init__(self, instance: Instance, folder: Path) -> None:
         self.instance, self._folder = instance, folder
         self._made: dict[tuple, Compilation] = {}
 
     def compile(self, sources: Sources, *options: str) -> Compilation:
-        """Compile with `options` besides --sym, main.circom the instance's unless given. Raises CalledProcessError with circom's words."""
+        """Compile with `options` besides --sym, main.circom the instance's unless given. Raises
+        CalledProcessError with circom's words."""
         key = (*sources.items(), options)
         if key not in self._made:
             folder = self._folder / f"{len(self._made)}"

@@ -1,6 +1,7 @@
 """Reads a compiled circuit and judges a witness by its constraints alone.
 
-Formats: iden3's binary R1CS (magic "r1cs", version 1: header, constraints, wire-to-label map) and circom's `.sym` (label, wire, component,
+Formats: iden3's binary R1CS (magic "r1cs", version 1: header, constraints, wire-to-label map) and
+circom's `.sym` (label, wire, component,
 name a line; wire -1 for a signal that the optimiser removed).
 """
 
@@ -22,7 +23,8 @@ class FormatError(ValueError):
 
 @dataclass(frozen=True)
 class R1cs:
-    """Constraints A * B = C over `wires` wires, wire 0 the constant 1, then `public` public signals."""
+    """Constraints A * B = C over `wires` wires, wire 0 the constant 1, then `public` public
+    signals."""
 
     wires: int
     public: int
@@ -30,13 +32,19 @@ class R1cs:
 
     def holds(self, index: int, witness: Sequence[int]) -> bool:
         """Whether constraint `index` is satisfied."""
-        a, b, c = (sum(coefficient * witness[wire] for wire, coefficient in linear) for linear in self.constraints[index])
+        a, b, c = (
+            sum(coefficient * witness[wire] for wire, coefficient in linear)
+            for linear in self.constraints[index]
+        )
         return (a * b - c) % P == 0
 
     def failing(self, witness: Sequence[int]) -> list[int]:
-        """Indices of the constraints that `witness` (all wires, in order) violates. Raises ValueError for another length or wire 0 not 1."""
+        """Indices of the constraints that `witness` (all wires, in order) violates. Raises
+        ValueError for another length or wire 0 not 1."""
         if len(witness) != self.wires or witness[0] != 1:
-            raise ValueError(f"witness: expected {self.wires} values, the first 1, got {len(witness)}")
+            raise ValueError(
+                f"witness: expected {self.wires} values, the first 1, got {len(witness)}"
+            )
         return [index for index in range(len(self.constraints)) if not self.holds(index, witness)]
 
     @cached_property
@@ -49,11 +57,16 @@ class R1cs:
         return using
 
     def failing_after(self, witness: Sequence[int], changes: dict[int, int]) -> list[int]:
-        """As `failing`, for a satisfying `witness` with some wires changed: only the constraints that they stand in are evaluated."""
+        """As `failing`, for a satisfying `witness` with some wires changed: only the constraints
+        that they stand in are evaluated."""
         changed = list(witness)
         for wire, value in changes.items():
             changed[wire] = value
-        return [i for i in sorted({i for wire in changes for i in self.constraints_of[wire]}) if not self.holds(i, changed)]
+        return [
+            i
+            for i in sorted({i for wire in changes for i in self.constraints_of[wire]})
+            if not self.holds(i, changed)
+        ]
 
 
 def read_r1cs(path: Path) -> R1cs:
@@ -80,10 +93,15 @@ def read_r1cs(path: Path) -> R1cs:
         linears = []
         for _ in range(3):
             terms = struct.unpack_from("<I", data, at)[0]
-            linears.append(tuple(
-                (struct.unpack_from("<I", data, term)[0], int.from_bytes(data[term + 4 : term + 36], "little"))
-                for term in range(at + 4, at + 4 + 36 * terms, 36)
-            ))  # fmt: skip
+            linears.append(
+                tuple(
+                    (
+                        struct.unpack_from("<I", data, term)[0],
+                        int.from_bytes(data[term + 4 : term + 36], "little"),
+                    )
+                    for term in range(at + 4, at + 4 + 36 * terms, 36)
+                )
+            )
             at += 4 + 36 * terms
         parsed.append(tuple(linears))
     return R1cs(wires, outputs + inputs, tuple(parsed))
@@ -91,7 +109,8 @@ def read_r1cs(path: Path) -> R1cs:
 
 @dataclass(frozen=True)
 class Symbols:
-    """Names of a compilation's wires: `wire_of` maps a signal's name to its wire; removed signals are absent."""
+    """Names of a compilation's wires: `wire_of` maps a signal's name to its wire; removed signals
+    are absent."""
 
     wire_of: dict[str, int]
 
@@ -115,7 +134,8 @@ Form = dict[int, int]
 
 
 class _Differences:
-    """Equations that the differences between two satisfying witnesses obey, in reduced row echelon form."""
+    """Equations that the differences between two satisfying witnesses obey, in reduced row echelon
+    form."""
 
     def __init__(self) -> None:
         self.rows: dict[int, Form] = {}
@@ -145,11 +165,13 @@ class _Differences:
 
 
 def determined(r1cs: R1cs, witness: Sequence[int], given: set[int]) -> set[int]:
-    """The wires of a satisfying `witness` that follow from the wires in `given`, which are among them.
+    """The wires of a satisfying `witness` that follow from the wires in `given`, which are among
+    them.
 
-    Take two witnesses that agree on `given`. A constraint A * B = C of which A (or B) is the same in both says of their difference:
-    A * dB - dC = 0. Such linear equations are collected until they show no further A or B to be the same. A wire whose difference is 0 can
-    take no other value, whoever makes the witness; of the other wires nothing is said.
+    Take two witnesses that agree on `given`. A constraint A * B = C of which A (or B) is the same
+    in both says of their difference: A * dB - dC = 0. Such linear equations are collected until
+    they show no further A or B to be the same. A wire whose difference is 0 can take no other
+    value, whoever makes the witness; of the other wires nothing is said.
     """
     differences = _Differences()
     for wire in {0} | given:

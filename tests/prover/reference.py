@@ -1,11 +1,14 @@
-"""Second implementations, as plain as the papers have them, that share no code with prover/ but the constants (which published vectors pin)."""
+"""Second implementations, as plain as the papers have them, that share no code with prover/ but the
+constants (which published vectors pin)."""
 
 from collections.abc import Sequence
 
 from prover.poseidon2 import EXTERNAL_MATRIX, INTERNAL_DIAGONAL, ROUND_CONSTANTS
 
 P = 21888242871839275222246405745257275088548364400416034343698204186575808495617
-INTERNAL_MATRIX = [[1 + (INTERNAL_DIAGONAL[i] if i == j else 0) for j in range(4)] for i in range(4)]
+INTERNAL_MATRIX = [
+    [1 + (INTERNAL_DIAGONAL[i] if i == j else 0) for j in range(4)] for i in range(4)
+]
 
 
 def _times(matrix: Sequence[Sequence[int]], state: Sequence[int]) -> list[int]:
@@ -13,7 +16,8 @@ def _times(matrix: Sequence[Sequence[int]], state: Sequence[int]) -> list[int]:
 
 
 def permute(state: Sequence[int]) -> list[int]:
-    """Poseidon2 by eprint 2023/323, section 6: matrices multiplied out, one round after the other."""
+    """Poseidon2 by eprint 2023/323, section 6: matrices multiplied out, one round after the
+    other."""
     constants = list(ROUND_CONSTANTS)
     state = _times(EXTERNAL_MATRIX, state)
     for kind, rounds in (("full", 4), ("partial", 56), ("full", 4)):
@@ -39,7 +43,8 @@ def root(elements: Sequence[int], levels: int) -> int:
 
 
 def path_root(levels: int, slot: int, pair: tuple[int, int], siblings: Sequence[int]) -> int:
-    """Walk a claim's path as PROTOCOL section 7 words it: the other pair, then three nodes a level, left to right without the own one."""
+    """Walk a claim's path as PROTOCOL section 7 words it: the other pair, then three nodes a level,
+    left to right without the own one."""
     if len(siblings) != 2 + 3 * (levels - 1):
         raise ValueError("number of siblings")
     other = list(siblings[:2])
@@ -52,7 +57,13 @@ def path_root(levels: int, slot: int, pair: tuple[int, int], siblings: Sequence[
     return node
 
 
-def fingerprint(existing: Sequence[tuple[int, int]], openings: Sequence[tuple[int, int]], opened: int, slots: int, r: int) -> int:
+def fingerprint(
+    existing: Sequence[tuple[int, int]],
+    openings: Sequence[tuple[int, int]],
+    opened: int,
+    slots: int,
+    r: int,
+) -> int:
     """The sums of PROTOCOL section 4, term by term."""
     value = sum(delta * pow(r, slot, P) for slot, delta in existing)
     for i, (address, delta) in enumerate(openings):
@@ -61,7 +72,8 @@ def fingerprint(existing: Sequence[tuple[int, int]], openings: Sequence[tuple[in
 
 
 def broken_rules(data: bytes, opened: int, slots: int) -> set[str]:
-    """Every rule of the deltas format that `data` breaks; records are only looked at if the length is right."""
+    """Every rule of the deltas format that `data` breaks; records are only looked at if the length
+    is right."""
     count = int.from_bytes(data[:2], "big")
     tail = len(data) - 2 - 14 * count
     if len(data) < 3 or tail < 0 or tail % 32:

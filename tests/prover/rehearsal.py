@@ -49,8 +49,15 @@ def swap_points(kind: int, point_bytes: int) -> Callable[[bytearray], None]:
         start, size = section(data, kind)
         first = data[start : start + point_bytes]
         for at in range(start + size - point_bytes, start, -point_bytes):
-            if data[at : at + point_bytes] != first and any(data[at : at + point_bytes]) and any(first):
-                data[start : start + point_bytes], data[at : at + point_bytes] = data[at : at + point_bytes], first
+            if (
+                data[at : at + point_bytes] != first
+                and any(data[at : at + point_bytes])
+                and any(first)
+            ):
+                data[start : start + point_bytes], data[at : at + point_bytes] = (
+                    data[at : at + point_bytes],
+                    first,
+                )
                 return
         raise AssertionError("no two points differ")
 

@@ -48,23 +48,34 @@ def test_a_build_that_fails_leaves_nothing(path: Path) -> None:
     with pytest.raises(RuntimeError, match="no space left"):
         cached_folder(path, fail)
     assert [entry.name for entry in path.parent.iterdir()] == ["entry.lock"]
-    assert sorted(entry.name for entry in cached_folder(path, build_slowly).iterdir()) == ["first", "second"]
+    assert sorted(entry.name for entry in cached_folder(path, build_slowly).iterdir()) == [
+        "first",
+        "second",
+    ]
 
 
 def test_a_build_that_is_killed_does_not_count(path: Path) -> None:
-    """After SIGKILL in the middle there is no folder, no lock is held, and the next build succeeds."""
+    """After SIGKILL in the middle there is no folder, no lock is held, and the next build
+    succeeds."""
     process = in_a_process(path, build_and_die)
     process.join(10)
     assert process.exitcode == -signal.SIGKILL
     assert not path.exists()
-    assert sorted(entry.name for entry in cached_folder(path, build_slowly).iterdir()) == ["first", "second"]
+    assert sorted(entry.name for entry in cached_folder(path, build_slowly).iterdir()) == [
+        "first",
+        "second",
+    ]
 
 
 def test_what_a_killed_build_left_behind_is_removed(path: Path) -> None:
     """Keys are large: the next build of the same entry clears away its dead predecessor."""
     in_a_process(path, build_and_die).join(10)
     cached_folder(path, build_slowly)
-    assert sorted(entry.name for entry in path.parent.iterdir()) == ["builds", "entry", "entry.lock"]
+    assert sorted(entry.name for entry in path.parent.iterdir()) == [
+        "builds",
+        "entry",
+        "entry.lock",
+    ]
 
 
 @pytest.mark.parametrize("kind", ["threads", "processes"])
@@ -73,7 +84,9 @@ def test_concurrent_callers_share_one_complete_build(path: Path, kind: str) -> N
     if kind == "processes":
         workers = [in_a_process(path, build_slowly) for _ in range(3)]
     else:
-        workers = [threading.Thread(target=cached_folder, args=(path, build_slowly)) for _ in range(3)]
+        workers = [
+            threading.Thread(target=cached_folder, args=(path, build_slowly)) for _ in range(3)
+        ]
         for worker in workers:
             worker.start()
     while any(worker.is_alive() for worker in workers):

@@ -1,6 +1,8 @@
-"""prover/ceremony.py and zkey.py: a ceremony of three people, and every way of cheating in one that we could think of.
+"""prover/ceremony.py and zkey.py: a ceremony of three people, and every way of cheating in one that
+we could think of.
 
-The dev instance's initial key takes minutes the first time on a machine; it and the powers of tau are kept in the user's cache folder.
+The dev instance's initial key takes minutes the first time on a machine; it and the powers of tau
+are kept in the user's cache folder.
 """
 
 import struct
@@ -23,7 +25,8 @@ from tests.prover.rehearsal import BEACON, DEV, PEOPLE, flip, held, section, spo
 from tests.support.anvil import anvil
 from tests.support.ptau import rehearsal_ptau
 
-# -- Cheating --------------------------------------------------------------------------------------------------------------------
+# -- Cheating
+# --------------------------------------------------------------------------------------------------
 
 
 def change_coefficient(data: bytearray) -> None:
@@ -48,19 +51,28 @@ CHEATS = {
     "H, which delta divides": swap_points(9, 64),
     "the circuit's hash": flip(10, 0),
     "a proof of knowing the secret": flip(10, FIRST_LINK + 320),
-    "the beacon's randomness": lambda data: data.__setitem__(section(data, 10)[0] + section(data, 10)[1] - 1, 7),
+    "the beacon's randomness": lambda data: data.__setitem__(
+        section(data, 10)[0] + section(data, 10)[1] - 1, 7
+    ),
 }
 
 
 @pytest.mark.parametrize("name", CHEATS)
-def test_a_spoiled_key_is_caught(small_files: list[Path], ptau: Path, tmp_path: Path, name: str) -> None:
-    """Whatever part of the key one party exchanges for a better one of its own, the transcript does not lead there."""
+def test_a_spoiled_key_is_caught(
+    small_files: list[Path], ptau: Path, tmp_path: Path, name: str
+) -> None:
+    """Whatever part of the key one party exchanges for a better one of its own, the transcript does
+    not lead there."""
     bad = spoiled(small_files[-1], tmp_path / "bad.zkey", CHEATS[name])
-    with pytest.raises(SetupError, match=r"not a key of this circuit and these powers of tau|snarkjs zkvi failed"):
+    with pytest.raises(
+        SetupError, match=r"not a key of this circuit and these powers of tau|snarkjs zkvi failed"
+    ):
         ceremony.verify(INSTANCE, bad, ptau)
 
 
-def test_a_key_whose_delta_is_gamma_is_refused_before_anything_else(final: Path, tmp_path: Path) -> None:
+def test_a_key_whose_delta_is_gamma_is_refused_before_anything_else(
+    final: Path, tmp_path: Path
+) -> None:
     """Without the powers of tau too."""
     bad = spoiled(final, tmp_path / "bad.zkey", header_delta_of_nobody)
     with pytest.raises(SetupError, match="gamma equals delta"):
@@ -69,7 +81,8 @@ def test_a_key_whose_delta_is_gamma_is_refused_before_anything_else(final: Path,
 
 
 def test_a_person_left_out_is_caught(small_files: list[Path], ptau: Path, tmp_path: Path) -> None:
-    """Bob's link cut out of the transcript; Ann's key with the transcript of all; Ann's file passed off as the final one."""
+    """Bob's link cut out of the transcript; Ann's key with the transcript of all; Ann's file passed
+    off as the final one."""
 
     def without_bob(data: bytearray) -> None:
         start, _ = section(data, 10)
@@ -98,8 +111,11 @@ def test_a_person_left_out_is_caught(small_files: list[Path], ptau: Path, tmp_pa
         ceremony.require_finished(read_zkey(small_files[1]))
 
 
-def test_a_tampered_contribution_spoils_what_is_built_on_it(small_files: list[Path], ptau: Path, tmp_path: Path) -> None:
-    """Bob hands on a file with points of his own; Cyd contributes to it in good faith; the check of her file finds it."""
+def test_a_tampered_contribution_spoils_what_is_built_on_it(
+    small_files: list[Path], ptau: Path, tmp_path: Path
+) -> None:
+    """Bob hands on a file with points of his own; Cyd contributes to it in good faith; the check of
+    her file finds it."""
     bobs = spoiled(small_files[2], tmp_path / "bob.zkey", swap_points(8, 64))
     ceremony.contribute(bobs, tmp_path / "cyd.zkey", "Cyd")
     with pytest.raises(CeremonyError, match="L section does not match"):
@@ -107,7 +123,9 @@ def test_a_tampered_contribution_spoils_what_is_built_on_it(small_files: list[Pa
     ceremony.beacon(tmp_path / "cyd.zkey", tmp_path / "final.zkey", BEACON, 10)
     blake2b = ceremony.check_ptau(INSTANCE, ptau)
     with pytest.raises(CeremonyError, match="L section does not match"):
-        key_store.import_zkey(INSTANCE, tmp_path / "final.zkey", ptau, ptau_blake2b=blake2b, out=tmp_path / "key")
+        key_store.import_zkey(
+            INSTANCE, tmp_path / "final.zkey", ptau, ptau_blake2b=blake2b, out=tmp_path / "key"
+        )
 
 
 @pytest.mark.parametrize("keep", [0, 3, 12, 100, 5000, -1])
@@ -126,13 +144,20 @@ def test_files_of_another_kind_are_refused(final: Path, ptau: Path, tmp_path: Pa
         read_ptau_power(final)
     with pytest.raises(SetupError, match="cannot be read"):
         read_zkey(tmp_path / "none.zkey")
-    unprepared = spoiled(ptau, tmp_path / "raw.ptau", lambda data: struct.pack_into("<I", data, section(data, 12)[0] - 12, 99))
+    unprepared = spoiled(
+        ptau,
+        tmp_path / "raw.ptau",
+        lambda data: struct.pack_into("<I", data, section(data, 12)[0] - 12, 99),
+    )
     with pytest.raises(SetupError, match="not prepared for phase 2"):
         ceremony.check_ptau(INSTANCE, unprepared)
 
 
-def test_the_initial_key_and_powers_that_do_not_fit_are_refused(small_files: list[Path], ptau: Path, tmp_path: Path) -> None:
-    """A key that nobody contributed to, too few powers, a key of another circuit, powers whose tau somebody may know."""
+def test_the_initial_key_and_powers_that_do_not_fit_are_refused(
+    small_files: list[Path], ptau: Path, tmp_path: Path
+) -> None:
+    """A key that nobody contributed to, too few powers, a key of another circuit, powers whose tau
+    somebody may know."""
     with pytest.raises(SetupError, match="nobody has contributed"):
         key_store.import_zkey(INSTANCE, small_files[0], out=tmp_path / "key")
     with pytest.raises(CeremonyError, match=r"2\^12 powers of tau, but instance dev takes 2\^15"):
@@ -142,22 +167,32 @@ def test_the_initial_key_and_powers_that_do_not_fit_are_refused(small_files: lis
     with pytest.raises(CeremonyError, match="not one of the published Perpetual Powers of Tau"):
         key_store.import_zkey(INSTANCE, small_files[-1], ptau, out=tmp_path / "key")
     with pytest.raises(CeremonyError, match="not the one expected"):
-        key_store.import_zkey(INSTANCE, small_files[-1], ptau, ptau_blake2b="00" * 64, out=tmp_path / "key")
+        key_store.import_zkey(
+            INSTANCE, small_files[-1], ptau, ptau_blake2b="00" * 64, out=tmp_path / "key"
+        )
     assert not any(tmp_path.glob("key*/*"))
 
 
-# -- The steps -------------------------------------------------------------------------------------------------------------------
+# -- The steps
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["", "x" * 65, "two\nlines", "\x1b[31m"])
-def test_a_name_that_garbles_the_transcript_is_refused(small_files: list[Path], tmp_path: Path, name: str) -> None:
+def test_a_name_that_garbles_the_transcript_is_refused(
+    small_files: list[Path], tmp_path: Path, name: str
+) -> None:
     """Names are printed on other people's terminals."""
     with pytest.raises(CeremonyError, match="name: expected"):
         ceremony.contribute(small_files[0], tmp_path / "out.zkey", name)
 
 
-@pytest.mark.parametrize(("text", "iterations"), [("", 10), ("ab" * 31, 10), ("0x" + "g" * 64, 10), (BEACON, 9), (BEACON, 33)])
-def test_a_beacon_that_is_none_is_refused(small_files: list[Path], tmp_path: Path, text: str, iterations: int) -> None:
+@pytest.mark.parametrize(
+    ("text", "iterations"),
+    [("", 10), ("ab" * 31, 10), ("0x" + "g" * 64, 10), (BEACON, 9), (BEACON, 33)],
+)
+def test_a_beacon_that_is_none_is_refused(
+    small_files: list[Path], tmp_path: Path, text: str, iterations: int
+) -> None:
     """Too short, no hex, too few or too many iterations."""
     with pytest.raises(CeremonyError, match="expected"):
         ceremony.beacon(small_files[3], tmp_path / "out.zkey", text, iterations)
@@ -169,7 +204,9 @@ def test_a_beacon_alone_makes_no_key(small_files: list[Path], tmp_path: Path) ->
         ceremony.beacon(small_files[0], tmp_path / "out.zkey", BEACON, 10)
 
 
-def test_no_step_overwrites_or_leaves_half_a_file(small_files: list[Path], ptau: Path, tmp_path: Path) -> None:
+def test_no_step_overwrites_or_leaves_half_a_file(
+    small_files: list[Path], ptau: Path, tmp_path: Path
+) -> None:
     """An existing file stays as it is; a step that fails leaves nothing under the name."""
     taken = tmp_path / "taken.zkey"
     taken.write_text("mine")
@@ -182,7 +219,9 @@ def test_no_step_overwrites_or_leaves_half_a_file(small_files: list[Path], ptau:
             step()
     assert taken.read_text() == "mine"
     broken = spoiled(
-        small_files[1], tmp_path / "broken.zkey", lambda data: struct.pack_into("<I", data, section(data, 8)[0] - 12, 77)
+        small_files[1],
+        tmp_path / "broken.zkey",
+        lambda data: struct.pack_into("<I", data, section(data, 8)[0] - 12, 77),
     )
     with pytest.raises(CeremonyError, match="snarkjs zkey contribute failed"):
         ceremony.contribute(broken, tmp_path / "out.zkey", "Eve")
@@ -192,18 +231,22 @@ def test_no_step_overwrites_or_leaves_half_a_file(small_files: list[Path], ptau:
 def test_the_secret_is_neither_argument_nor_output(
     small_files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A stand-in for snarkjs writes down its arguments, environment and input: the secret comes over the pipe alone, new each time."""
+    """A stand-in for snarkjs writes down its arguments, environment and input: the secret comes
+    over the pipe alone, new each time."""
     seen = tmp_path / "seen"
     tool = tmp_path / "snarkjs"
     tool.write_text(
-        f'#!/bin/sh\nread -r secret\necho "$secret" >> {seen}.secret\necho "$*" >> {seen}.open\nenv >> {seen}.open\nexit 1\n'
+        f'#!/bin/sh\nread -r secret\necho "$secret" >> {seen}.secret\necho "$*" >> '
+        f"{seen}.open\nenv >> {seen}.open\nexit 1\n"
     )
     tool.chmod(0o755)
     monkeypatch.setattr(ceremony, "SNARKJS", tool)
     said: list[str] = []
     for _ in range(2):
         with pytest.raises(CeremonyError) as error:
-            ceremony.contribute(small_files[0], tmp_path / "out.zkey", "Ann", "own typing", said.append)
+            ceremony.contribute(
+                small_files[0], tmp_path / "out.zkey", "Ann", "own typing", said.append
+            )
         said.append(str(error.value))
     secrets = (tmp_path / "seen.secret").read_text().split()
     assert len(set(secrets)) == 2
@@ -213,15 +256,18 @@ def test_the_secret_is_neither_argument_nor_output(
     assert "own typing" not in spread
 
 
-# -- The rehearsal on the dev instance -------------------------------------------------------------------------------------------
+# -- The rehearsal on the dev instance
+# -------------------------------------------------------------------------------------------
 
 
 def test_three_people_make_a_key_whose_proofs_the_deployed_verifier_accepts(tmp_path: Path) -> None:
-    """Three contributions, a beacon, the imported key, a proof, and a verifier on a real chain that takes it and no other; and a file
-    that one party tampered with is caught."""
+    """Three contributions, a beacon, the imported key, a proof, and a verifier on a real chain that
+    takes it and no other; and a file that one party tampered with is caught."""
     ptau = rehearsal_ptau(ceremony.required_power(DEV))
     files = held(tmp_path, DEV, ptau)
-    key = key_store.import_zkey(DEV, files[-1], ptau, ptau_blake2b=ceremony.check_ptau(DEV, ptau), out=tmp_path / "key")
+    key = key_store.import_zkey(
+        DEV, files[-1], ptau, ptau_blake2b=ceremony.check_ptau(DEV, ptau), out=tmp_path / "key"
+    )
     assert [link.name for link in key.manifest.transcript.contributions] == [*PEOPLE, "beacon"]
     statement = challenged(plan_batch(DEV, OLD, ITEMS), R)
     prover = Prover(compile_instance(DEV), key)
@@ -230,9 +276,13 @@ def test_three_people_make_a_key_whose_proofs_the_deployed_verifier_accepts(tmp_
     finally:
         prover.close()
     with anvil() as chain:
-        address, _ = Deployer(chain.w3, KeystoreSigner(chain.key(0))).create("Groth16Verifier", key.verifying_key.to_words())
+        address, _ = Deployer(chain.w3, KeystoreSigner(chain.key(0))).create(
+            "Groth16Verifier", key.verifying_key.to_words()
+        )
         assert deployed_key(chain.w3, address) == key.verifying_key
-        verify = chain.w3.eth.contract(address, abi=artifact("Groth16Verifier").abi).functions.verify
+        verify = chain.w3.eth.contract(
+            address, abi=artifact("Groth16Verifier").abi
+        ).functions.verify
         signals = list(statement.public_signals)
         assert verify(proof.to_words(), signals).call()
         assert not verify(proof.to_words(), [*signals[:4], signals[4] + 1]).call()

@@ -1,4 +1,5 @@
-"""prover/circuit.py and prover/circuits: instances, compilation, and the agreement of circuit and Python."""
+"""prover/circuit.py and prover/circuits: instances, compilation, and the agreement of circuit and
+Python."""
 
 import random
 import re
@@ -22,7 +23,8 @@ from tests.prover.test_vectors import ints, load, pairs
 DEV = load_instance("dev")
 
 
-# -- Refusals ----------------------------------------------------------------------------------------------------------------------
+# -- Refusals
+# --------------------------------------------------------------------------------------------------
 
 
 def test_an_unknown_instance_is_refused() -> None:
@@ -31,7 +33,9 @@ def test_an_unknown_instance_is_refused() -> None:
         load_instance("big")
 
 
-def test_a_missing_compiler_says_how_to_get_it(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_compiler_says_how_to_get_it(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Before `make setup` has run."""
     monkeypatch.setattr(circuit, "NODE_MODULES", tmp_path / "nowhere")
     with pytest.raises(CircuitError, match="circom2 is not installed: run `make setup`"):
@@ -39,14 +43,17 @@ def test_a_missing_compiler_says_how_to_get_it(cache: Path, tmp_path: Path, monk
 
 
 def test_a_circuit_that_does_not_compile_is_an_error_and_is_not_cached(cache: Path) -> None:
-    """More items than the items tree holds: circom's own words come through, and no folder is left for the next run to trust."""
+    """More items than the items tree holds: circom's own words come through, and no folder is left
+    for the next run to trust."""
     impossible = replace(INSTANCE, items=9)
     with pytest.raises(CircuitError, match="circom failed on instance small"):
         compile_instance(impossible)
     assert [path.suffix for path in (cache / "circuits").iterdir()] == [".lock"]
 
 
-def test_a_compiler_that_makes_nothing_is_an_error(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compiler_that_makes_nothing_is_an_error(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Exit code 0 without files is a failure too."""
     fake = tmp_path / ".bin" / "circom2"
     fake.parent.mkdir()
@@ -57,7 +64,8 @@ def test_a_compiler_that_makes_nothing_is_an_error(cache: Path, tmp_path: Path, 
         compile_instance(INSTANCE)
 
 
-# -- Instances and their digests ---------------------------------------------------------------------------------------------------
+# -- Instances and their digests
+# --------------------------------------------------------------------------------------------------
 
 
 def test_instances_are_those_of_the_protocol() -> None:
@@ -69,15 +77,21 @@ def test_instances_are_those_of_the_protocol() -> None:
 
 
 def test_standard_is_just_under_two_to_the_19() -> None:
-    """By the formula that the small and dev compilations meet; the library adds a row a public signal and one for the constant. Two items more,
-    and with them another lowest node, would need a domain twice as large."""
+    """By the formula that the small and dev compilations meet; the library adds a row a public
+    signal and one for the constant. Two items more, and with them another lowest node, would need a
+    domain twice as large."""
     standard = load_instance("standard")
     rows = 1 + len(circuit.PUBLIC_SIGNALS)
-    assert constraints(standard) + rows <= 2**19 < constraints(replace(standard, items=standard.items + 2)) + rows
+    assert (
+        constraints(standard) + rows
+        <= 2**19
+        < constraints(replace(standard, items=standard.items + 2)) + rows
+    )
 
 
 def constraints(instance: Instance) -> int:
-    """264 a hash; equations 2, 3 and 5 and two steps of Horner's rule a slot, less its first step; one an item; none for what is linear."""
+    """264 a hash; equations 2, 3 and 5 and two steps of Horner's rule a slot, less its first step;
+    one an item; none for what is linear."""
 
     def hashes(levels: int, used: int) -> int:
         count = 0
@@ -92,13 +106,15 @@ def constraints(instance: Instance) -> int:
 
 
 def test_constraint_counts_are_those_on_record() -> None:
-    """dev's by compiling it, standard's by the formula: a change of either is a change of every key, and shows here first."""
+    """dev's by compiling it, standard's by the formula: a change of either is a change of every
+    key, and shows here first."""
     assert compile_instance(DEV).constraints == constraints(DEV) == 16_823
     assert constraints(load_instance("standard")) == 524_037
 
 
 def test_an_account_and_an_item_cost_what_the_protocol_says() -> None:
-    """PROTOCOL section 3: about 357 constraints an account and 177 an item, the averages over the sizes around standard's."""
+    """PROTOCOL section 3: about 357 constraints an account and 177 an item, the averages over the
+    sizes around standard's."""
     standard = load_instance("standard")
     empty = replace(standard, items=0)
     assert round((constraints(standard) - constraints(empty)) / standard.items) == 177
@@ -106,7 +122,8 @@ def test_an_account_and_an_item_cost_what_the_protocol_says() -> None:
 
 
 def test_the_compilers_inspection_finds_nothing(small: Compiler, dev: Compiler) -> None:
-    """`circom --inspect`: no signal without a constraint, no assignment that could be one. It does find what is put there."""
+    """`circom --inspect`: no signal without a constraint, no assignment that could be one. It does
+    find what is put there."""
     assert "warning" not in dev.compile(real_sources(), "--r1cs", "--O2", "--inspect").said
     sources = real_sources()
     sources["batch.circom"] = sources["batch.circom"].replace(
@@ -118,7 +135,8 @@ def test_the_compilers_inspection_finds_nothing(small: Compiler, dev: Compiler) 
 
 
 def test_constraint_counts_are_as_computed(small: Compiler, dev: Compiler) -> None:
-    """A hash is 264 constraints, everything else is counted by hand: nothing is in the circuit that is not accounted for."""
+    """A hash is 264 constraints, everything else is counted by hand: nothing is in the circuit that
+    is not accounted for."""
     for compiler in (small, dev):
         assert len(compiler.production.r1cs.constraints) == constraints(compiler.instance)
         assert compiler.production.r1cs.public == 5
@@ -126,11 +144,16 @@ def test_constraint_counts_are_as_computed(small: Compiler, dev: Compiler) -> No
 
 def test_the_judged_constraints_are_those_that_are_proven(dev: Compiler) -> None:
     """The R1CS that the forged witnesses meet is byte for byte the one that keys are made from."""
-    assert (dev.production.folder / "main.r1cs").read_bytes() == compile_instance(DEV).r1cs.read_bytes()
+    assert (dev.production.folder / "main.r1cs").read_bytes() == compile_instance(
+        DEV
+    ).r1cs.read_bytes()
 
 
-def test_the_digest_follows_sizes_and_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A key is cached by this digest: any change of size, text, file name, compiler or option must move it."""
+def test_the_digest_follows_sizes_and_sources(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key is cached by this digest: any change of size, text, file name, compiler or option must
+    move it."""
     digests = [
         INSTANCE.digest,
         replace(INSTANCE, items=6).digest,
@@ -162,7 +185,9 @@ def test_the_compiler_is_the_pinned_one() -> None:
     assert re.search(r'"version": "([^"]+)"', package)[1] == circuit.COMPILER_VERSION
 
 
-def test_a_compilation_is_cached_and_holds_two_files(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compilation_is_cached_and_holds_two_files(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The second call compiles nothing: it works without a compiler."""
     first = compile_instance(INSTANCE)
     assert sorted(path.name for path in first.r1cs.parent.iterdir()) == ["main.r1cs", "main.wasm"]
@@ -171,19 +196,25 @@ def test_a_compilation_is_cached_and_holds_two_files(cache: Path, monkeypatch: p
 
 
 def test_generated_constants_are_current() -> None:
-    """The circuit's constants are what Python's code generates, zero subtrees included, for as many levels as the tree template reads."""
+    """The circuit's constants are what Python's code generates, zero subtrees included, for as many
+    levels as the tree template reads."""
     assert circuit_constants.CONSTANTS_FILE.read_text() == circuit_constants.render()
     assert circuit_constants.zero_subtrees(8) == [zero_root(level) for level in range(8)]
-    assert f"var zero[{circuit_constants.ZERO_LEVELS}] = zeroSubtrees();" in real_sources()["lib/tree.circom"]
+    assert (
+        f"var zero[{circuit_constants.ZERO_LEVELS}] = zeroSubtrees();"
+        in real_sources()["lib/tree.circom"]
+    )
 
 
 def test_templates_hold_no_main() -> None:
-    """The statement is a template; only instances have a main, with the five public signals in the contract's order."""
+    """The statement is a template; only instances have a main, with the five public signals in the
+    contract's order."""
     assert not any("component main" in text for text in real_sources().values())
     assert "{public [oldRoot, newRoot, itemsRoot, r, fingerprint]} = Batch(3, 3, 32);" in DEV.main
 
 
-# -- Circuit and Python agree ------------------------------------------------------------------------------------------------------
+# -- Circuit and Python agree
+# --------------------------------------------------------------------------------------------------
 
 
 def gadget(compiler: Compiler, file: str, call: str) -> WitnessProgram:
@@ -214,7 +245,11 @@ def test_roots_agree_with_python(small: Compiler, levels: int, used: int) -> Non
         assert program.run({"in": elements})[1] == Tree(levels, elements).root
 
 
-@pytest.mark.parametrize("case", [c for c in load("tree.json") if c["levels"] == 3], ids=lambda c: f"{len(c['pairs'])} accounts")
+@pytest.mark.parametrize(
+    "case",
+    [c for c in load("tree.json") if c["levels"] == 3],
+    ids=lambda c: f"{len(c['pairs'])} accounts",
+)
 def test_bucket_vectors_agree(small: Compiler, case) -> None:
     """The shared dev buckets."""
     elements = [element for pair in pairs(case["pairs"]) for element in pair]
@@ -224,18 +259,24 @@ def test_bucket_vectors_agree(small: Compiler, case) -> None:
 
 @pytest.mark.parametrize("number", range(4))
 def test_shared_batches_satisfy_the_production_constraints(dev: Compiler, number: int) -> None:
-    """The four dev batches of the vectors, the full one with 32 slots and 32 items among them, under their own public signals."""
+    """The four dev batches of the vectors, the full one with 32 slots and 32 items among them,
+    under their own public signals."""
     batch = load("batch_dev.json")["batches"][number]
     signals = ints(batch["publicSignals"])
-    statement = challenged(plan_batch(DEV, pairs(batch["old"]), pairs(batch["items"])), int(batch["r"], 16))
-    inputs = statement.circuit_inputs() | {name: [value] for name, value in zip(circuit.PUBLIC_SIGNALS, signals, strict=True)}
+    statement = challenged(
+        plan_batch(DEV, pairs(batch["old"]), pairs(batch["items"])), int(batch["r"], 16)
+    )
+    inputs = statement.circuit_inputs() | {
+        name: [value] for name, value in zip(circuit.PUBLIC_SIGNALS, signals, strict=True)
+    }
     witness = WitnessProgram(compile_instance(DEV).wasm).run(inputs)
     assert witness[1:6] == signals
     assert dev.production.r1cs.failing(witness) == []
 
 
 def test_production_and_plain_compilations_judge_alike(small: Compiler) -> None:
-    """The optimiser changes the constraints, not the verdict: honest inputs and inputs with one changed element each."""
+    """The optimiser changes the constraints, not the verdict: honest inputs and inputs with one
+    changed element each."""
     rng = random.Random("alike")
     for name in (None, *sorted(honest())):
         inputs = honest()

@@ -1,4 +1,5 @@
-"""prover/eip712.py; the digests themselves are checked against eth_account through the shared vectors (test_vectors.py)."""
+"""prover/eip712.py; the digests themselves are checked against eth_account through the shared
+vectors (test_vectors.py)."""
 
 from dataclasses import replace
 
@@ -32,11 +33,17 @@ def raw(text: str) -> bytes:
 @pytest.mark.parametrize(
     "change",
     [
-        {"bucket": 2**32}, {"bucket": -1}, {"sequence": 2**64}, {"old_root": 2**256}, {"ledger_head": b"\0" * 33},
-        {"deltas_hash": "0x00"}, {"attestor_epoch": 2**64}, {"valid_until": 2**64},
+        {"bucket": 2**32},
+        {"bucket": -1},
+        {"sequence": 2**64},
+        {"old_root": 2**256},
+        {"ledger_head": b"\0" * 33},
+        {"deltas_hash": "0x00"},
+        {"attestor_epoch": 2**64},
+        {"valid_until": 2**64},
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_a_batch_outside_its_types_has_no_digest(change) -> None:
     """What Solidity could not hold is refused, never cut to size."""
     with pytest.raises(EncodingError):
@@ -44,7 +51,15 @@ def test_a_batch_outside_its_types_has_no_digest(change) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"amount": 2**96}, {"amount": -1}, {"occurred_at": 2**64}, {"account": "0x11"}, {"evidence": b"\0" * 33}], ids=str
+    "change",
+    [
+        {"amount": 2**96},
+        {"amount": -1},
+        {"occurred_at": 2**64},
+        {"account": "0x11"},
+        {"evidence": b"\0" * 33},
+    ],
+    ids=str,
 )
 def test_an_interaction_outside_its_types_has_no_hash(change) -> None:
     """A reward of 2^96 or more has no hash."""
@@ -55,27 +70,45 @@ def test_an_interaction_outside_its_types_has_no_hash(change) -> None:
 def test_every_field_of_a_batch_moves_the_digest_and_the_challenge() -> None:
     """No field is left out of what is signed: r is fixed by all of them and by the domain."""
     changes = [
-        {"bucket": 7}, {"sequence": 7}, {"old_root": 7}, {"new_root": 7}, {"items_root": 7}, {"interactions_root": b"\x09" * 32},
-        {"ledger_head": b"\x09" * 32}, {"deltas_hash": b"\x09" * 32}, {"attestor_epoch": 7}, {"valid_until": 7},
-    ]  # fmt: skip
+        {"bucket": 7},
+        {"sequence": 7},
+        {"old_root": 7},
+        {"new_root": 7},
+        {"items_root": 7},
+        {"interactions_root": b"\x09" * 32},
+        {"ledger_head": b"\x09" * 32},
+        {"deltas_hash": b"\x09" * 32},
+        {"attestor_epoch": 7},
+        {"valid_until": 7},
+    ]
     digests = [replace(BATCH, **change).digest(DOMAIN) for change in ({}, *changes)]
-    digests += [BATCH.digest(domain) for domain in (replace(DOMAIN, chain_id=1), replace(DOMAIN, distributor=OTHER))]
+    digests += [
+        BATCH.digest(domain)
+        for domain in (replace(DOMAIN, chain_id=1), replace(DOMAIN, distributor=OTHER))
+    ]
     assert len(set(digests)) == len({challenge(digest) for digest in digests}) == 13
 
 
 def test_every_field_of_an_interaction_moves_its_hash() -> None:
     """No field is left out of an interaction's hash."""
     changes = [
-        {"program": bytes(32)}, {"partner": bytes(32)}, {"event_id": bytes(32)}, {"account": OTHER}, {"amount": 1}, {"occurred_at": 1},
+        {"program": bytes(32)},
+        {"partner": bytes(32)},
+        {"event_id": bytes(32)},
+        {"account": OTHER},
+        {"amount": 1},
+        {"occurred_at": 1},
         {"evidence": bytes(32)},
-    ]  # fmt: skip
+    ]
     assert len({replace(INTERACTION, **change).hash for change in ({}, *changes)}) == 8
 
 
 def test_addresses_may_be_checksummed_or_not() -> None:
     """The same account hashes alike however it is written."""
     mixed = "0x52908400098527886E0F7030069857D2E4169EE7"
-    assert replace(INTERACTION, account=mixed).hash == replace(INTERACTION, account=mixed.lower()).hash
+    assert (
+        replace(INTERACTION, account=mixed).hash == replace(INTERACTION, account=mixed.lower()).hash
+    )
     assert Domain(1, mixed).separator == Domain(1, mixed.lower()).separator
     assert Domain(1, mixed).program == bytes(12) + bytes.fromhex(mixed[2:])
 
@@ -86,25 +119,44 @@ def test_vectors(case) -> None:
     domain = Domain(case["chainId"], case["distributor"])
     batch = case["batch"]["message"]
     envelope = BatchEnvelope(
-        batch["bucket"], batch["sequence"], *(int(batch[name], 16) for name in ("oldRoot", "newRoot", "itemsRoot")),
-        *(raw(batch[name]) for name in ("interactionsRoot", "ledgerHead", "deltasHash")), batch["attestorEpoch"], batch["validUntil"],
-    )  # fmt: skip
+        batch["bucket"],
+        batch["sequence"],
+        *(int(batch[name], 16) for name in ("oldRoot", "newRoot", "itemsRoot")),
+        *(raw(batch[name]) for name in ("interactionsRoot", "ledgerHead", "deltasHash")),
+        batch["attestorEpoch"],
+        batch["validUntil"],
+    )
     assert domain.separator == raw(case["domainSeparator"])
     assert envelope.struct_hash == raw(case["batch"]["structHash"])
     assert envelope.digest(domain) == raw(case["batch"]["digest"])
     assert challenge(envelope.digest(domain)) == int(case["batch"]["r"], 16)
 
-    report, interaction, permission = (case[name]["message"] for name in ("report", "interaction", "claimTo"))
+    report, interaction, permission = (
+        case[name]["message"] for name in ("report", "interaction", "claimTo")
+    )
     assert report_digest(
-        domain, raw(report["partner"]), raw(report["eventId"]), report["account"], int(report["amount"]), report["occurredAt"]
+        domain,
+        raw(report["partner"]),
+        raw(report["eventId"]),
+        report["account"],
+        int(report["amount"]),
+        report["occurredAt"],
     ) == raw(case["report"]["digest"])
     assert Interaction(
-        *(raw(interaction[name]) for name in ("program", "partner", "eventId")), interaction["account"], int(interaction["amount"]),
-        interaction["occurredAt"], raw(interaction["evidence"]),
-    ).hash == raw(case["interaction"]["structHash"])  # fmt: skip
+        *(raw(interaction[name]) for name in ("program", "partner", "eventId")),
+        interaction["account"],
+        int(interaction["amount"]),
+        interaction["occurredAt"],
+        raw(interaction["evidence"]),
+    ).hash == raw(case["interaction"]["structHash"])
     assert claim_to_digest(
-        domain, permission["bucket"], permission["slot"], int(permission["cumulative"]), permission["recipient"], int(permission["deadline"])
-    ) == raw(case["claimTo"]["digest"])  # fmt: skip
+        domain,
+        permission["bucket"],
+        permission["slot"],
+        int(permission["cumulative"]),
+        permission["recipient"],
+        int(permission["deadline"]),
+    ) == raw(case["claimTo"]["digest"])
 
 
 def test_text_hashes() -> None:

@@ -1,6 +1,8 @@
-"""Both ways of making a proof, through one interface: the library's process, and a program with rapidsnark's command line.
+"""Both ways of making a proof, through one interface: the library's process, and a program with
+rapidsnark's command line.
 
-The second is played by a small program that hands its arguments to snarkjs: another prover by other people, on the same key.
+The second is played by a small program that hands its arguments to snarkjs: another prover by other
+people, on the same key.
 """
 
 import os
@@ -42,7 +44,12 @@ def key(zkey: Path, tmp_path_factory: pytest.TempPathFactory) -> KeyFolder:
     """The same key in the library's format."""
     folder = tmp_path_factory.mktemp("key")
     with Groth16Process() as process:
-        process.request("import", zkey=str(zkey), pk=str(folder / "proving_key.bin"), vk=str(folder / "verifying_key.json"))
+        process.request(
+            "import",
+            zkey=str(zkey),
+            pk=str(folder / "proving_key.bin"),
+            vk=str(folder / "verifying_key.json"),
+        )
     write_manifest(folder, INSTANCE, "dev")
     return KeyFolder(folder)
 
@@ -61,7 +68,11 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", params=["library", "rapidsnark"])
 def prover(
-    request: pytest.FixtureRequest, circuit: CompiledCircuit, key: KeyFolder, zkey: Path, stand_in: Path
+    request: pytest.FixtureRequest,
+    circuit: CompiledCircuit,
+    key: KeyFolder,
+    zkey: Path,
+    stand_in: Path,
 ) -> Iterator[Prover]:
     """A prover of the small instance with each of the engines."""
 
@@ -112,12 +123,22 @@ def test_false_statement(prover: Prover, statement: Challenged) -> None:
         ("exit 0", "No such file"),
         ('echo "{" > "$3"', "Expecting property name"),
         ('echo "{}" > "$3"', "expected snarkjs' proof.json"),
-        ('echo \'{"pi_a": ["1", "-2", "1"], "pi_b": [["1", "2"], ["3", "4"], ["1", "0"]], "pi_c": ["1", "2", "1"]}\' > "$3"', "not below"),
+        (
+            'echo \'{"pi_a": ["1", "-2", "1"], "pi_b": [["1", "2"], ["3", "4"], ["1", "0"]], '
+            '"pi_c": ["1", "2", "1"]}\' > "$3"',
+            "not below",
+        ),
     ],
     ids=["error", "silence", "killed", "no proof", "half a proof", "no such proof", "negative"],
-)  # fmt: skip
+)
 def test_native_prover_fails(
-    circuit: CompiledCircuit, key: KeyFolder, zkey: Path, statement: Challenged, tmp_path: Path, script: str, reason: str
+    circuit: CompiledCircuit,
+    key: KeyFolder,
+    zkey: Path,
+    statement: Challenged,
+    tmp_path: Path,
+    script: str,
+    reason: str,
 ) -> None:
     """Whatever a native prover does but make a proof is an error that says what it was."""
     native = executable(tmp_path / "native", script)
@@ -126,7 +147,9 @@ def test_native_prover_fails(
         prover.prove(statement)
 
 
-def test_native_prover_hangs(circuit: CompiledCircuit, key: KeyFolder, zkey: Path, tmp_path: Path, statement: Challenged) -> None:
+def test_native_prover_hangs(
+    circuit: CompiledCircuit, key: KeyFolder, zkey: Path, tmp_path: Path, statement: Challenged
+) -> None:
     """It is ended, and the batch can be tried again: a batch is never held for ever."""
     hanging = executable(tmp_path / "rapidsnark", "exec sleep 60")
     prover = Prover(circuit, key, lambda key: RapidsnarkEngine(key, hanging, zkey, seconds_max=1))
@@ -135,22 +158,30 @@ def test_native_prover_hangs(circuit: CompiledCircuit, key: KeyFolder, zkey: Pat
     prover.close()
 
 
-def test_key_of_another_setup(circuit: CompiledCircuit, small_key: KeyFolder, zkey: Path, stand_in: Path) -> None:
-    """A zkey of the right circuit and another setup is refused before a proof is made that the deployed verifier would not take."""
+def test_key_of_another_setup(
+    circuit: CompiledCircuit, small_key: KeyFolder, zkey: Path, stand_in: Path
+) -> None:
+    """A zkey of the right circuit and another setup is refused before a proof is made that the
+    deployed verifier would not take."""
     prover = Prover(circuit, small_key, lambda chosen: RapidsnarkEngine(chosen, stand_in, zkey))
     with pytest.raises(SetupError, match=r"GUERDON_ZKEY: .* is another key"):
         prover.load()
 
 
-def test_missing_executable(circuit: CompiledCircuit, key: KeyFolder, zkey: Path, tmp_path: Path) -> None:
+def test_missing_executable(
+    circuit: CompiledCircuit, key: KeyFolder, zkey: Path, tmp_path: Path
+) -> None:
     """A path without a program is named by its setting."""
     prover = Prover(circuit, key, lambda chosen: RapidsnarkEngine(chosen, tmp_path / "none", zkey))
     with pytest.raises(SetupError, match="GUERDON_RAPIDSNARK"):
         prover.load()
 
 
-def test_library_is_loaded_once(circuit: CompiledCircuit, key: KeyFolder, statement: Challenged) -> None:
-    """The key is read for the first proof alone; after the process has died it is read again, by the next one."""
+def test_library_is_loaded_once(
+    circuit: CompiledCircuit, key: KeyFolder, statement: Challenged
+) -> None:
+    """The key is read for the first proof alone; after the process has died it is read again, by
+    the next one."""
     process = Groth16Process()
     engine = LibraryEngine(key, process)
     prover = Prover(circuit, key, lambda _: engine)

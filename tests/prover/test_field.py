@@ -30,7 +30,8 @@ def test_elements_pass_through(value: int) -> None:
 
 
 def test_the_fields_are_those_of_bn254() -> None:
-    """P and Q by the curve's defining polynomials in u = 4965661367192848881 (alt_bn128, EIP-196)."""
+    """P and Q by the curve's defining polynomials in u = 4965661367192848881 (alt_bn128,
+    EIP-196)."""
     u = 4965661367192848881
     assert 36 * u**4 + 36 * u**3 + 18 * u**2 + 6 * u + 1 == P
     assert 36 * u**4 + 36 * u**3 + 24 * u**2 + 6 * u + 1 == Q
@@ -45,4 +46,7 @@ def test_inverse(value: int) -> None:
 @given(st.lists(elements, max_size=12), elements)
 def test_horner_is_the_sum_of_powers(coefficients: list[int], point: int) -> None:
     """Horner's rule agrees with the sum term by term; no coefficients give 0."""
-    assert horner(coefficients, point) == sum(c * pow(point, i, P) for i, c in enumerate(coefficients)) % P
+    assert (
+        horner(coefficients, point)
+        == sum(c * pow(point, i, P) for i, c in enumerate(coefficients)) % P
+    )

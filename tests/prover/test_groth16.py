@@ -48,7 +48,8 @@ def verdicts(prover: Prover, proof: Proof, signals: tuple[int, ...]) -> tuple[bo
     return prover.verify(proof, signals), pairing.verify(prover.key.verifying_key, proof, signals)
 
 
-# -- Refusals ----------------------------------------------------------------------------------------------------------------------
+# -- Refusals
+# --------------------------------------------------------------------------------------------------
 
 
 def _items(*changes: tuple[int, Pair]) -> BatchStatement:
@@ -73,16 +74,20 @@ FORGERIES = {
     "reward moved between accounts": _new(_shifted(3, 5), _shifted(4, -5)),
     "reward from nothing": _new(_shifted(0, 10**18)),
     "all rewards kept back": replace(
-        FULL, new=with_pairs(FULL.old, *((s, (FULL.new[s][0], 0)) for s in range(len(FULL.old), 32)))
+        FULL,
+        new=with_pairs(FULL.old, *((s, (FULL.new[s][0], 0)) for s in range(len(FULL.old), 32))),
     ),
     "newcomer exchanged": _new((31, (MALLORY, FULL.new[31][1]))),
 }
 
 
 @pytest.mark.parametrize("name", FORGERIES)
-def test_no_proof_of_a_forged_full_batch(dev: Compiler, dev_prover: Prover, tmp_path: Path, name: str) -> None:
-    """A batch that does not follow from its items: the witness program stops, the production constraints refuse the forged witness, and a proof
-    made from it all the same convinces nobody."""
+def test_no_proof_of_a_forged_full_batch(
+    dev: Compiler, dev_prover: Prover, tmp_path: Path, name: str
+) -> None:
+    """A batch that does not follow from its items: the witness program stops, the production
+    constraints refuse the forged witness, and a proof made from it all the same convinces
+    nobody."""
     forged = challenged(FORGERIES[name], R)
     with pytest.raises(WitnessError, match="do not satisfy"):
         dev_prover.prove(forged)
@@ -97,22 +102,30 @@ def test_no_proof_of_a_forged_full_batch(dev: Compiler, dev_prover: Prover, tmp_
     assert not dev_prover.verify(made, forged.public_signals)
 
 
-@pytest.mark.parametrize("index", range(5), ids=["oldRoot", "newRoot", "itemsRoot", "r", "fingerprint"])
-def test_a_proof_holds_for_its_own_signals_only(dev_prover: Prover, proof: Proof, statement: Challenged, index: int) -> None:
+@pytest.mark.parametrize(
+    "index", range(5), ids=["oldRoot", "newRoot", "itemsRoot", "r", "fingerprint"]
+)
+def test_a_proof_holds_for_its_own_signals_only(
+    dev_prover: Prover, proof: Proof, statement: Challenged, index: int
+) -> None:
     """Each public signal changed: both verifiers refuse."""
     signals = list(statement.public_signals)
     signals[index] = (signals[index] + 1) % P
     assert verdicts(dev_prover, proof, tuple(signals)) == (False, False)
 
 
-def test_signals_in_another_order_are_refused(dev_prover: Prover, proof: Proof, statement: Challenged) -> None:
+def test_signals_in_another_order_are_refused(
+    dev_prover: Prover, proof: Proof, statement: Challenged
+) -> None:
     """Old and new root exchanged."""
     old, new, *rest = statement.public_signals
     assert verdicts(dev_prover, proof, (new, old, *rest)) == (False, False)
 
 
 @pytest.mark.parametrize("index", range(5))
-def test_a_signal_is_not_its_representative_plus_p(dev_prover: Prover, proof: Proof, statement: Challenged, index: int) -> None:
+def test_a_signal_is_not_its_representative_plus_p(
+    dev_prover: Prover, proof: Proof, statement: Challenged, index: int
+) -> None:
     """x + p stands for x in the field and is refused: one statement, one encoding."""
     signals = list(statement.public_signals)
     signals[index] += P
@@ -120,23 +133,37 @@ def test_a_signal_is_not_its_representative_plus_p(dev_prover: Prover, proof: Pr
 
 
 @pytest.mark.parametrize("word", range(8))
-def test_a_changed_word_of_the_proof_is_refused(dev_prover: Prover, proof: Proof, statement: Challenged, word: int) -> None:
+def test_a_changed_word_of_the_proof_is_refused(
+    dev_prover: Prover, proof: Proof, statement: Challenged, word: int
+) -> None:
     """One coordinate off by one is no point, the same coordinate plus q no coordinate."""
     for shift in (1, Q):
         words = proof.to_words()
         words[word] += shift
-        assert verdicts(dev_prover, Proof.from_words(words), statement.public_signals) == (False, False)
+        assert verdicts(dev_prover, Proof.from_words(words), statement.public_signals) == (
+            False,
+            False,
+        )
 
 
-@pytest.mark.parametrize("words", [[0] * 8, [1, 2] + [0] * 6, [2**256 - 1] * 8], ids=["infinity", "half", "all ones"])
-def test_points_that_are_none_are_refused(dev_prover: Prover, statement: Challenged, words: list[int]) -> None:
+@pytest.mark.parametrize(
+    "words", [[0] * 8, [1, 2] + [0] * 6, [2**256 - 1] * 8], ids=["infinity", "half", "all ones"]
+)
+def test_points_that_are_none_are_refused(
+    dev_prover: Prover, statement: Challenged, words: list[int]
+) -> None:
     """Both verifiers say no; neither raises."""
     assert verdicts(dev_prover, Proof.from_words(words), statement.public_signals) == (False, False)
 
 
-def test_exchanged_points_are_refused(dev_prover: Prover, proof: Proof, statement: Challenged) -> None:
+def test_exchanged_points_are_refused(
+    dev_prover: Prover, proof: Proof, statement: Challenged
+) -> None:
     """Points of the right groups in the wrong places."""
-    assert verdicts(dev_prover, replace(proof, a=proof.c, c=proof.a), statement.public_signals) == (False, False)
+    assert verdicts(dev_prover, replace(proof, a=proof.c, c=proof.a), statement.public_signals) == (
+        False,
+        False,
+    )
 
 
 def test_a_proof_under_another_key_is_refused(
@@ -147,22 +174,29 @@ def test_a_proof_under_another_key_is_refused(
     assert not pairing.verify(small_key.verifying_key, proof, statement.public_signals)
 
 
-def test_the_wrong_number_of_signals_is_the_callers_mistake(dev_prover: Prover, proof: Proof, statement: Challenged) -> None:
+def test_the_wrong_number_of_signals_is_the_callers_mistake(
+    dev_prover: Prover, proof: Proof, statement: Challenged
+) -> None:
     """An error, not False: no proof was judged."""
     with pytest.raises(Groth16Error, match="expected 5 public inputs, got 4"):
         dev_prover.verify(proof, statement.public_signals[:4])
 
 
-def test_a_prover_refuses_the_key_of_another_circuit(dev_prover: Prover, small_key: KeyFolder) -> None:
+def test_a_prover_refuses_the_key_of_another_circuit(
+    dev_prover: Prover, small_key: KeyFolder
+) -> None:
     """Found when the prover is made, not when the chain rejects its proofs."""
     with pytest.raises(SetupError, match="the key is for another circuit"):
         Prover(dev_prover.circuit, small_key)
 
 
-# -- What holds --------------------------------------------------------------------------------------------------------------------
+# -- What holds
+# --------------------------------------------------------------------------------------------------
 
 
-def test_a_full_batch_is_proven_and_both_verifiers_accept(dev_prover: Prover, proof: Proof, statement: Challenged) -> None:
+def test_a_full_batch_is_proven_and_both_verifiers_accept(
+    dev_prover: Prover, proof: Proof, statement: Challenged
+) -> None:
     """32 slots, 32 items, the public signals of the shared vectors."""
     assert [*statement.public_signals] == [int(signal, 16) for signal in BATCH["publicSignals"]]
     assert verdicts(dev_prover, proof, statement.public_signals) == (True, True)
@@ -177,18 +211,29 @@ def test_proofs_are_malleable(dev_prover: Prover, proof: Proof, statement: Chall
     assert verdicts(dev_prover, negated, statement.public_signals) == (True, True)
 
 
-# -- The process -------------------------------------------------------------------------------------------------------------------
+# -- The process
+# --------------------------------------------------------------------------------------------------
 
 
-def test_a_failed_request_is_an_error_and_the_process_goes_on(small_key: KeyFolder, tmp_path: Path) -> None:
-    """Unknown actions, missing files and garbage name the request; the same process answers the next one."""
+def test_a_failed_request_is_an_error_and_the_process_goes_on(
+    small_key: KeyFolder, tmp_path: Path
+) -> None:
+    """Unknown actions, missing files and garbage name the request; the same process answers the
+    next one."""
     (tmp_path / "garbage").write_bytes(b"garbage")
     with Groth16Process() as process:
         for do, fields in (
             ("guess", {}),
             ("load", {"pk": str(tmp_path / "missing")}),
             ("load", {"pk": str(tmp_path / "garbage")}),
-            ("setup", {"r1cs": str(tmp_path / "garbage"), "pk": str(tmp_path / "p"), "vk": str(tmp_path / "v")}),
+            (
+                "setup",
+                {
+                    "r1cs": str(tmp_path / "garbage"),
+                    "pk": str(tmp_path / "p"),
+                    "vk": str(tmp_path / "v"),
+                },
+            ),
             ("prove", {"wtns": str(tmp_path / "missing")}),
         ):
             with pytest.raises(Groth16Error, match=f"^{do}: "):
@@ -198,8 +243,11 @@ def test_a_failed_request_is_an_error_and_the_process_goes_on(small_key: KeyFold
         assert process._process is first
 
 
-def test_a_killed_process_is_an_error_and_the_next_proof_works(dev_prover: Prover, statement: Challenged) -> None:
-    """SIGKILL in the middle of a request: that request fails, the next starts a process, loads the key again and proves."""
+def test_a_killed_process_is_an_error_and_the_next_proof_works(
+    dev_prover: Prover, statement: Challenged
+) -> None:
+    """SIGKILL in the middle of a request: that request fails, the next starts a process, loads the
+    key again and proves."""
     dev_prover.load()
     victim = dev_prover._process._process
     os.kill(victim.pid, signal.SIGSTOP)  # It takes the request and cannot answer.
@@ -220,7 +268,9 @@ def test_a_killed_process_is_an_error_and_the_next_proof_works(dev_prover: Prove
     assert dev_prover.verify(proof, statement.public_signals)
 
 
-def test_a_process_that_dies_between_requests_is_replaced(dev_prover: Prover, statement: Challenged) -> None:
+def test_a_process_that_dies_between_requests_is_replaced(
+    dev_prover: Prover, statement: Challenged
+) -> None:
     """Nobody notices but the process table."""
     dev_prover.load()
     victim = dev_prover._process._process
@@ -235,14 +285,19 @@ def test_half_an_answer_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     fake.write_text("#!/bin/sh\nread request\nprintf '{\"ok\": tr'\n")
     fake.chmod(fake.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setattr(sys, "executable", str(fake))
-    with Groth16Process() as process, pytest.raises(Groth16Error, match="load: the Groth16 process ended"):
+    with (
+        Groth16Process() as process,
+        pytest.raises(Groth16Error, match="load: the Groth16 process ended"),
+    ):
         process.request("load", pk="x")
 
 
 def test_a_process_that_does_not_answer_in_time_is_ended() -> None:
     """It takes longer than that to start; the next request meets a new one."""
     with Groth16Process(seconds_max=0) as process:
-        with pytest.raises(Groth16Error, match=r"usage: the Groth16 process ended .* 0 s were over"):
+        with pytest.raises(
+            Groth16Error, match=r"usage: the Groth16 process ended .* 0 s were over"
+        ):
             process.request("usage")
         assert not process.is_running(process.running)
 
@@ -271,15 +326,19 @@ def test_closing_ends_the_process() -> None:
     assert started.poll() is not None
 
 
-# -- Development keys --------------------------------------------------------------------------------------------------------------
+# -- Development keys
+# --------------------------------------------------------------------------------------------------
 
 
 def _digest_of_dev_key(results) -> None:
     results.put(dev_key(INSTANCE).verifying_key.digest)
 
 
-def test_concurrent_setups_give_one_key_and_no_two_caches_the_same(cache: Path, small_key: KeyFolder) -> None:
-    """Two processes that both find no key end with one; another setup of the same circuit has another: the trapdoor is drawn, not derived."""
+def test_concurrent_setups_give_one_key_and_no_two_caches_the_same(
+    cache: Path, small_key: KeyFolder
+) -> None:
+    """Two processes that both find no key end with one; another setup of the same circuit has
+    another: the trapdoor is drawn, not derived."""
     context = multiprocessing.get_context("fork")
     results = context.Queue()
     workers = [context.Process(target=_digest_of_dev_key, args=(results,)) for _ in range(2)]
@@ -297,7 +356,10 @@ def test_concurrent_setups_give_one_key_and_no_two_caches_the_same(cache: Path, 
 def test_a_development_key_says_so(dev_prover: Prover) -> None:
     """Made here, for local chains only, gamma apart from delta."""
     assert dev_prover.key.manifest.origin == "dev"
-    assert json.loads((dev_prover.key.path / "manifest.json").read_text())["circuit_digest"] == DEV.digest
+    assert (
+        json.loads((dev_prover.key.path / "manifest.json").read_text())["circuit_digest"]
+        == DEV.digest
+    )
     assert dev_prover.key.verifying_key.gamma != dev_prover.key.verifying_key.delta
     with pytest.raises(SetupError, match="not a local chain"):
         dev_prover.key.require_allowed_on(1)

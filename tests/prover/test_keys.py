@@ -49,7 +49,9 @@ def test_gamma_equal_to_delta_is_refused_everywhere(copy: KeyFolder) -> None:
 
 @pytest.mark.parametrize("field", ["vk_alpha_1", "vk_beta_2", "vk_gamma_2", "vk_delta_2", "IC"])
 @pytest.mark.parametrize("value", [None, "x", [], [["1"], ["2"]]], ids=str)
-def test_a_key_file_that_is_not_one_is_refused(small_key: KeyFolder, field: str, value: object) -> None:
+def test_a_key_file_that_is_not_one_is_refused(
+    small_key: KeyFolder, field: str, value: object
+) -> None:
     """A missing or garbled field ends in one clear error."""
     data = small_key.verifying_key.to_snarkjs() | {field: value}
     if field == "IC" and value == []:
@@ -61,7 +63,9 @@ def test_a_key_file_that_is_not_one_is_refused(small_key: KeyFolder, field: str,
 
 
 @pytest.mark.parametrize("chain_id", [1, 10, 137, 8453, 11155111, 0, 2**32])
-def test_a_development_key_is_refused_on_chains_that_are_not_local(small_key: KeyFolder, chain_id: int) -> None:
+def test_a_development_key_is_refused_on_chains_that_are_not_local(
+    small_key: KeyFolder, chain_id: int
+) -> None:
     """Main networks and public test networks alike; the message says what to use instead."""
     with pytest.raises(SetupError, match=f"chain {chain_id} is not a local chain.*ceremony"):
         small_key.require_allowed_on(chain_id)
@@ -94,7 +98,9 @@ def test_local_chains_and_ceremonies_are_allowed(copy: KeyFolder) -> None:
     ],
     ids=["circuit", "verifying key", "proving key"],
 )
-def test_a_key_that_does_not_fit_its_circuit_or_manifest_is_refused(copy: KeyFolder, change, message: str) -> None:
+def test_a_key_that_does_not_fit_its_circuit_or_manifest_is_refused(
+    copy: KeyFolder, change, message: str
+) -> None:
     """A stale or exchanged file is found before an hour of proofs that nobody accepts."""
     rewrite(copy.path / "manifest.json", **change)
     with pytest.raises(SetupError, match=message):
@@ -111,17 +117,29 @@ def test_a_key_of_another_instance_is_refused(copy: KeyFolder) -> None:
 def test_manifest_names_circuit_key_and_origin(small_key: KeyFolder) -> None:
     """What the manifest says is what lies beside it."""
     assert asdict(small_key.manifest) == {
-        "instance": INSTANCE.name, "circuit_digest": INSTANCE.digest, "key_digest": small_key.verifying_key.digest,
-        "proving_key_sha256": file_sha256(small_key.proving_key), "origin": "dev",
+        "instance": INSTANCE.name,
+        "circuit_digest": INSTANCE.digest,
+        "key_digest": small_key.verifying_key.digest,
+        "proving_key_sha256": file_sha256(small_key.proving_key),
+        "origin": "dev",
         "transcript": None,
-    }  # fmt: skip
+    }
 
 
 def test_words_and_snarkjs_round_trip(small_key: KeyFolder) -> None:
     """One IC point a public signal and one more; G2 coordinates c1 before c0 in words."""
     key = small_key.verifying_key
-    assert VerifyingKey.from_words(key.to_words()) == VerifyingKey.from_snarkjs(key.to_snarkjs()) == key
+    assert (
+        VerifyingKey.from_words(key.to_words())
+        == VerifyingKey.from_snarkjs(key.to_snarkjs())
+        == key
+    )
     assert len(key.ic) == 6
     assert len(key.to_words()) == 2 + 3 * 4 + 2 * 6
     assert key.to_words()[2:6] == [key.beta[0][1], key.beta[0][0], key.beta[1][1], key.beta[1][0]]
-    assert len({key.digest, replace(key, alpha=key.ic[0]).digest, replace(key, ic=key.ic[::-1]).digest}) == 3
+    assert (
+        len(
+            {key.digest, replace(key, alpha=key.ic[0]).digest, replace(key, ic=key.ic[::-1]).digest}
+        )
+        == 3
+    )

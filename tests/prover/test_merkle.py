@@ -12,8 +12,11 @@ from tests.prover.test_vectors import load
 
 leaves = st.builds(
     lambda index, content, account, amount: Leaf(index, content, "0x" + account.hex(), amount),
-    st.integers(0, 2**32 - 1), st.binary(min_size=32, max_size=32), st.binary(min_size=20, max_size=20), st.integers(0, 2**96 - 1),
-)  # fmt: skip
+    st.integers(0, 2**32 - 1),
+    st.binary(min_size=32, max_size=32),
+    st.binary(min_size=20, max_size=20),
+    st.integers(0, 2**96 - 1),
+)
 lists = st.lists(leaves, min_size=1, max_size=20, unique_by=lambda leaf: leaf.item_index)
 
 
@@ -31,7 +34,14 @@ def test_an_index_twice_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"item_index": 2**32}, {"item_index": -1}, {"item_amount": 2**96}, {"item_amount": -1}, {"account": "0x12"}]
+    "change",
+    [
+        {"item_index": 2**32},
+        {"item_index": -1},
+        {"item_amount": 2**96},
+        {"item_amount": -1},
+        {"account": "0x12"},
+    ],
 )
 def test_values_outside_their_types_are_refused(change) -> None:
     """The ABI encoder refuses what Solidity's types cannot hold."""
@@ -69,10 +79,15 @@ def test_every_leaf_has_a_proof_and_order_does_not_matter(rows: list[Leaf]) -> N
     assert InteractionsTree(rows[::-1]).root == tree.root
 
 
-@pytest.mark.parametrize("case", load("merkle.json"), ids=lambda case: f"{len(case['leaves'])} leaves")
+@pytest.mark.parametrize(
+    "case", load("merkle.json"), ids=lambda case: f"{len(case['leaves'])} leaves"
+)
 def test_vectors(case) -> None:
     """The shared trees: leaf hashes, root, proofs."""
-    rows = [Leaf(v[0], bytes.fromhex(v[1][2:]), v[2], int(v[3])) for v in (leaf["value"] for leaf in case["leaves"])]
+    rows = [
+        Leaf(v[0], bytes.fromhex(v[1][2:]), v[2], int(v[3]))
+        for v in (leaf["value"] for leaf in case["leaves"])
+    ]
     tree = InteractionsTree(rows)
     assert "0x" + tree.root.hex() == case["root"]
     for leaf, row in zip(case["leaves"], rows, strict=True):

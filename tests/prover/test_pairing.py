@@ -1,4 +1,5 @@
-"""prover/pairing.py, and the agreement of three verifiers: py_ecc, the prover's library, snarkjs."""
+"""prover/pairing.py, and the agreement of three verifiers: py_ecc, the prover's library,
+snarkjs."""
 
 import json
 import subprocess
@@ -31,7 +32,8 @@ def _root(square: int) -> int | None:
 
 @cache
 def twist_point_outside_the_subgroup() -> tuple[tuple[int, int], tuple[int, int]]:
-    """A point of the twist that is not of order p: y = u + v*i by u^2 = (a + n) / 2, v = b / 2u, for a + b*i = x^3 + b2, n^2 = a^2 + b^2."""
+    """A point of the twist that is not of order p: y = u + v*i by u^2 = (a + n) / 2, v = b / 2u,
+    for a + b*i = x^3 + b2, n^2 = a^2 + b^2."""
     half = pow(2, -1, Q)
     for k in range(1, 100):
         a, b = (int(c) for c in (bn.FQ2([k, 0]) ** 3 + bn.b2).coeffs)
@@ -48,7 +50,12 @@ def twist_point_outside_the_subgroup() -> tuple[tuple[int, int], tuple[int, int]
 
 @pytest.mark.parametrize(
     ("point", "message"),
-    [((Q, 2), "not below q"), ((1, Q + 2), "not below q"), ((1, 3), "not on the curve"), ((0, 1), "not on the curve")],
+    [
+        ((Q, 2), "not below q"),
+        ((1, Q + 2), "not below q"),
+        ((1, 3), "not on the curve"),
+        ((0, 1), "not on the curve"),
+    ],
 )
 def test_g1_points_that_are_none_are_refused_by_name(point, message: str) -> None:
     """The error names the point and what is wrong with it."""
@@ -58,7 +65,11 @@ def test_g1_points_that_are_none_are_refused_by_name(point, message: str) -> Non
 
 @pytest.mark.parametrize(
     ("point", "message"),
-    [(((Q, 0), (0, 0)), "not below q"), (((1, 0), (1, 0)), "not on the twist"), ((G2[1], G2[0]), "not on the twist")],
+    [
+        (((Q, 0), (0, 0)), "not below q"),
+        (((1, 0), (1, 0)), "not on the twist"),
+        ((G2[1], G2[0]), "not on the twist"),
+    ],
 )
 def test_g2_points_that_are_none_are_refused_by_name(point, message: str) -> None:
     """The error names the point and what is wrong with it."""
@@ -82,34 +93,52 @@ def test_points_are_read_as_eip_197_has_them() -> None:
 
 
 @pytest.fixture(scope="module")
-def proven(small: Compiler, small_process: Groth16Process, tmp_path_factory: pytest.TempPathFactory) -> tuple[Proof, list[int]]:
+def proven(
+    small: Compiler, small_process: Groth16Process, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Proof, list[int]]:
     """A proof of the honest small statement and its public signals."""
     witness = small.production.witness(small.loose.values(honest()))
     path = tmp_path_factory.mktemp("proof") / "honest.wtns"
     path.write_bytes(wtns_bytes(b"".join(value.to_bytes(32, "little") for value in witness)))
-    return Proof.from_bytes(bytes.fromhex(small_process.request("prove", wtns=str(path)))), witness[1:6]
+    return Proof.from_bytes(bytes.fromhex(small_process.request("prove", wtns=str(path)))), witness[
+        1:6
+    ]
 
 
 def snarkjs_accepts(key: KeyFolder, proof: Proof, signals: list[int], folder: Path) -> bool:
     """The verdict of `snarkjs groth16 verify`, a process of its own."""
     points = {
-        "protocol": "groth16", "curve": "bn128", "pi_a": [*map(str, proof.a), "1"], "pi_c": [*map(str, proof.c), "1"],
+        "protocol": "groth16",
+        "curve": "bn128",
+        "pi_a": [*map(str, proof.a), "1"],
+        "pi_c": [*map(str, proof.c), "1"],
         "pi_b": [[str(c) for c in pair] for pair in (*proof.b, (1, 0))],
-    }  # fmt: skip
-    files = {"key.json": key.verifying_key.to_snarkjs(), "public.json": [*map(str, signals)], "proof.json": points}
+    }
+    files = {
+        "key.json": key.verifying_key.to_snarkjs(),
+        "public.json": [*map(str, signals)],
+        "proof.json": points,
+    }
     for name, content in files.items():
         (folder / name).write_text(json.dumps(content))
     run = subprocess.run(
-        [NODE_MODULES / ".bin" / "snarkjs", "groth16", "verify", *files], cwd=folder, capture_output=True, text=True
+        [NODE_MODULES / ".bin" / "snarkjs", "groth16", "verify", *files],
+        cwd=folder,
+        capture_output=True,
+        text=True,
     )
     assert ("OK!" in run.stdout) == (run.returncode == 0), run.stdout + run.stderr
     return run.returncode == 0
 
 
 def test_three_verifiers_agree(
-    small_key: KeyFolder, small_process: Groth16Process, proven: tuple[Proof, list[int]], tmp_path: Path
+    small_key: KeyFolder,
+    small_process: Groth16Process,
+    proven: tuple[Proof, list[int]],
+    tmp_path: Path,
 ) -> None:
-    """A good proof is good for all; another signal, and a valid point in a wrong place, are bad for all."""
+    """A good proof is good for all; another signal, and a valid point in a wrong place, are bad for
+    all."""
     proof, signals = proven
     cases = [
         (proof, signals, True),
@@ -118,7 +147,11 @@ def test_three_verifiers_agree(
         (Proof(proof.a, G2, proof.c), signals, False),
     ]
     for candidate, public, verdict in cases:
-        asked = {"vk": small_key.verifying_key.to_snarkjs(), "proof": candidate.to_bytes().hex(), "public": [*map(str, public)]}
+        asked = {
+            "vk": small_key.verifying_key.to_snarkjs(),
+            "proof": candidate.to_bytes().hex(),
+            "public": [*map(str, public)],
+        }
         assert small_process.request("verify", **asked) is verdict
         assert pairing.verify(small_key.verifying_key, candidate, public) is verdict
         assert snarkjs_accepts(small_key, candidate, public, tmp_path) is verdict
@@ -130,19 +163,27 @@ def test_a_b_outside_the_subgroup_is_refused_by_both(
     """The library checks the subgroup too."""
     proof, signals = proven
     outside = Proof(proof.a, twist_point_outside_the_subgroup(), proof.c)
-    asked = {"vk": small_key.verifying_key.to_snarkjs(), "proof": outside.to_bytes().hex(), "public": [*map(str, signals)]}
+    asked = {
+        "vk": small_key.verifying_key.to_snarkjs(),
+        "proof": outside.to_bytes().hex(),
+        "public": [*map(str, signals)],
+    }
     assert small_process.request("verify", **asked) is False
     assert pairing.verify(small_key.verifying_key, outside, signals) is False
 
 
-def test_the_wrong_number_of_signals_is_the_callers_mistake(small_key: KeyFolder, proven: tuple[Proof, list[int]]) -> None:
+def test_the_wrong_number_of_signals_is_the_callers_mistake(
+    small_key: KeyFolder, proven: tuple[Proof, list[int]]
+) -> None:
     """An error, not False."""
     proof, signals = proven
     with pytest.raises(ValueError, match="public_signals: expected 5, got 6"):
         pairing.verify(small_key.verifying_key, proof, [*signals, 0])
 
 
-def test_a_signal_outside_the_field_is_refused(small_key: KeyFolder, proven: tuple[Proof, list[int]]) -> None:
+def test_a_signal_outside_the_field_is_refused(
+    small_key: KeyFolder, proven: tuple[Proof, list[int]]
+) -> None:
     """x + p and negative numbers, as the precompiles have it."""
     proof, signals = proven
     assert not pairing.verify(small_key.verifying_key, proof, [signals[0] + P, *signals[1:]])

@@ -24,7 +24,9 @@ def opening(*accounts: int) -> bytes:
 def filled(program: ProgramState, bucket: int, first: int) -> None:
     """Open every slot of `bucket` with accounts that no test uses."""
     count = program.instance.slots
-    program.apply(bucket, program.bucket(bucket).sequence + 1, opening(*range(first, first + count)))
+    program.apply(
+        bucket, program.bucket(bucket).sequence + 1, opening(*range(first, first + count))
+    )
 
 
 @pytest.mark.parametrize("sequence", [0, 1, 3, -1])
@@ -39,7 +41,8 @@ def test_a_replayed_or_skipped_sequence_is_refused(sequence: int) -> None:
 
 @pytest.mark.parametrize("case", load("deltas.json")["malformed"], ids=lambda case: case["name"])
 def test_malformed_deltas_leave_the_state_alone(case) -> None:
-    """Whatever the rule, nothing has moved after the error: neither pairs, nor root, nor sequence."""
+    """Whatever the rule, nothing has moved after the error: neither pairs, nor root, nor
+    sequence."""
     accounts = [(100 + i, 10) for i in range(case["opened"])]
     state = BucketState(load_instance("dev"), 4, list(accounts))
     root = state.root
@@ -70,7 +73,8 @@ def test_an_account_of_another_family_is_refused() -> None:
 
 
 def test_a_lower_bucket_with_a_free_slot_comes_first() -> None:
-    """Bucket 1 opens nothing while bucket 0 has room, and the error says where the account belongs."""
+    """Bucket 1 opens nothing while bucket 0 has room, and the error says where the account
+    belongs."""
     program = ProgramState(SMALL)
     program.apply(0, 1, opening(*range(1, SMALL.slots)))
     with pytest.raises(StateError, match="belongs in bucket 0, which has a free slot"):
@@ -88,10 +92,13 @@ def test_openings_beyond_the_last_slot_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "case", load("home.json")["openings"], ids=lambda c: f"{c['families']} families, full {len(c['fullBuckets'])}"
+    "case",
+    load("home.json")["openings"],
+    ids=lambda c: f"{c['families']} families, full {len(c['fullBuckets'])}",
 )
 def test_home_vectors(case) -> None:
-    """Of all buckets up to the right one and beyond, exactly the one of the vectors may open the account."""
+    """Of all buckets up to the right one and beyond, exactly the one of the vectors may open the
+    account."""
     program = ProgramState(SMALL, case["families"])
     for number, bucket in enumerate(case["fullBuckets"]):
         filled(program, bucket, 10**6 * (number + 1))
@@ -114,7 +121,8 @@ def test_family_vectors() -> None:
 
 @st.composite
 def histories(draw) -> list[tuple[int, list[Pair]]]:
-    """(bucket, items) batch after batch; an account appears in one bucket only, a bucket is never overfull."""
+    """(bucket, items) batch after batch; an account appears in one bucket only, a bucket is never
+    overfull."""
     accounts = draw(st.lists(addresses, min_size=2, max_size=14, unique=True))
     homes = {account: i % 2 for i, account in enumerate(accounts)}
     batches = []
@@ -122,7 +130,16 @@ def histories(draw) -> list[tuple[int, list[Pair]]]:
         bucket = draw(st.integers(0, 1))
         own = [account for account, home in homes.items() if home == bucket]
         batches.append(
-            (bucket, draw(st.lists(st.tuples(st.sampled_from(own), st.integers(1, 2**90)), min_size=1, max_size=SMALL.items)))
+            (
+                bucket,
+                draw(
+                    st.lists(
+                        st.tuples(st.sampled_from(own), st.integers(1, 2**90)),
+                        min_size=1,
+                        max_size=SMALL.items,
+                    )
+                ),
+            )
         )
     return batches
 
@@ -134,7 +151,8 @@ def flat(accounts: Sequence[Pair]) -> list[int]:
 @settings(deadline=None, max_examples=40)
 @given(histories())
 def test_replay_rebuilds_every_balance_and_root(history: list[tuple[int, list[Pair]]]) -> None:
-    """From the deltas alone: balances as a dictionary keeps them, roots folded from nothing, homes, sequences."""
+    """From the deltas alone: balances as a dictionary keeps them, roots folded from nothing, homes,
+    sequences."""
     program = ProgramState(SMALL)
     balances: list[dict[int, int]] = [{}, {}]
     for bucket, items in history:
@@ -150,7 +168,9 @@ def test_replay_rebuilds_every_balance_and_root(history: list[tuple[int, list[Pa
         assert (state.opened, state.full) == (len(expected), len(expected) == SMALL.slots)
         assert state.sequence == sum(1 for b, _ in history if b == bucket)
         assert state.root == reference.root(flat(state.pairs), SMALL.levels)
-        assert all(program.home[account] == (bucket, slot) for slot, (account, _) in enumerate(state.pairs))
+        assert all(
+            program.home[account] == (bucket, slot) for slot, (account, _) in enumerate(state.pairs)
+        )
 
 
 def test_replay_of_the_shared_batches() -> None:

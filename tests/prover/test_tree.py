@@ -12,7 +12,9 @@ from tests.prover.test_vectors import ints, load, pairs
 LEVELS = 3
 elements = st.one_of(st.just(0), st.integers(0, P - 1))
 writes = st.lists(st.tuples(st.integers(0, 4**LEVELS - 1), elements), max_size=12)
-slots = st.sets(st.integers(0, capacity(LEVELS) - 1), min_size=1, max_size=capacity(LEVELS)).map(sorted)
+slots = st.sets(st.integers(0, capacity(LEVELS) - 1), min_size=1, max_size=capacity(LEVELS)).map(
+    sorted
+)
 light = settings(deadline=None, max_examples=25)
 
 
@@ -41,7 +43,8 @@ def test_too_many_elements_are_refused() -> None:
 
 @pytest.mark.parametrize(("index", "element"), [(-1, 1), (64, 1), (0, -1), (0, P)])
 def test_a_refused_update_changes_nothing(index: int, element: int) -> None:
-    """A bad index or element is refused, and what was given before it in the same update has not been written either."""
+    """A bad index or element is refused, and what was given before it in the same update has not
+    been written either."""
     tree = Tree(LEVELS, [1, 2, 3])
     before = tree.root
     with pytest.raises(ValueError, match="expected"):
@@ -96,7 +99,8 @@ def test_a_changed_pair_or_sibling_gives_another_root(changes, chosen, data) -> 
 @light
 @given(writes, writes)
 def test_updates_equal_a_rebuild(first, second) -> None:
-    """Recomputing touched paths only gives every node that a tree built at once has, and the root folded from nothing."""
+    """Recomputing touched paths only gives every node that a tree built at once has, and the root
+    folded from nothing."""
     tree = tree_of(first)
     tree.update(second)
     final = dict(first) | dict(second)
@@ -137,7 +141,11 @@ def test_empty_trees_and_pairs() -> None:
     assert (capacity(3), capacity(5)) == (32, 512)
 
 
-@pytest.mark.parametrize("case", load("tree.json"), ids=lambda case: f"{case['levels']} levels, {len(case['pairs'])} accounts")
+@pytest.mark.parametrize(
+    "case",
+    load("tree.json"),
+    ids=lambda case: f"{case['levels']} levels, {len(case['pairs'])} accounts",
+)
 def test_vectors(case) -> None:
     """The shared trees, paths and shared paths."""
     accounts = pairs(case["pairs"])

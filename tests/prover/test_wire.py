@@ -23,13 +23,16 @@ def well_formed(draw) -> tuple[int, Deltas]:
     at_least = 0 if slots else 1
     if SLOTS - opened < at_least:
         slots, at_least = [0], 0
-    openings = draw(st.lists(st.tuples(addresses, amounts), min_size=at_least, max_size=SLOTS - opened))
+    openings = draw(
+        st.lists(st.tuples(addresses, amounts), min_size=at_least, max_size=SLOTS - opened)
+    )
     return opened, Deltas(tuple((slot, draw(amounts)) for slot in slots), tuple(openings))
 
 
 @st.composite
 def nearly_well_formed(draw) -> tuple[int, bytes]:
-    """(opened, bytes): well-formed bytes with a few bytes changed, cut, doubled or put in, or a bucket that they do not fit."""
+    """(opened, bytes): well-formed bytes with a few bytes changed, cut, doubled or put in, or a
+    bucket that they do not fit."""
     opened, deltas = draw(well_formed())
     data = bytearray(deltas.encode())
     for _ in range(draw(st.integers(0, 3))):
@@ -66,7 +69,8 @@ def test_malformed_vectors_are_refused_by_their_rule(case) -> None:
 @settings(deadline=None, max_examples=400)
 @given(nearly_well_formed())
 def test_bytes_are_accepted_only_if_they_break_no_rule(case: tuple[int, bytes]) -> None:
-    """Accepted bytes break no rule and are the one encoding of what they say; the rule named for refused ones is one that they break."""
+    """Accepted bytes break no rule and are the one encoding of what they say; the rule named for
+    refused ones is one that they break."""
     opened, data = case
     broken = reference.broken_rules(data, opened, SLOTS)
     if broken:
@@ -115,10 +119,14 @@ def test_valid_vectors(case) -> None:
     assert deltas.opened == tuple(pairs(case["openings"]))
     assert (deltas.encode(), deltas.total) == (data, int(case["total"]))
     for row in case["fingerprints"]:
-        assert deltas.fingerprint(int(row["r"], 16), case["opened"], case["slots"]) == int(row["fingerprint"], 16)
+        assert deltas.fingerprint(int(row["r"], 16), case["opened"], case["slots"]) == int(
+            row["fingerprint"], 16
+        )
 
 
-@pytest.mark.parametrize(("digest", "r"), [(0, 0), (P - 1, P - 1), (P, 0), (P + 5, 5), (2**256 - 1, (2**256 - 1) % P)])
+@pytest.mark.parametrize(
+    ("digest", "r"), [(0, 0), (P - 1, P - 1), (P, 0), (P + 5, 5), (2**256 - 1, (2**256 - 1) % P)]
+)
 def test_challenge_is_the_digest_mod_p(digest: int, r: int) -> None:
     """Big-endian, reduced."""
     assert challenge(digest.to_bytes(32, "big")) == r

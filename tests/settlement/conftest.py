@@ -16,7 +16,11 @@ def chain() -> Iterator[Anvil]:
 
 
 @pytest.fixture(scope="package")
-def make(engine: Engine, chain: Anvil, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., OnChain]]:  # noqa: F811
+def make(
+    engine: Engine,  # noqa: F811
+    chain: Anvil,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[..., OnChain]]:
     """Makes programs."""
     folder, open_ = tmp_path_factory.mktemp("keys"), []
 

@@ -1,4 +1,5 @@
-"""The owner withdraws what the ledger has promised and no landed batch has committed, as the contract allows: the program goes on."""
+"""The owner withdraws what the ledger has promised and no landed batch has committed, as the
+contract allows: the program goes on."""
 
 import pytest
 from sqlalchemy import update
@@ -38,8 +39,9 @@ def assert_whole(program: OnChain) -> None:
 
 @pytest.mark.parametrize("state", [BatchState.CLOSED, BatchState.PROVEN])
 def test_withdrawal_of_what_is_promised(program: OnChain, state: BatchState) -> None:
-    """It is booked, as a deficit, and the program is not halted. A batch that the reserve does not cover says what it lacks, whether or not it
-    is proven, and is neither signed nor sent; reports are held. Funding fills the deficit first, then the batch goes on, then what is held."""
+    """It is booked, as a deficit, and the program is not halted. A batch that the reserve does not
+    cover says what it lacks, whether or not it is proven, and is neither signed nor sent; reports
+    are held. Funding fills the deficit first, then the batch goes on, then what is held."""
     program.engine.take_in(program.row, [report("e1", "ann", 800)])
     (batch,) = program.engine.close(program.row)
     with program.engine.database.transaction() as session:
@@ -64,7 +66,8 @@ def test_withdrawal_of_what_is_promised(program: OnChain, state: BatchState) -> 
 
 
 def test_a_batch_that_fits_lands_in_a_deficit(program: OnChain) -> None:
-    """Of two batches, the one that what is left does cover goes on, and is booked; money stays exact to the last unit."""
+    """Of two batches, the one that what is left does cover goes on, and is booked; money stays
+    exact to the last unit."""
     program.engine.take_in(program.row, [report("e1", "ann", 300)])
     (small,) = program.engine.close(program.row)
     program.engine.take_in(program.row, [report("e2", "bob", 600)])
@@ -81,7 +84,8 @@ def test_a_batch_that_fits_lands_in_a_deficit(program: OnChain) -> None:
 
 
 def test_the_whole_reserve_goes_and_comes_back(program: OnChain) -> None:
-    """Withdrawn to nothing, the program is whole; funded again, what was promised lands and is claimed."""
+    """Withdrawn to nothing, the program is whole; funded again, what was promised lands and is
+    claimed."""
     program.engine.take_in(program.row, [report("e1", "ann", 800)])
     (batch,) = program.engine.close(program.row)
     withdraw(program, 1000)

@@ -1,4 +1,5 @@
-"""What the Distributor's address held before it was deployed: anybody can know the address, and send it something."""
+"""What the Distributor's address held before it was deployed: anybody can know the address, and
+send it something."""
 
 from collections.abc import Callable
 from typing import Any
@@ -25,13 +26,18 @@ def next_address(chain: Anvil, ahead: int) -> str:
 
 
 @pytest.mark.parametrize("dust", [0, 1, 10**30])
-def test_sent_before_the_deployment(make: Callable[..., OnChain], monkeypatch: pytest.MonkeyPatch, dust: int) -> None:
-    """It is booked as funding: the ledger holds what the chain holds from the first block on, and it can be earned and claimed."""
+def test_sent_before_the_deployment(
+    make: Callable[..., OnChain], monkeypatch: pytest.MonkeyPatch, dust: int
+) -> None:
+    """It is booked as funding: the ledger holds what the chain holds from the first block on, and
+    it can be earned and claimed."""
 
     def deploy(chain: Anvil, *, token: str, **options: Any) -> Program:
         # The minting itself, the hasher and the verifier come first.
         expected = next_address(chain, 3)
-        minting = chain.w3.eth.contract(token, abi=artifact("HostileToken").abi).functions.mint(expected, dust)
+        minting = chain.w3.eth.contract(token, abi=artifact("HostileToken").abi).functions.mint(
+            expected, dust
+        )
         minting.transact({"from": chain.key(OWNER).address})
         program = real_program(chain, token=token, **options)
         assert program.address == expected

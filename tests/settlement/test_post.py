@@ -22,7 +22,8 @@ DIGEST = b"d" * 32
 
 
 class Chain:
-    """Plays the sender: the simulation refuses some attestors' signatures, each time the first of them in the call."""
+    """Plays the sender: the simulation refuses some attestors' signatures, each time the first of
+    them in the call."""
 
     def __init__(self, *refused: str) -> None:
         self.refused, self.sent = refused, []
@@ -40,7 +41,9 @@ class Chain:
 @pytest.fixture
 def attestors() -> list[str]:
     """Three, ascending."""
-    return sorted((address(name) for name in ("first", "second", "third")), key=lambda text: int(text, 16))
+    return sorted(
+        (address(name) for name in ("first", "second", "third")), key=lambda text: int(text, 16)
+    )
 
 
 @pytest.fixture
@@ -49,21 +52,46 @@ def batch(program: OnChain, attestors: list[str]) -> Batch:
     program.engine.take_in(program.row, [report("e1", "ann", 8)])
     (closed,) = program.engine.close(program.row)
     with program.engine.database.transaction() as session:
-        values = {"state": BatchState.PROVEN, "proof": PROOF, "digest": DIGEST, "valid_until": 2**40, "attestor_epoch": 1}
+        values = {
+            "state": BatchState.PROVEN,
+            "proof": PROOF,
+            "digest": DIGEST,
+            "valid_until": 2**40,
+            "attestor_epoch": 1,
+        }
         session.execute(update(Batch).where(Batch.id == closed.id).values(**values))
         for attestor in attestors:
-            session.add(Attestation(batch_id=closed.id, attestor=attestor, digest=DIGEST, signature=b"s" * 65))
-        session.add(Attestation(batch_id=closed.id, attestor=address("of an older envelope"), digest=b"x" * 32, signature=b"s"))
+            session.add(
+                Attestation(
+                    batch_id=closed.id, attestor=attestor, digest=DIGEST, signature=b"s" * 65
+                )
+            )
+        session.add(
+            Attestation(
+                batch_id=closed.id,
+                attestor=address("of an older envelope"),
+                digest=b"x" * 32,
+                signature=b"s",
+            )
+        )
     return closed
 
 
 def enqueue(program: OnChain, batch: Batch, chain: Chain) -> None:
-    post.enqueue(SimpleNamespace(database=program.engine.database, poster=chain), program.row, batch.id, 2)
+    post.enqueue(
+        SimpleNamespace(database=program.engine.database, poster=chain), program.row, batch.id, 2
+    )
 
 
-@pytest.mark.parametrize(("refused", "sent"), [((), (0, 1)), ((0,), (1, 2)), ((1,), (0, 2)), ((2,), (0, 1))])
+@pytest.mark.parametrize(
+    ("refused", "sent"), [((), (0, 1)), ((0,), (1, 2)), ((1,), (0, 2)), ((2,), (0, 1))]
+)
 def test_a_signature_that_has_died_is_left_out(
-    program: OnChain, batch: Batch, attestors: list[str], refused: tuple[int, ...], sent: tuple[int, ...]
+    program: OnChain,
+    batch: Batch,
+    attestors: list[str],
+    refused: tuple[int, ...],
+    sent: tuple[int, ...],
 ) -> None:
     """As many as are needed go along, the lowest that the contract takes."""
     chain = Chain(*(attestors[i] for i in refused))

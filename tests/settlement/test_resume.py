@@ -1,4 +1,5 @@
-"""Ending a halt: only once ledger and chain agree, with nothing booked twice, and never by taking back what is booked."""
+"""Ending a halt: only once ledger and chain agree, with nothing booked twice, and never by taking
+back what is booked."""
 
 import os
 import signal
@@ -44,12 +45,18 @@ def money(program: OnChain) -> dict[str, Any]:
     """All that booking moves."""
     with program.engine.database.transaction() as session:
         accounts = session.query(Account).filter_by(program_id=program.id).order_by(Account.slot)
-        claims = session.execute(text("SELECT count(*), sum(amount) FROM claim WHERE program_id = :id"), {"id": program.id}).one()
+        claims = session.execute(
+            text("SELECT count(*), sum(amount) FROM claim WHERE program_id = :id"),
+            {"id": program.id},
+        ).one()
         movements = text("SELECT count(*) FROM ledger_transaction WHERE program_id = :id")
         return {
-            "accounts": [(row.posted, row.claimed) for row in accounts], "claims": tuple(claims), "reserve": ledger.reserve(session, program.id),
-            "budget": ledger.available_budget(session, program.id), "movements": session.scalar(movements, {"id": program.id}),
-        }  # fmt: skip
+            "accounts": [(row.posted, row.claimed) for row in accounts],
+            "claims": tuple(claims),
+            "reserve": ledger.reserve(session, program.id),
+            "budget": ledger.available_budget(session, program.id),
+            "movements": session.scalar(movements, {"id": program.id}),
+        }
 
 
 def assert_whole(program: OnChain) -> None:
@@ -65,7 +72,8 @@ def closed(program: OnChain, name: str, amount: int) -> list[Batch]:
 
 
 def do_everything(program: OnChain) -> None:
-    """Funding, two batches of one account, a claim of two, one of which the token refuses, and a withdrawal; nothing of it is booked."""
+    """Funding, two batches of one account, a claim of two, one of which the token refuses, and a
+    withdrawal; nothing of it is booked."""
     for rewards in ([("ann", 10), ("bob", 20)], [("ann", 30)]):
         program.reward(rewards)
     program.token("setBlocked", address("bob"), True)
@@ -74,15 +82,28 @@ def do_everything(program: OnChain) -> None:
 
 
 class Reorg:
-    """Takes back the blocks since it was made; `replay` puts their transactions into other blocks, byte for byte."""
+    """Takes back the blocks since it was made; `replay` puts their transactions into other blocks,
+    byte for byte."""
 
     def __init__(self, chain: Anvil) -> None:
-        self.chain, self.start, self._snapshot = chain, chain.w3.eth.block_number, chain.rpc("evm_snapshot")
+        self.chain, self.start, self._snapshot = (
+            chain,
+            chain.w3.eth.block_number,
+            chain.rpc("evm_snapshot"),
+        )
 
-    def happen(self, empty_blocks: int = 1, skip: Callable[[Any], bool] = lambda _: False, replay: bool = True) -> None:
+    def happen(
+        self,
+        empty_blocks: int = 1,
+        skip: Callable[[Any], bool] = lambda _: False,
+        replay: bool = True,
+    ) -> None:
         w3 = self.chain.w3
         height = w3.eth.block_number
-        blocks = [w3.eth.get_block(number, full_transactions=True) for number in range(self.start + 1, height + 1)]
+        blocks = [
+            w3.eth.get_block(number, full_transactions=True)
+            for number in range(self.start + 1, height + 1)
+        ]
         keys = {self.chain.key(index).address: self.chain.key(index) for index in range(10)}
         self.chain.rpc("evm_revert", self._snapshot)
         self.chain.rpc("anvil_mine", hex(empty_blocks))
@@ -90,16 +111,28 @@ class Reorg:
             if skip(found):
                 continue
             fields = {
-                name: found[name] for name in ("nonce", "to", "value", "gas", "chainId", "maxFeePerGas", "maxPriorityFeePerGas")
+                name: found[name]
+                for name in (
+                    "nonce",
+                    "to",
+                    "value",
+                    "gas",
+                    "chainId",
+                    "maxFeePerGas",
+                    "maxPriorityFeePerGas",
+                )
             }
-            signed = keys[found["from"]].sign_transaction({"type": 2, "data": found["input"], **fields})
+            signed = keys[found["from"]].sign_transaction(
+                {"type": 2, "data": found["input"], **fields}
+            )
             assert signed.hash == found["hash"]
             w3.eth.wait_for_transaction_receipt(w3.eth.send_raw_transaction(signed.raw_transaction))
         self.chain.rpc("anvil_mine", hex(max(0, height - w3.eth.block_number) + 2))
 
 
 def test_nothing_to_resume(program: OnChain) -> None:
-    """A program that is not halted is left alone; a block beyond what is booked would leave a gap."""
+    """A program that is not halted is left alone; a block beyond what is booked would leave a
+    gap."""
     with pytest.raises(Conflict, match="is not halted"):
         resume(program.context, program.id)
     with pytest.raises(Invalid, match="booked is up to"):
@@ -118,7 +151,8 @@ def test_halted_for_nothing(program: OnChain) -> None:
 
 
 def test_a_broken_invariant_stays_halted(program: OnChain) -> None:
-    """What does not hold in the database is named, and neither the halt nor its reason goes away."""
+    """What does not hold in the database is named, and neither the halt nor its reason goes
+    away."""
     program.reward([("ann", 10)])
     halt(program)
     with program.engine.database.transaction() as session:
@@ -129,7 +163,8 @@ def test_a_broken_invariant_stays_halted(program: OnChain) -> None:
 
 
 def test_a_node_left_logs_out(program: OnChain, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A range that a node returned empty is booked: the rules find it, and resuming from a block before books what was left out, in order."""
+    """A range that a node returned empty is booked: the rules find it, and resuming from a block
+    before books what was left out, in order."""
     first = program.row.booked_block + 1
     program.reward([("ann", 10)])
     before = program.row.booked_block
@@ -158,7 +193,8 @@ def test_a_node_left_logs_out(program: OnChain, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("from_start", [False, True])
 def test_the_same_transactions_in_other_blocks(program: OnChain, from_start: bool) -> None:
-    """A deep reorg puts everything into other blocks: it is known by its transactions, so nothing is booked twice and nothing is missing."""
+    """A deep reorg puts everything into other blocks: it is known by its transactions, so nothing
+    is booked twice and nothing is missing."""
     reorg = Reorg(program.chain)
     do_everything(program)
     watch(program.context, program.id)
@@ -175,7 +211,8 @@ def test_the_same_transactions_in_other_blocks(program: OnChain, from_start: boo
 
 
 def test_what_is_new_on_the_other_branch_is_booked(program: OnChain) -> None:
-    """Beside what was there before, the new branch holds a funding that the old one did not have: it is booked, once."""
+    """Beside what was there before, the new branch holds a funding that the old one did not have:
+    it is booked, once."""
     reorg = Reorg(program.chain)
     do_everything(program)
     watch(program.context, program.id)
@@ -193,7 +230,8 @@ def test_what_is_new_on_the_other_branch_is_booked(program: OnChain) -> None:
 
 
 def test_booked_and_gone(program: OnChain) -> None:
-    """What was booked and is on chain no longer is listed, and the program stays halted, as often as one tries."""
+    """What was booked and is on chain no longer is listed, and the program stays halted, as often
+    as one tries."""
     program.reward([("ann", 10)])
     reorg = Reorg(program.chain)
     do_everything(program)
@@ -206,31 +244,46 @@ def test_booked_and_gone(program: OnChain) -> None:
         with pytest.raises(BookedAndGone) as caught:
             resume(program.context, program.id)
         kinds = [line.split(",")[0] for line in caught.value.gone]
-        assert kinds == [f"claim of 50 of {address('ann')}", "fund of 500", "batch 2 of bucket 0", "batch 3 of bucket 0"]
+        assert kinds == [
+            f"claim of 50 of {address('ann')}",
+            "fund of 500",
+            "batch 2 of bucket 0",
+            "batch 3 of bucket 0",
+        ]
     assert "fund of 500" in caught.value.message
-    assert (program.row.halted, program.row.booked_block, money(program)) == (reason, booked, before)
+    assert (program.row.halted, program.row.booked_block, money(program)) == (
+        reason,
+        booked,
+        before,
+    )
 
 
 def test_a_gone_funding_is_corrected(program: OnChain) -> None:
-    """A person books the opposite under the gone one's name: then the rest agrees, and the halt ends."""
+    """A person books the opposite under the gone one's name: then the rest agrees, and the halt
+    ends."""
     program.reward([("ann", 10)])
     reorg = Reorg(program.chain)
     program.fund(500)
-    fund = program.chain.w3.eth.get_block("latest", full_transactions=True)["transactions"][0]["hash"]
+    fund = program.chain.w3.eth.get_block("latest", full_transactions=True)["transactions"][0][
+        "hash"
+    ]
     reorg.happen(skip=lambda found: found["hash"] == fund)
     watch(program.context, program.id)
     with pytest.raises(BookedAndGone) as caught:
         resume(program.context, program.id)
     [gone] = caught.value.gone
     with program.engine.database.transaction() as session:
-        assert ledger.book_withdrawal(session, program.id, CORRECTION + gone.rpartition(" ")[2], 500)
+        assert ledger.book_withdrawal(
+            session, program.id, CORRECTION + gone.rpartition(" ")[2], 500
+        )
     resume(program.context, program.id)
     assert money(program)["reserve"] == 1000
     assert_whole(program)
 
 
 def test_a_shorter_chain(program: OnChain) -> None:
-    """A node that has not even the booked block cannot be compared with: that is waited for, unless a block to compare from is given."""
+    """A node that has not even the booked block cannot be compared with: that is waited for, unless
+    a block to compare from is given."""
     reorg = Reorg(program.chain)
     program.chain.rpc("anvil_mine", "0x20")
     watch(program.context, program.id)
@@ -244,17 +297,22 @@ def test_a_shorter_chain(program: OnChain) -> None:
 
 
 def test_killed_in_between(program: OnChain, tmp_path: Path) -> None:
-    """SIGKILL of `guerdon program resume` with everything booked: the program stays halted, nobody books meanwhile, and the next run ends it."""
+    """SIGKILL of `guerdon program resume` with everything booked: the program stays halted, nobody
+    books meanwhile, and the next run ends it."""
     halt(program)
     program.program.fund(5)
     environment = {
-        "GUERDON_DATABASE_URL": program.engine.url, "GUERDON_RPC_URL": program.chain.url, "GUERDON_FAILPOINT": "resume.booked",
+        "GUERDON_DATABASE_URL": program.engine.url,
+        "GUERDON_RPC_URL": program.chain.url,
+        "GUERDON_FAILPOINT": "resume.booked",
         "GUERDON_FAILPOINT_DIR": str(tmp_path),
-    }  # fmt: skip
+    }
     command = [Path(sys.executable).parent / "guerdon", "program", "resume", program.row.name]
     codes = []
     for meant in (RESUMING, None):
-        done = subprocess.run(command, env=os.environ | environment, capture_output=True, check=False, timeout=120)
+        done = subprocess.run(
+            command, env=os.environ | environment, capture_output=True, check=False, timeout=120
+        )
         codes.append(done.returncode)
         assert program.row.halted == meant, done.stderr.decode()
         program.program.fund(6)
@@ -273,7 +331,8 @@ def test_an_older_batch_again(program: OnChain) -> None:
 
 
 def test_another_batch_in_its_place(program: OnChain) -> None:
-    """The new branch holds a batch that the ledger never closed: it is named, and nothing is booked."""
+    """The new branch holds a batch that the ledger never closed: it is named, and nothing is
+    booked."""
     reorg = Reorg(program.chain)
     state = program.program.state
     program.reward([("ann", 10)])

@@ -1,4 +1,5 @@
-"""Booking the chain: in whole blocks, a bounded number of events at a time, and with nothing locked while the node is asked."""
+"""Booking the chain: in whole blocks, a bounded number of events at a time, and with nothing locked
+while the node is asked."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,14 +28,27 @@ def in_one_block(program: OnChain, amounts: Sequence[int]) -> None:
     w3 = program.chain.w3
     token = program.program.deployment.token
     program.chain.rpc("evm_setAutomine", False)
-    mint = w3.eth.contract(token, abi=[{
-        "type": "function", "name": "mint", "stateMutability": "nonpayable", "outputs": [],
-        "inputs": [{"name": "to", "type": "address"}, {"name": "amount", "type": "uint256"}],
-    }])  # fmt: skip
+    mint = w3.eth.contract(
+        token,
+        abi=[
+            {
+                "type": "function",
+                "name": "mint",
+                "stateMutability": "nonpayable",
+                "outputs": [],
+                "inputs": [
+                    {"name": "to", "type": "address"},
+                    {"name": "amount", "type": "uint256"},
+                ],
+            }
+        ],
+    )
     sender = program.chain.key(0).address
     nonce = w3.eth.get_transaction_count(sender)
     for number, amount in enumerate(amounts):
-        mint.functions.mint(program.program.address, amount).transact({"from": sender, "nonce": nonce + number, "gas": 200_000})
+        mint.functions.mint(program.program.address, amount).transact(
+            {"from": sender, "nonce": nonce + number, "gas": 200_000}
+        )
     program.chain.rpc("evm_mine")
     program.chain.rpc("evm_setAutomine", True)
 
@@ -45,7 +59,8 @@ def reserve(program: OnChain) -> int:
 
 
 def test_parts_end_with_whole_blocks(program: OnChain, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is booked at once ends with a block, and the cursor behind it: whatever stops the watcher, database and chain agree up to there."""
+    """What is booked at once ends with a block, and the cursor behind it: whatever stops the
+    watcher, database and chain agree up to there."""
     monkeypatch.setattr(watching, "EVENTS_PER_BOOKING", 2)
     for amounts in ([1], [2, 4, 8], [16], [32]):
         in_one_block(program, amounts)
@@ -71,21 +86,37 @@ def test_parts_end_with_whole_blocks(program: OnChain, monkeypatch: pytest.Monke
 
 
 def test_parts() -> None:
-    """Parts hold every event once, in order; each but the last is full, ends with its block, and has that block's hash."""
+    """Parts hold every event once, in order; each but the last is full, ends with its block, and
+    has that block's hash."""
 
     def events(*blocks: int) -> list[Event]:
         places = [(number, index) for number, count in enumerate(blocks) for index in range(count)]
-        return [Event(block_number=n, block_hash=n.to_bytes(32, "big"), tx_hash=b"", log_index=i) for n, i in places]
+        return [
+            Event(block_number=n, block_hash=n.to_bytes(32, "big"), tx_hash=b"", log_index=i)
+            for n, i in places
+        ]
 
     limit = watching.EVENTS_PER_BOOKING
-    for blocks in ([], [1], [limit], [limit, 1], [1] * (2 * limit), [limit - 1, 2, 1], [limit + 5, 0, limit + 5], [0, 3, 0, 0]):
+    for blocks in (
+        [],
+        [1],
+        [limit],
+        [limit, 1],
+        [1] * (2 * limit),
+        [limit - 1, 2, 1],
+        [limit + 5, 0, limit + 5],
+        [0, 3, 0, 0],
+    ):
         made = events(*blocks)
         parts = list(watching._parts(made, 1000, b"last"))
         assert [event for part in parts for event in part.events] == made
         assert (parts[-1].last, parts[-1].last_hash) == (1000, b"last")
         for part, following in pairwise(parts):
             assert len(part.events) >= limit
-            assert (part.last, part.last_hash) == (part.events[-1].block_number, part.events[-1].block_hash)
+            assert (part.last, part.last_hash) == (
+                part.events[-1].block_number,
+                part.events[-1].block_hash,
+            )
             assert following.events[0].block_number > part.last
 
 
@@ -94,7 +125,10 @@ def test_two_watchers(program: OnChain) -> None:
     for number in range(6):
         program.program.fund(1 + number)
     with ThreadPoolExecutor(4) as pool:
-        booked = sum(future.result() for future in [pool.submit(watch, program.context, program.id) for _ in range(4)])
+        booked = sum(
+            future.result()
+            for future in [pool.submit(watch, program.context, program.id) for _ in range(4)]
+        )
     assert (booked, reserve(program)) == (6, 1021)
     assert program.row.booked_block == program.chain.w3.eth.block_number
 
@@ -104,8 +138,11 @@ def take_in(program: OnChain, event: str) -> str:
     return answer.outcome
 
 
-def test_intake_does_not_wait_for_the_node(program: OnChain, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While the node is asked for anything, receipts included, interactions are taken in: nothing is locked meanwhile."""
+def test_intake_does_not_wait_for_the_node(
+    program: OnChain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the node is asked for anything, receipts included, interactions are taken in: nothing
+    is locked meanwhile."""
     program.engine.take_in(program.row, [report("e0", "ann", 5)])
     program.post()
     program.program.fund(7)
@@ -116,7 +153,9 @@ def test_intake_does_not_wait_for_the_node(program: OnChain, monkeypatch: pytest
             function = getattr(watching, name)
 
             def slow(*arguments: object) -> Any:
-                outcomes.append(pool.submit(take_in, program, f"{name} {len(outcomes)}").result(SECONDS))
+                outcomes.append(
+                    pool.submit(take_in, program, f"{name} {len(outcomes)}").result(SECONDS)
+                )
                 return function(*arguments)
 
             monkeypatch.setattr(watching, name, slow)
@@ -130,13 +169,16 @@ def test_intake_does_not_wait_for_the_node(program: OnChain, monkeypatch: pytest
 
 
 def test_intake_does_not_wait_for_whoever_posts(program: OnChain) -> None:
-    """A watcher that waits for a batch's row, which its poster locks while it asks the node, has not locked the budget."""
+    """A watcher that waits for a batch's row, which its poster locks while it asks the node, has
+    not locked the budget."""
     program.engine.take_in(program.row, [report("e0", "ann", 5)])
     program.post()
     program.program.fund(7)
     with ThreadPoolExecutor(2) as pool:
         with program.engine.database.transaction() as poster:
-            poster.execute(text("SELECT id FROM batch WHERE program_id = :id FOR UPDATE"), {"id": program.id})
+            poster.execute(
+                text("SELECT id FROM batch WHERE program_id = :id FOR UPDATE"), {"id": program.id}
+            )
             watcher = pool.submit(watch, program.context, program.id)
             with pytest.raises(TimeoutError):
                 watcher.result(2)
@@ -149,7 +191,9 @@ def test_release_once_a_part(program: OnChain, monkeypatch: pytest.MonkeyPatch) 
     """However many transfers arrive, what is held is looked for once; and it is released."""
     program.engine.take_in(program.row, [report("large", "ann", 1050)])
     calls, release = [], watching.interactions.release_held
-    monkeypatch.setattr(watching.interactions, "release_held", lambda *key: calls.append(release(*key)))
+    monkeypatch.setattr(
+        watching.interactions, "release_held", lambda *key: calls.append(release(*key))
+    )
     in_one_block(program, [1] * 30)
     program.program.fund(30)
     assert watch(program.context, program.id) == 31
@@ -157,11 +201,17 @@ def test_release_once_a_part(program: OnChain, monkeypatch: pytest.MonkeyPatch) 
     assert program.engine.owed(program.row, address("ann")) == 1050
 
 
-def test_the_tail_is_sealed_without_batches(program: OnChain, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A program to which strangers send and send, and which closes no batch, has no more than a block's worth of unsealed transactions."""
+def test_the_tail_is_sealed_without_batches(
+    program: OnChain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program to which strangers send and send, and which closes no batch, has no more than a
+    block's worth of unsealed transactions."""
     monkeypatch.setattr(chain, "BLOCK_TRANSACTIONS_MAX", 4)
     in_one_block(program, [1] * 30)
     assert look_at_program(program.context, program.id) == 0
     with program.engine.database.snapshot() as session:
-        assert (len(repository.unsealed(session, program.id)), chain.verify(session, program.id)) == (3, 7)
+        assert (
+            len(repository.unsealed(session, program.id)),
+            chain.verify(session, program.id),
+        ) == (3, 7)
     assert check_with_chain(program.context, program.id) == []

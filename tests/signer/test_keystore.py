@@ -1,4 +1,5 @@
-"""The keystore signer: files that are whole and private, errors that leak nothing, signatures as the chain takes them."""
+"""The keystore signer: files that are whole and private, errors that leak nothing, signatures as
+the chain takes them."""
 
 import json
 import pickle
@@ -14,9 +15,15 @@ from backend.signer.base import SignerError
 PASSWORD = "correct horse"
 SECP256K1_N = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 TRANSACTION = {
-    "chainId": 31337, "nonce": 3, "gas": 21000, "maxFeePerGas": 2 * 10**9, "maxPriorityFeePerGas": 10**9,
-    "to": "0x" + "11" * 20, "value": 5, "data": b"",
-}  # fmt: skip
+    "chainId": 31337,
+    "nonce": 3,
+    "gas": 21000,
+    "maxFeePerGas": 2 * 10**9,
+    "maxPriorityFeePerGas": 10**9,
+    "to": "0x" + "11" * 20,
+    "value": 5,
+    "data": b"",
+}
 
 
 @pytest.fixture
@@ -60,7 +67,8 @@ def test_missing_file(path):
 
 
 def test_wrong_password(path, signer):
-    """A wrong password is named as such; neither password nor key stands in the error or its cause."""
+    """A wrong password is named as such; neither password nor key stands in the error or its
+    cause."""
     with pytest.raises(keystore.KeystoreError, match="wrong password") as caught:
         keystore.load(path, "battery staple")
     assert "battery" not in str(caught.value)
@@ -87,7 +95,8 @@ def test_damaged_file(path, signer, damage):
 
 
 def test_damaged_initialisation_vector(path, signer):
-    """The format's MAC misses the initialisation vector; the address in the file catches what it would decrypt to."""
+    """The format's MAC misses the initialisation vector; the address in the file catches what it
+    would decrypt to."""
     content = json.loads(path.read_text())
     content["crypto"]["cipherparams"]["iv"] = "00" * 16
     path.write_text(json.dumps(content))
@@ -96,7 +105,8 @@ def test_damaged_initialisation_vector(path, signer):
 
 
 def test_file_is_private_and_loads_again(path, signer):
-    """The file is readable by its owner alone, holds no key in clear, and gives the same key back."""
+    """The file is readable by its owner alone, holds no key in clear, and gives the same key
+    back."""
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     again = keystore.load(path, PASSWORD)
     assert again.address == signer.address
@@ -129,7 +139,10 @@ def test_digest_signatures_are_canonical(signer):
         assert signature[64] in (27, 28)
         assert int.from_bytes(signature[32:64], "big") <= SECP256K1_N // 2
         recoverable = keys.Signature(signature[:64] + bytes([signature[64] - 27]))
-        assert recoverable.recover_public_key_from_msg_hash(digest).to_checksum_address() == signer.address
+        assert (
+            recoverable.recover_public_key_from_msg_hash(digest).to_checksum_address()
+            == signer.address
+        )
 
 
 @pytest.mark.parametrize("field", keystore.TRANSACTION_FIELDS)
@@ -139,7 +152,10 @@ def test_transaction_without_a_field(signer, field):
         signer.sign_transaction({key: value for key, value in TRANSACTION.items() if key != field})
 
 
-@pytest.mark.parametrize("change", [{"gasPrice": 1}, {"type": 0}, {"type": 1}, {"nonsense": 1}, {"from": "0x" + "22" * 20}])
+@pytest.mark.parametrize(
+    "change",
+    [{"gasPrice": 1}, {"type": 0}, {"type": 1}, {"nonsense": 1}, {"from": "0x" + "22" * 20}],
+)
 def test_other_transactions_are_refused(signer, change):
     """Legacy transactions, unknown fields and another sender are refused."""
     with pytest.raises(SignerError):
@@ -147,7 +163,8 @@ def test_other_transactions_are_refused(signer, change):
 
 
 def test_transaction_is_signed(signer):
-    """The raw bytes are an EIP-1559 envelope that recovers to the address; the same dict gives the same bytes and is not changed."""
+    """The raw bytes are an EIP-1559 envelope that recovers to the address; the same dict gives the
+    same bytes and is not changed."""
     given = dict(TRANSACTION)
     signed = signer.sign_transaction(given)
     assert given == TRANSACTION

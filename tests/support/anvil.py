@@ -41,7 +41,8 @@ class Anvil:
         return Account.from_mnemonic(MNEMONIC, account_path=f"m/44'/60'/0'/0/{index}")
 
     def rpc(self, method: str, *params: object) -> object:
-        """A raw call (anvil_setCode, evm_increaseTime, ...). Raises RuntimeError with the node's message."""
+        """A raw call (anvil_setCode, evm_increaseTime, ...). Raises RuntimeError with the node's
+        message."""
         answer = self.w3.provider.make_request(method, list(params))
         if "error" in answer:
             raise RuntimeError(f"{method}: {answer['error']}")
@@ -58,14 +59,20 @@ def _arguments(options: dict[str, object]) -> list[str]:
 
 @contextmanager
 def anvil(**options: object) -> Iterator[Anvil]:
-    """Start Anvil with `--name value` for each option (True: `--name` alone) and wait until it listens.
+    """Start Anvil with `--name value` for each option (True: `--name` alone) and wait until it
+    listens.
 
     Example: `with anvil(block_time=1, chain_id=1337) as chain: chain.w3.eth.block_number`.
     """
-    command = [str(EXECUTABLE), *_arguments({"host": "127.0.0.1", "port": 0, "mnemonic": MNEMONIC, **options})]
+    command = [
+        str(EXECUTABLE),
+        *_arguments({"host": "127.0.0.1", "port": 0, "mnemonic": MNEMONIC, **options}),
+    ]
     with tempfile.TemporaryFile() as output:
         # A session of its own: the npm launcher and the node behind it end together.
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+        process = subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
         try:
             yield Anvil(f"http://{_wait_for_address(process, output)}", process.pid)
         finally:

@@ -1,6 +1,8 @@
-"""The engine without a chain: a migrated PostgreSQL, programs that stand beside each other in it, and the real API over it.
+"""The engine without a chain: a migrated PostgreSQL, programs that stand beside each other in it,
+and the real API over it.
 
-What the chain would say (funding, a batch that is final, a claim) is booked through the functions by which the watcher books it.
+What the chain would say (funding, a batch that is final, a claim) is booked through the functions
+by which the watcher books it.
 """
 
 import base64
@@ -90,16 +92,25 @@ def now() -> int:
     return int(time.time())
 
 
-def report(event: object, account: object = "alice", amount: int = 1000, occurred_at: int | None = None) -> Report:
+def report(
+    event: object, account: object = "alice", amount: int = 1000, occurred_at: int | None = None
+) -> Report:
     """A well-formed report; `account` is a name or an address."""
     where = account if str(account).startswith("0x") else address(account)
     return Report(str(event), where, amount, occurred_at or now() - 60)
 
 
-def item(event: object, account: object = "alice", amount: Any = 1000, **changes: Any) -> dict[str, Any]:
+def item(
+    event: object, account: object = "alice", amount: Any = 1000, **changes: Any
+) -> dict[str, Any]:
     """The JSON of one reported interaction."""
     made = report(event, account)
-    return {"event_id": made.event_id, "account": made.account, "amount": str(amount), "occurred_at": made.occurred_at} | changes
+    return {
+        "event_id": made.event_id,
+        "account": made.account,
+        "amount": str(amount),
+        "occurred_at": made.occurred_at,
+    } | changes
 
 
 @dataclass
@@ -110,14 +121,26 @@ class Engine:
     database: Database
     secrets: dict[tuple[int, str], str] = field(default_factory=dict)
 
-    def program(self, *, families: int = 1, items_max: int = 32, age_seconds: int = 3600, funded: int = RICH) -> Program:
+    def program(
+        self, *, families: int = 1, items_max: int = 32, age_seconds: int = 3600, funded: int = RICH
+    ) -> Program:
         """A new program on a Distributor of its own, funded, with the partner `adnet`."""
         number = next(_numbers)
         row = Program(
-            name=f"program-{number}", chain_id=31337, distributor=address(f"distributor {number}"), token=address("token"),
-            verifier=address("verifier"), instance="dev", families=families, attestors=[], finality="latest",
-            batch_items_max=items_max, batch_age_max_seconds=age_seconds, booked_block=0, booked_block_hash=b"\0" * 32,
-        )  # fmt: skip
+            name=f"program-{number}",
+            chain_id=31337,
+            distributor=address(f"distributor {number}"),
+            token=address("token"),
+            verifier=address("verifier"),
+            instance="dev",
+            families=families,
+            attestors=[],
+            finality="latest",
+            batch_items_max=items_max,
+            batch_age_max_seconds=age_seconds,
+            booked_block=0,
+            booked_block_hash=b"\0" * 32,
+        )
         with self.database.transaction() as session:
             session.add(row)
         self.partner(row, "adnet")
@@ -127,24 +150,36 @@ class Engine:
 
     def partner(self, program: Program, name: str) -> str:
         """A new partner's secret, which `secrets` keeps."""
-        secret = "whsec_" + base64.b64encode(hashlib.sha256(f"{program.id} {name}".encode()).digest()).decode()
+        secret = (
+            "whsec_"
+            + base64.b64encode(hashlib.sha256(f"{program.id} {name}".encode()).digest()).decode()
+        )
         with self.database.transaction() as session:
             partners.add(session, program.id, name, secret)
         self.secrets[program.id, name] = secret
         return secret
 
     def fund(self, program: Program, amount: int) -> int:
-        """Funding arrives, as the watcher books it; returns how many held interactions it released."""
+        """Funding arrives, as the watcher books it; returns how many held interactions it
+        released."""
         with self.database.transaction() as session:
             programs.lock(session, program.id)
             ledger.book_funding(session, program.id, f"{next(_numbers)}:0", amount)
             return release_held(session, program.id)
 
-    def take_in(self, program: Program, reports: Sequence[Report], partner: str = "adnet") -> list[Answer]:
+    def take_in(
+        self, program: Program, reports: Sequence[Report], partner: str = "adnet"
+    ) -> list[Answer]:
         """Intake behind the signature check."""
         delivery = Delivery(f"msg_{next(_numbers)}", str(now()), "v1,not-under-test", b"{}")
         with self.database.transaction() as session:
-            return take_in(session, program.id, partners.get(session, program.id, partner).id, delivery, reports)
+            return take_in(
+                session,
+                program.id,
+                partners.get(session, program.id, partner).id,
+                delivery,
+                reports,
+            )
 
     def close(self, program: Program, force: bool = True) -> list[Batch]:
         with self.database.transaction() as session:
@@ -153,10 +188,19 @@ class Engine:
     def finalize(self, program: Program, batch: Batch) -> None:
         """The batch's event is final, as the watcher books it."""
         event = BatchPosted(
-            block_number=next(_numbers), block_hash=os.urandom(32), tx_hash=os.urandom(32), log_index=0, bucket=batch.bucket,
-            sequence=batch.sequence, new_root=batch.new_root, items_root=batch.items_root,
-            interactions_root=batch.interactions_root, ledger_head=batch.ledger_head, total=batch.total, deltas=batch.deltas,
-        )  # fmt: skip
+            block_number=next(_numbers),
+            block_hash=os.urandom(32),
+            tx_hash=os.urandom(32),
+            log_index=0,
+            bucket=batch.bucket,
+            sequence=batch.sequence,
+            new_root=batch.new_root,
+            items_root=batch.items_root,
+            interactions_root=batch.interactions_root,
+            ledger_head=batch.ledger_head,
+            total=batch.total,
+            deltas=batch.deltas,
+        )
         with self.database.transaction() as session:
             programs.lock(session, program.id)
             watch._finalize(session, session.get_one(Batch, batch.id), event, 300_000)
@@ -170,15 +214,26 @@ class Engine:
             closed += batches
         return closed
 
-    def claim(self, program: Program, account: str, amount: int, recipient: str | None = None) -> None:
+    def claim(
+        self, program: Program, account: str, amount: int, recipient: str | None = None
+    ) -> None:
         """The Distributor has paid, as the watcher books it."""
         with self.database.transaction() as session:
             programs.lock(session, program.id)
-            row = session.scalars(select(Account).where(Account.program_id == program.id, Account.address == account)).one()
+            row = session.scalars(
+                select(Account).where(Account.program_id == program.id, Account.address == account)
+            ).one()
             event = Claimed(
-                block_number=next(_numbers), block_hash=os.urandom(32), tx_hash=os.urandom(32), log_index=0, bucket=row.bucket,
-                slot=row.slot, account=account, recipient=recipient or account, amount=amount,
-            )  # fmt: skip
+                block_number=next(_numbers),
+                block_hash=os.urandom(32),
+                tx_hash=os.urandom(32),
+                log_index=0,
+                bucket=row.bucket,
+                slot=row.slot,
+                account=account,
+                recipient=recipient or account,
+                amount=amount,
+            )
             watch._book_claim(session, program, event, f"{event.block_number}:{event.log_index}")
 
     def owed(self, program: Program, account: str) -> int:
@@ -192,28 +247,45 @@ class Engine:
 
 @dataclass
 class Api:
-    """The real API, and a partner's server that signs by a second implementation of Standard Webhooks."""
+    """The real API, and a partner's server that signs by a second implementation of Standard
+    Webhooks."""
 
     engine: Engine
     http: httpx.Client
 
-    def post(self, program: Program, items: Sequence[Any], partner: str = "adnet", **changes: Any) -> httpx.Response:
+    def post(
+        self, program: Program, items: Sequence[Any], partner: str = "adnet", **changes: Any
+    ) -> httpx.Response:
         """Report items, signed; `changes` as for `send`."""
-        return self.send(program, json.dumps({"interactions": list(items)}).encode(), partner, **changes)
+        return self.send(
+            program, json.dumps({"interactions": list(items)}).encode(), partner, **changes
+        )
 
     def send(
-        self, program: Program | str, body: bytes, partner: str = "adnet", *, secret: str | None = None, message_id: str = "msg_1",
-        timestamp: str | None = None, headers: dict[str, str | bytes | None] | None = None,
-    ) -> httpx.Response:  # fmt: skip
+        self,
+        program: Program | str,
+        body: bytes,
+        partner: str = "adnet",
+        *,
+        secret: str | None = None,
+        message_id: str = "msg_1",
+        timestamp: str | None = None,
+        headers: dict[str, str | bytes | None] | None = None,
+    ) -> httpx.Response:
         """One signed request. `headers` replace headers after signing; None removes one."""
         name = program if isinstance(program, str) else program.name
         if secret is None:
-            secret = self.engine.secrets.get((getattr(program, "id", 0), partner), "whsec_" + "A" * 44)
+            secret = self.engine.secrets.get(
+                (getattr(program, "id", 0), partner), "whsec_" + "A" * 44
+            )
         stamp = str(now()) if timestamp is None else timestamp
         values: dict[str, Any] = {
-            "content-type": "application/json", "guerdon-partner": partner, "webhook-id": message_id, "webhook-timestamp": stamp,
+            "content-type": "application/json",
+            "guerdon-partner": partner,
+            "webhook-id": message_id,
+            "webhook-timestamp": stamp,
             "webhook-signature": signature(secret, message_id, stamp, body),
-        } | (headers or {})  # fmt: skip
+        } | (headers or {})
         sent = {key: value for key, value in values.items() if value is not None}
         return self.http.post(f"/v1/programs/{name}/interactions", content=body, headers=sent)
 
@@ -255,13 +327,22 @@ def fresh_engine() -> Iterator[Engine]:
 
 def settings(url: str, **changes: Any) -> Settings:
     """Settings of the API over a database; Redis is not there, and is not needed."""
-    return Settings(**{"database_url": url, "redis_url": "redis://127.0.0.1:1/0", "operator_api_key": OPERATOR_KEY} | changes)
+    return Settings(
+        **{
+            "database_url": url,
+            "redis_url": "redis://127.0.0.1:1/0",
+            "operator_api_key": OPERATOR_KEY,
+        }
+        | changes
+    )
 
 
 @contextmanager
 def serve(engine: Engine) -> Iterator[Api]:
     """The real application behind a real uvicorn, with settings of its own."""
-    server = uvicorn.Server(uvicorn.Config(create_app(settings(engine.url)), host="127.0.0.1", port=0, log_config=None))
+    server = uvicorn.Server(
+        uvicorn.Config(create_app(settings(engine.url)), host="127.0.0.1", port=0, log_config=None)
+    )
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:
@@ -286,7 +367,8 @@ def served(engine: Engine) -> Iterator[Api]:
 
 @pytest.fixture(scope="package")
 def api(engine: Engine) -> Iterator[Api]:
-    """The real application over the folder's database. What it does not expect becomes a 500, as under a server."""
+    """The real application over the folder's database. What it does not expect becomes a 500, as
+    under a server."""
     app = create_app(settings(engine.url))
     with TestClient(app, raise_server_exceptions=False) as http:
         yield Api(engine, http)

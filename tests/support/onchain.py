@@ -1,4 +1,5 @@
-"""A program that stands both in a database and on a test chain, without services: what the database closes is posted as it is, and booked."""
+"""A program that stands both in a database and on a test chain, without services: what the database
+closes is posted as it is, and booked."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -34,7 +35,8 @@ OWNER, PAYER, STRANGER = 0, 5, 7
 
 @dataclass
 class OnChain:
-    """One program. `context` is that of the operator's commands; its payer is the chain's key PAYER."""
+    """One program. `context` is that of the operator's commands; its payer is the chain's key
+    PAYER."""
 
     engine: Engine
     chain: Anvil
@@ -50,7 +52,13 @@ class OnChain:
     def reward(self, rewards: Sequence[tuple[str, int]]) -> None:
         """Interactions of (name, amount), booked, closed, posted, and booked as final."""
         start = self.engine.budget(self.row)
-        self.engine.take_in(self.row, [report(f"event {start} {i}", name, amount) for i, (name, amount) in enumerate(rewards)])
+        self.engine.take_in(
+            self.row,
+            [
+                report(f"event {start} {i}", name, amount)
+                for i, (name, amount) in enumerate(rewards)
+            ],
+        )
         self.post()
         watch(self.context, self.id)
 
@@ -62,10 +70,18 @@ class OnChain:
         """Post closed batches, in the order of their buckets."""
         for batch in batches:
             with self.engine.database.transaction() as session:
-                query = select(Interaction.account, Interaction.amount).where(Interaction.batch_id == batch.id)
-                items = [(account, amount) for account, amount in session.execute(query.order_by(Interaction.item_index))]
+                query = select(Interaction.account, Interaction.amount).where(
+                    Interaction.batch_id == batch.id
+                )
+                items = [
+                    (account, amount)
+                    for account, amount in session.execute(query.order_by(Interaction.item_index))
+                ]
             receipt = self.program.post(
-                batch.bucket, items, interactions_root=batch.interactions_root, ledger_head=batch.ledger_head
+                batch.bucket,
+                items,
+                interactions_root=batch.interactions_root,
+                ledger_head=batch.ledger_head,
             )
             assert receipt["status"] == 1
 
@@ -74,10 +90,18 @@ class OnChain:
         self.program.fund(amount)
         watch(self.context, self.id)
 
-    def call(self, function: str, *arguments: object, to: str | None = None, contract: str = "Distributor") -> Any:
+    def call(
+        self,
+        function: str,
+        *arguments: object,
+        to: str | None = None,
+        contract: str = "Distributor",
+    ) -> Any:
         """A call by the owner."""
         w3, target = self.chain.w3, to or self.program.address
-        data = w3.eth.contract(target, abi=artifact(contract).abi).encode_abi(function, args=list(arguments))
+        data = w3.eth.contract(target, abi=artifact(contract).abi).encode_abi(
+            function, args=list(arguments)
+        )
         receipt = self.program.send(bytes.fromhex(data.removeprefix("0x")), to=target)
         assert receipt["status"] == 1
         return receipt
@@ -89,36 +113,60 @@ class OnChain:
     def balance(self, name: str) -> int:
         """What an account holds of the token."""
         abi = artifact("HostileToken").abi
-        return self.chain.w3.eth.contract(self.program.deployment.token, abi=abi).functions.balanceOf(address(name)).call()
+        return (
+            self.chain.w3.eth.contract(self.program.deployment.token, abi=abi)
+            .functions.balanceOf(address(name))
+            .call()
+        )
 
     def account(self, name: str) -> Account:
         with self.engine.database.transaction() as session:
-            return session.scalars(select(Account).where(Account.program_id == self.id, Account.address == address(name))).one()
+            return session.scalars(
+                select(Account).where(
+                    Account.program_id == self.id, Account.address == address(name)
+                )
+            ).one()
 
     def batches(self) -> list[Batch]:
         with self.engine.database.transaction() as session:
-            return list(session.scalars(select(Batch).where(Batch.program_id == self.id).order_by(Batch.id)))
+            return list(
+                session.scalars(select(Batch).where(Batch.program_id == self.id).order_by(Batch.id))
+            )
 
 
 @contextmanager
 def on_chain(engine: Engine, chain: Anvil, folder: Path, funded: int = 10**9) -> Iterator[OnChain]:
-    """A fresh program over a hostile token that behaves until it is told not to, owned and guarded by the chain's key OWNER."""
+    """A fresh program over a hostile token that behaves until it is told not to, owned and guarded
+    by the chain's key OWNER."""
     token, _ = Deployer(chain.w3, KeystoreSigner(chain.key(OWNER))).create("HostileToken")
     program = real_program(chain, token=token, guardian=chain.key(OWNER).address)
     distributor = Distributor(chain.w3, program.address)
     for name, index in (("payer", PAYER), ("poster", STRANGER)):
         if not (folder / f"{name}.json").exists():
             key = bytes(chain.key(index).key)
-            keystore.create(folder / f"{name}.json", PASSWORD, scrypt_n=keystore.SCRYPT_N_LOCAL, private_key=key)
+            keystore.create(
+                folder / f"{name}.json", PASSWORD, scrypt_n=keystore.SCRYPT_N_LOCAL, private_key=key
+            )
     config = settings(
-        engine.url, rpc_url=chain.url, keystore=folder / "poster.json", payer_keystore=folder / "payer.json", keystore_password=PASSWORD,
+        engine.url,
+        rpc_url=chain.url,
+        keystore=folder / "poster.json",
+        payer_keystore=folder / "payer.json",
+        keystore_password=PASSWORD,
         owner_keystore=folder / "poster.json",
-    )  # fmt: skip
+    )
     with engine.database.transaction() as session:
         row = register(
-            session, distributor, f"on-chain-{next(_numbers)}", program.deployment.block, dev_key(DEV).verifying_key,
-            ["http://127.0.0.1:1"], finality="latest", batch_items_max=32, batch_age_max_seconds=0,
-        )  # fmt: skip
+            session,
+            distributor,
+            f"on-chain-{next(_numbers)}",
+            program.deployment.block,
+            dev_key(DEV).verifying_key,
+            ["http://127.0.0.1:1"],
+            finality="latest",
+            batch_items_max=32,
+            batch_age_max_seconds=0,
+        )
     engine.partner(row, "adnet")
     context = Context(config)
     try:

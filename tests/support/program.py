@@ -1,4 +1,5 @@
-"""A program on a test chain, real or permissive, driven without any of the backend's services: what it posts is what a test says."""
+"""A program on a test chain, real or permissive, driven without any of the backend's services: what
+it posts is what a test says."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -82,28 +83,56 @@ class Program:
         token = self.chain.w3.eth.contract(self.deployment.token, abi=_MINT)
         token.functions.mint(self.address, amount).transact({"from": self.chain.key(0).address})
 
-    def plan(self, bucket: int, items: Sequence[tuple[str, int]], *, valid_until: int = FAR, **changes: Any) -> Posting:
-        """The honest next batch of a bucket. `changes` replace fields of the Batch before it is signed and proven."""
+    def plan(
+        self,
+        bucket: int,
+        items: Sequence[tuple[str, int]],
+        *,
+        valid_until: int = FAR,
+        **changes: Any,
+    ) -> Posting:
+        """The honest next batch of a bucket. `changes` replace fields of the Batch before it is
+        signed and proven."""
         state = self.state.bucket(bucket)
-        statement = plan_batch(DEV, state.pairs, [(int(address, 16), amount) for address, amount in items])
-        roots = (statement.new_root, statement.items_root, keccak(text=f"{bucket} {state.sequence}"), keccak(text="ledger"))
+        statement = plan_batch(
+            DEV, state.pairs, [(int(address, 16), amount) for address, amount in items]
+        )
+        roots = (
+            statement.new_root,
+            statement.items_root,
+            keccak(text=f"{bucket} {state.sequence}"),
+            keccak(text="ledger"),
+        )
         batch = replace(Batch(bucket, state.sequence + 1, *roots, valid_until), **changes)
         deltas = statement.deltas.encode()
         digest = self.digest(batch, deltas)
-        return Posting(batch, deltas, self.prove(statement, digest), self.sign(digest), digest, statement)
+        return Posting(
+            batch, deltas, self.prove(statement, digest), self.sign(digest), digest, statement
+        )
 
     def digest(self, batch: Batch, deltas: bytes) -> bytes:
         """What attestors sign of a batch on top of this state."""
         envelope = BatchEnvelope(
-            batch.bucket, batch.sequence, self.state.bucket(batch.bucket).root, batch.new_root, batch.items_root,
-            batch.interactions_root, batch.ledger_head, keccak(deltas), self.epoch, batch.valid_until,
-        )  # fmt: skip
+            batch.bucket,
+            batch.sequence,
+            self.state.bucket(batch.bucket).root,
+            batch.new_root,
+            batch.items_root,
+            batch.interactions_root,
+            batch.ledger_head,
+            keccak(deltas),
+            self.epoch,
+            batch.valid_until,
+        )
         return envelope.digest(self.domain)
 
     def sign(self, digest: bytes, keys: Sequence[LocalAccount] | None = None) -> list[Attestation]:
         """Attestations by the first two attestors, or by `keys`."""
         signers = self.attestor_keys[:2] if keys is None else keys
-        return [Attestation(key.address, bytes(key.unsafe_sign_hash(digest).signature)) for key in signers]
+        return [
+            Attestation(key.address, bytes(key.unsafe_sign_hash(digest).signature))
+            for key in signers
+        ]
 
     def prove(self, statement: BatchStatement, digest: bytes) -> list[int]:
         return self.prover.prove(challenged(statement, challenge(digest))).to_words()
@@ -116,7 +145,9 @@ class Program:
         return self.chain.w3.eth.wait_for_transaction_receipt(sent)
 
     def calldata(self, posting: Posting) -> bytes:
-        return Distributor.post_batch(posting.batch, posting.deltas, posting.proof, posting.attestations)
+        return Distributor.post_batch(
+            posting.batch, posting.deltas, posting.proof, posting.attestations
+        )
 
     def post(
         self,
@@ -133,50 +164,86 @@ class Program:
 
     def book(self, posting: Posting) -> None:
         """Advance this test's state by a batch that is on chain."""
-        self.state.apply(posting.batch.bucket, posting.batch.sequence, posting.statement.deltas.encode())
+        self.state.apply(
+            posting.batch.bucket, posting.batch.sequence, posting.statement.deltas.encode()
+        )
 
     def claim(self, address: str, cumulative: int | None = None) -> Any:
-        """Push one claim to the account itself; its receipt. `cumulative` in place of what it has earned."""
+        """Push one claim to the account itself; its receipt. `cumulative` in place of what it has
+        earned."""
         bucket, slot = self.state.home[int(address, 16)]
         state = self.state.bucket(bucket)
         earned = state.pairs[slot][1] if cumulative is None else cumulative
-        return self.send(Distributor.claim(bucket, slot, state.sequence, address, earned, state.tree.siblings(slot)))
+        return self.send(
+            Distributor.claim(
+                bucket, slot, state.sequence, address, earned, state.tree.siblings(slot)
+            )
+        )
 
     def claim_many(self, bucket: int, slots: Sequence[int]) -> Any:
         state = self.state.bucket(bucket)
-        payouts = [Payout(slot, checksummed(state.pairs[slot][0]), state.pairs[slot][1]) for slot in slots]
-        return self.send(Distributor.claim_many(bucket, state.sequence, payouts, state.tree.multi_siblings(slots)))
+        payouts = [
+            Payout(slot, checksummed(state.pairs[slot][0]), state.pairs[slot][1]) for slot in slots
+        ]
+        return self.send(
+            Distributor.claim_many(
+                bucket, state.sequence, payouts, state.tree.multi_siblings(slots)
+            )
+        )
 
 
 def attestor_keys() -> list[LocalAccount]:
     """Three attestors, in ascending order of their addresses."""
-    return sorted((account(f"attestor {i}") for i in range(3)), key=lambda key: int(key.address, 16))
+    return sorted(
+        (account(f"attestor {i}") for i in range(3)), key=lambda key: int(key.address, 16)
+    )
 
 
-def real_program(chain: Anvil, key: KeyFolder | None = None, more_attestors: Sequence[str] = (), **options: Any) -> Program:
-    """The real contracts, by default with the development key: what they take is proven and attested by two of three (or more)."""
+def real_program(
+    chain: Anvil, key: KeyFolder | None = None, more_attestors: Sequence[str] = (), **options: Any
+) -> Program:
+    """The real contracts, by default with the development key: what they take is proven and
+    attested by two of three (or more)."""
     keys = attestor_keys()
     signer = KeystoreSigner(chain.key(0))
     attestors = [*(attestor.address for attestor in keys), *more_attestors]
     deployment = deploy_program(chain.w3, signer, key or dev_key(DEV), DEV, attestors, 2, **options)
-    return Program(chain, deployment, keys, Prover(dev_prover().circuit, key) if key else dev_prover())
+    return Program(
+        chain, deployment, keys, Prover(dev_prover().circuit, key) if key else dev_prover()
+    )
 
 
 def permissive_program(chain: Anvil) -> Program:
-    """A Distributor that checks nothing, with the real hasher and the real verifier of the development key. Honest batches are proven."""
+    """A Distributor that checks nothing, with the real hasher and the real verifier of the
+    development key. Honest batches are proven."""
     keys = attestor_keys()
     deployer = Deployer(chain.w3, KeystoreSigner(chain.key(0)))
     token, _ = deployer.create("TestToken", "Test Reward", "TRW")
     hasher, _ = deployer.create("Poseidon2")
     verifier, _ = deployer.create("Groth16Verifier", dev_key(DEV).verifying_key.to_words())
-    config = (token, verifier, hasher, DEV.levels, 1, chain.key(0).address, "0x" + "00" * 20, [key.address for key in keys], 2)
+    config = (
+        token,
+        verifier,
+        hasher,
+        DEV.levels,
+        1,
+        chain.key(0).address,
+        "0x" + "00" * 20,
+        [key.address for key in keys],
+        2,
+    )
     distributor, block = deployer.create("PermissiveDistributor", config)
-    return Program(chain, Deployment(token, hasher, verifier, distributor, block), keys, dev_prover())
+    return Program(
+        chain, Deployment(token, hasher, verifier, distributor, block), keys, dev_prover()
+    )
 
 
 _MINT = [
     {
-        "type": "function", "name": "mint", "stateMutability": "nonpayable", "outputs": [],
+        "type": "function",
+        "name": "mint",
+        "stateMutability": "nonpayable",
+        "outputs": [],
         "inputs": [{"name": "to", "type": "address"}, {"name": "amount", "type": "uint256"}],
     }
-]  # fmt: skip
+]

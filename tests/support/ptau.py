@@ -1,7 +1,9 @@
-"""Powers of tau for rehearsals: a prepared file in snarkjs' format whose tau everyone knows. Making one with snarkjs itself takes this
-machine a quarter of an hour; knowing tau, every point is one multiplication of a generator.
+"""Powers of tau for rehearsals: a prepared file in snarkjs' format whose tau everyone knows. Making
+one with snarkjs itself takes this machine a quarter of an hour; knowing tau, every point is one
+multiplication of a generator.
 
-Only what a setup and its verification of exactly 2^power read is filled in. Format: iden3's powers-of-tau file, sections 1 to 6 and 12 to 15.
+Only what a setup and its verification of exactly 2^power read is filled in. Format: iden3's
+powers-of-tau file, sections 1 to 6 and 12 to 15.
 """
 
 import itertools
@@ -70,7 +72,10 @@ def _double(field: Field, point: Any) -> Any:
     """One affine doubling on a curve y^2 = x^3 + b."""
     mul, sub = field.mul, field.sub
     square, zero = mul(point[0], point[0]), sub(field.one, field.one)
-    slope = mul(sub(sub(square, sub(zero, square)), sub(zero, square)), field.inverse(sub(point[1], sub(zero, point[1]))))
+    slope = mul(
+        sub(sub(square, sub(zero, square)), sub(zero, square)),
+        field.inverse(sub(point[1], sub(zero, point[1]))),
+    )
     x = sub(sub(mul(slope, slope), point[0]), point[0])
     return x, sub(mul(slope, sub(point[0], x)), point[1])
 
@@ -107,7 +112,11 @@ def lagrange(power: int) -> list[int]:
 
 
 def _bytes(point: Any) -> bytes:
-    coordinates = [c for coordinate in point for c in (coordinate if isinstance(coordinate, tuple) else (coordinate,))]
+    coordinates = [
+        c
+        for coordinate in point
+        for c in (coordinate if isinstance(coordinate, tuple) else (coordinate,))
+    ]
     return b"".join((c % Q * 2**256 % Q).to_bytes(32, "little") for c in coordinates)
 
 
@@ -120,19 +129,37 @@ def write_ptau(path: Path, power: int) -> None:
     for _ in range(2 * size - 2):
         powers.append(powers[-1] * TAU % P)
     small, large = lagrange(power), lagrange(power + 1)
-    scalars = [*powers, *small, *large, *(ALPHA * s % P for s in small), *(BETA * s % P for s in small), ALPHA, BETA]
+    scalars = [
+        *powers,
+        *small,
+        *large,
+        *(ALPHA * s % P for s in small),
+        *(BETA * s % P for s in small),
+        ALPHA,
+        BETA,
+    ]
     data = b"".join(_bytes(point) for point in multiples(FIELD_1, g1, scalars))
     ends = [0]
     for count in (len(powers), size, 2 * size, size, size, 1, 1):
         ends.append(ends[-1] + 64 * count)
-    tau1, small1, large1, alpha, beta, one_alpha, one_beta = (data[a:b] for a, b in itertools.pairwise(ends))
+    tau1, small1, large1, alpha, beta, one_alpha, one_beta = (
+        data[a:b] for a, b in itertools.pairwise(ends)
+    )
     *small2, one_beta2 = (_bytes(point) for point in multiples(FIELD_2, g2, [*small, BETA]))
     before1, before2 = bytes(64 * (size - 1)), bytes(128 * (size - 1))
     sections = {
         1: struct.pack("<I", 32) + Q.to_bytes(32, "little") + struct.pack("<II", power, power),
-        2: tau1, 3: b"", 4: one_alpha, 5: one_beta, 6: one_beta2, 7: struct.pack("<I", 0),
-        12: before1 + small1 + large1, 13: before2 + b"".join(small2), 14: before1 + alpha, 15: before1 + beta,
-    }  # fmt: skip
+        2: tau1,
+        3: b"",
+        4: one_alpha,
+        5: one_beta,
+        6: one_beta2,
+        7: struct.pack("<I", 0),
+        12: before1 + small1 + large1,
+        13: before2 + b"".join(small2),
+        14: before1 + alpha,
+        15: before1 + beta,
+    }
     with path.open("wb") as file:
         file.write(struct.pack("<4sII", b"ptau", 1, len(sections)))
         for kind, content in sections.items():
@@ -141,5 +168,8 @@ def write_ptau(path: Path, power: int) -> None:
 
 def rehearsal_ptau(power: int) -> Path:
     """The file for 2^power, made once a machine (half a minute for 2^15)."""
-    folder = cached_folder(cache_root() / "test-ptau" / f"{power}", lambda unfinished: write_ptau(unfinished / "tau.ptau", power))
+    folder = cached_folder(
+        cache_root() / "test-ptau" / f"{power}",
+        lambda unfinished: write_ptau(unfinished / "tau.ptau", power),
+    )
     return folder / "tau.ptau"

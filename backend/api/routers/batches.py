@@ -21,7 +21,9 @@ def list_batches(
     program: str,
     request: Request,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    before: Annotated[int | None, Query(ge=1, lt=2**63, description="`next` of the page before")] = None,
+    before: Annotated[
+        int | None, Query(ge=1, lt=2**63, description="`next` of the page before")
+    ] = None,
 ) -> BatchesOut:
     """A page of a program's batches."""
     with request.app.state.database.transaction() as session:
@@ -37,9 +39,15 @@ def read_batch(program: str, bucket: Number, sequence: Number, request: Request)
         return lookup.batch_detail(session, programs.get(session, program), bucket, sequence)
 
 
-@router.post("/close", response_model=list[BatchOut], dependencies=[Depends(require_operator)], summary="Close batches now")
+@router.post(
+    "/close",
+    response_model=list[BatchOut],
+    dependencies=[Depends(require_operator)],
+    summary="Close batches now",
+)
 def close_now(program: str, request: Request) -> list[BatchOut]:
-    """For the operator: close what is open without waiting for size or age; the worker takes it from there."""
+    """For the operator: close what is open without waiting for size or age; the worker takes it
+    from there."""
     closed: list[BatchOut] = []
     while True:
         with request.app.state.database.transaction() as session:

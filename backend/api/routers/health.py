@@ -25,7 +25,9 @@ def readyz(request: Request) -> JSONResponse:
             check()
         except Exception:  # Whatever the driver raises, the answer is that it is not ready.
             failed.append(name)
-    return JSONResponse({"status": "unavailable" if failed else "ok", "failed": failed}, 503 if failed else 200)
+    return JSONResponse(
+        {"status": "unavailable" if failed else "ok", "failed": failed}, 503 if failed else 200
+    )
 
 
 def _ping(database: Database) -> None:

@@ -19,7 +19,11 @@ from backend.kit.failpoint import failpoint
 from backend.kit.time import utc_now
 from backend.partner import repository as partners
 from backend.partner.evidence import PARTNER_HEADER, Delivery
-from backend.partner.schemes.standard_webhooks import SignatureError, require_fresh, require_signature
+from backend.partner.schemes.standard_webhooks import (
+    SignatureError,
+    require_fresh,
+    require_signature,
+)
 from backend.program import repository as programs
 
 router = APIRouter(prefix="/v1/programs/{program}/interactions", tags=["interactions"])
@@ -54,13 +58,17 @@ def _header(request: Request, name: str) -> str:
     summary="Report 1 to 1,000 interactions",
 )
 async def report_interactions(program: str, request: Request) -> JSONResponse:
-    """Signed by the scheme of Standard Webhooks (`webhook-id`, `webhook-timestamp`, `webhook-signature`), with the partner's name in
-    `guerdon-partner`. One answer an item, in order: `accepted`, `duplicate` (reported before, nothing changed), `held` (kept, with the
-    reason) or `rejected` (with field and reason). 200 if no item was rejected, 207 if some were, 422 if all were. What is answered is
-    stored: send again after a timeout or a 5xx, under the same event ids."""
+    """Signed by the scheme of Standard Webhooks (`webhook-id`, `webhook-timestamp`,
+    `webhook-signature`), with the partner's name in `guerdon-partner`. One answer an item, in
+    order: `accepted`, `duplicate` (reported before, nothing changed), `held` (kept, with the
+    reason) or `rejected` (with field and reason). 200 if no item was rejected, 207 if some were,
+    422 if all were. What is answered is stored: send again after a timeout or a 5xx, under the same
+    event ids."""
     state = request.app.state
     partner = _header(request, PARTNER_HEADER)
-    headers = [_header(request, name) for name in ("webhook-id", "webhook-timestamp", "webhook-signature")]
+    headers = [
+        _header(request, name) for name in ("webhook-id", "webhook-timestamp", "webhook-signature")
+    ]
     delivery = Delivery(*headers, await read_body(request, state.settings.request_bytes_max))
     answers = await run_in_threadpool(_intake, state.database, program, partner, delivery)
     rejected = sum(answer.outcome is Outcome.REJECTED for answer in answers)
@@ -68,9 +76,17 @@ async def report_interactions(program: str, request: Request) -> JSONResponse:
     return JSONResponse({"results": [_answer_json(answer) for answer in answers]}, status)
 
 
-# Deadlocks and serialization failures are PostgreSQL's to end and ours to try again; the transaction left nothing behind.
-@stamina.retry(on=lambda error: isinstance(error, OperationalError) and error.orig.sqlstate in ("40P01", "40001"), attempts=5)
-def _intake(database: Database, program_name: str, partner_name: str, delivery: Delivery) -> list[Answer]:
+# Deadlocks and serialization failures are PostgreSQL's to end and ours to try again; the
+# transaction left nothing behind.
+@stamina.retry(
+    on=lambda error: (
+        isinstance(error, OperationalError) and error.orig.sqlstate in ("40P01", "40001")
+    ),
+    attempts=5,
+)
+def _intake(
+    database: Database, program_name: str, partner_name: str, delivery: Delivery
+) -> list[Answer]:
     with database.transaction() as session:
         program = programs.get(session, program_name)
         partner = partners.get(session, program.id, partner_name)
@@ -101,11 +117,16 @@ def _answer_json(answer: Answer) -> dict[str, Any]:
     return value
 
 
-@router.get("/{partner}/{event_id:path}", response_model=InteractionOut, summary="One interaction's state and proof")
+@router.get(
+    "/{partner}/{event_id:path}",
+    response_model=InteractionOut,
+    summary="One interaction's state and proof",
+)
 def read_interaction(
     program: str, partner: str, event_id: Annotated[str, Path(max_length=128)], request: Request
 ) -> InteractionOut:
-    """Where an interaction stands and, once its batch is final, the proof that it is a leaf of the batch's `interactionsRoot`."""
+    """Where an interaction stands and, once its batch is final, the proof that it is a leaf of the
+    batch's `interactionsRoot`."""
     with request.app.state.database.snapshot() as session:
         row = programs.get(session, program)
         found = repository.find(session, partners.get(session, row.id, partner).id, event_id)

@@ -19,10 +19,14 @@ def list_programs(request: Request) -> list[dict[str, Any]]:
 
 @router.get("/{program}", summary="One program")
 def read_program(program: str, request: Request) -> dict[str, Any]:
-    """A program by name or Distributor address, with what the ledger holds: reserve, what is funded and not promised yet, and what is promised
-    and not funded any more: the deficit that a withdrawal of the owner can leave, and that funding fills first."""
+    """A program by name or Distributor address, with what the ledger holds: reserve, what is funded
+    and not promised yet, and what is promised and not funded any more: the deficit that a
+    withdrawal of the owner can leave, and that funding fills first."""
     with request.app.state.database.transaction() as session:
         row = repository.get(session, program)
-        reserve, available = ledger.reserve(session, row.id), ledger.available_budget(session, row.id)
+        reserve, available = (
+            ledger.reserve(session, row.id),
+            ledger.available_budget(session, row.id),
+        )
         budget = {"available_budget": str(max(available, 0)), "deficit": str(max(-available, 0))}
         return row.summary() | {"reserve": str(reserve)} | budget

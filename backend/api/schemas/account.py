@@ -4,7 +4,8 @@ from backend.kit.schema import AmountText, HexText, Out
 
 
 class AccountOut(Out):
-    """earned = pending + claimable + claimed. `held` is reported but not earned yet. All in base units."""
+    """earned = pending + claimable + claimed. `held` is reported but not earned yet. All in base
+    units."""
 
     address: str
     earned: AmountText

@@ -24,7 +24,8 @@ class IntakeOut(Out):
 
 
 class Membership(Out):
-    """Proof that an interaction is in a posted batch: an OpenZeppelin StandardMerkleTree proof under `interactions_root`."""
+    """Proof that an interaction is in a posted batch: an OpenZeppelin StandardMerkleTree proof
+    under `interactions_root`."""
 
     leaf_types: list[str]
     leaf: list[str]
@@ -56,8 +57,8 @@ class BatchRef(Out):
 
 
 class InteractionOut(Out):
-    """`state`: held, accepted (waits for a batch), batched, posted (its batch is final on chain), or unprovable (waits for the
-    operator; its reward is earned all the same)."""
+    """`state`: held, accepted (waits for a batch), batched, posted (its batch is final on chain),
+    or unprovable (waits for the operator; its reward is earned all the same)."""
 
     partner: str
     event_id: str
@@ -73,12 +74,22 @@ class InteractionOut(Out):
 
 DELIVERY_BODY: dict[str, Any] = {
     "parameters": [
-        {"in": "header", "name": name, "required": True, "schema": {"type": "string"}, "description": text}
+        {
+            "in": "header",
+            "name": name,
+            "required": True,
+            "schema": {"type": "string"},
+            "description": text,
+        }
         for name, text in (
             ("guerdon-partner", "the partner's name"),
             ("webhook-id", "unique id of this message"),
             ("webhook-timestamp", "Unix seconds, at most five minutes off"),
-            ("webhook-signature", "v1,<base64 HMAC-SHA256 of id.timestamp.body>; several, separated by spaces, while rotating"),
+            (
+                "webhook-signature",
+                "v1,<base64 HMAC-SHA256 of id.timestamp.body>; several, separated by spaces, "
+                "while rotating",
+            ),
         )
     ],
     "requestBody": {
@@ -99,7 +110,10 @@ DELIVERY_BODY: dict[str, Any] = {
                                 "required": ["event_id", "account", "amount", "occurred_at"],
                                 "additionalProperties": False,
                                 "properties": {
-                                    "event_id": {"type": "string", "pattern": "^[\\x21-\\x7e]{1,128}$"},
+                                    "event_id": {
+                                        "type": "string",
+                                        "pattern": "^[\\x21-\\x7e]{1,128}$",
+                                    },
                                     "account": {
                                         "type": "string",
                                         "pattern": "^0x[0-9a-fA-F]{40}$",
@@ -110,7 +124,11 @@ DELIVERY_BODY: dict[str, Any] = {
                                         "pattern": "^[1-9][0-9]{0,28}$",
                                         "description": "base units, below 2^96",
                                     },
-                                    "occurred_at": {"type": "integer", "minimum": 1, "description": "Unix seconds"},
+                                    "occurred_at": {
+                                        "type": "integer",
+                                        "minimum": 1,
+                                        "description": "Unix seconds",
+                                    },
                                 },
                             },
                         }

@@ -31,10 +31,17 @@ def upgrade() -> None:
         sa.Column("booked_block", sa.Integer(), nullable=False),
         sa.Column("booked_block_hash", sa.LargeBinary(), nullable=False),
         sa.Column("halted", sa.String(), nullable=True),
-        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
         sa.CheckConstraint("batch_items_max > 0", name=op.f("ck_program_batch_items_max")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_program")),
-        sa.UniqueConstraint("chain_id", "distributor", name=op.f("uq_program_chain_id_distributor")),
+        sa.UniqueConstraint(
+            "chain_id", "distributor", name=op.f("uq_program_chain_id_distributor")
+        ),
         sa.UniqueConstraint("name", name=op.f("uq_program_name")),
     )
     op.create_table(
@@ -43,7 +50,12 @@ def upgrade() -> None:
         sa.Column("chain_id", sa.BigInteger(), nullable=False),
         sa.Column("address", sa.String(length=42), nullable=False),
         sa.Column("next_nonce", sa.BigInteger(), nullable=False),
-        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
         sa.CheckConstraint("next_nonce >= 0", name=op.f("ck_sender_account_next_nonce")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_sender_account")),
         sa.UniqueConstraint("chain_id", "address", name=op.f("uq_sender_account_chain_id_address")),
@@ -57,11 +69,20 @@ def upgrade() -> None:
         sa.Column("slot", sa.Integer(), nullable=False),
         sa.Column("posted", sa.Numeric(78, 0), nullable=False),
         sa.Column("claimed", sa.Numeric(78, 0), nullable=False),
-        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.ForeignKeyConstraint(["program_id"], ["program.id"], name=op.f("fk_account_program_id_program")),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
+        sa.ForeignKeyConstraint(
+            ["program_id"], ["program.id"], name=op.f("fk_account_program_id_program")
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_account")),
         sa.UniqueConstraint("program_id", "address", name=op.f("uq_account_program_id_address")),
-        sa.UniqueConstraint("program_id", "bucket", "slot", name=op.f("uq_account_program_id_bucket_slot")),
+        sa.UniqueConstraint(
+            "program_id", "bucket", "slot", name=op.f("uq_account_program_id_bucket_slot")
+        ),
     )
     op.create_table(
         "batch",
@@ -91,15 +112,28 @@ def upgrade() -> None:
         sa.Column("note", sa.String(), nullable=True),
         sa.Column("retry_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("failures", sa.Integer(), nullable=False),
-        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
         sa.CheckConstraint("sequence > 0", name=op.f("ck_batch_sequence")),
         sa.CheckConstraint("total > 0", name=op.f("ck_batch_total")),
-        sa.ForeignKeyConstraint(["program_id"], ["program.id"], name=op.f("fk_batch_program_id_program")),
+        sa.ForeignKeyConstraint(
+            ["program_id"], ["program.id"], name=op.f("fk_batch_program_id_program")
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_batch")),
-        sa.UniqueConstraint("program_id", "bucket", "sequence", name=op.f("uq_batch_program_id_bucket_sequence")),
+        sa.UniqueConstraint(
+            "program_id", "bucket", "sequence", name=op.f("uq_batch_program_id_bucket_sequence")
+        ),
     )
     op.create_index(
-        "ix_batch_open", "batch", ["program_id", "bucket", "sequence"], unique=False, postgresql_where="state <> 'final'"
+        "ix_batch_open",
+        "batch",
+        ["program_id", "bucket", "sequence"],
+        unique=False,
+        postgresql_where="state <> 'final'",
     )
     op.create_table(
         "ledger_account",
@@ -109,11 +143,16 @@ def upgrade() -> None:
         sa.Column("holder", sa.String(length=42), nullable=False),
         sa.Column("balance", sa.Numeric(78, 0), nullable=False),
         sa.CheckConstraint(
-            "CASE WHEN kind = 'reserve' THEN balance >= 0 ELSE balance <= 0 END", name=op.f("ck_ledger_account_no_overdraft")
+            "CASE WHEN kind = 'reserve' THEN balance >= 0 ELSE balance <= 0 END",
+            name=op.f("ck_ledger_account_no_overdraft"),
         ),
-        sa.ForeignKeyConstraint(["program_id"], ["program.id"], name=op.f("fk_ledger_account_program_id_program")),
+        sa.ForeignKeyConstraint(
+            ["program_id"], ["program.id"], name=op.f("fk_ledger_account_program_id_program")
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_ledger_account")),
-        sa.UniqueConstraint("program_id", "kind", "holder", name=op.f("uq_ledger_account_program_id_kind_holder")),
+        sa.UniqueConstraint(
+            "program_id", "kind", "holder", name=op.f("uq_ledger_account_program_id_kind_holder")
+        ),
     )
     op.create_table(
         "ledger_block",
@@ -122,8 +161,15 @@ def upgrade() -> None:
         sa.Column("height", sa.Integer(), nullable=False),
         sa.Column("previous_hash", sa.LargeBinary(), nullable=False),
         sa.Column("hash", sa.LargeBinary(), nullable=False),
-        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.ForeignKeyConstraint(["program_id"], ["program.id"], name=op.f("fk_ledger_block_program_id_program")),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
+        sa.ForeignKeyConstraint(
+            ["program_id"], ["program.id"], name=op.f("fk_ledger_block_program_id_program")
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_ledger_block")),
         sa.UniqueConstraint("program_id", "height", name=op.f("uq_ledger_block_program_id_height")),
     )
@@ -133,10 +179,22 @@ def upgrade() -> None:
         sa.Column("program_id", sa.BigInteger(), nullable=False),
         sa.Column("kind", sa.String(length=16), nullable=False),
         sa.Column("reference", sa.String(length=128), nullable=False),
-        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.ForeignKeyConstraint(["program_id"], ["program.id"], name=op.f("fk_ledger_transaction_program_id_program")),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
+        sa.ForeignKeyConstraint(
+            ["program_id"], ["program.id"], name=op.f("fk_ledger_transaction_program_id_program")
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_ledger_transaction")),
-        sa.UniqueConstraint("program_id", "kind", "reference", name=op.f("uq_ledger_transaction_program_id_kind_reference")),
+        sa.UniqueConstraint(
+            "program_id",
+            "kind",
+            "reference",
+            name=op.f("uq_ledger_transaction_program_id_kind_reference"),
+        ),
     )
     op.create_table(
         "outgoing_transaction",
@@ -156,25 +214,48 @@ def upgrade() -> None:
         sa.Column("gas_used", sa.BigInteger(), nullable=True),
         sa.Column("status", sa.SmallInteger(), nullable=True),
         sa.Column("mined_hash", sa.LargeBinary(), nullable=True),
-        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.Column("updated_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
+        sa.Column(
+            "updated_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
         sa.CheckConstraint(
             "num_nonnulls(block_number, block_hash, gas_used, status, mined_hash) = CASE WHEN state IN ('mined', 'final', 'failed') THEN 5 ELSE 0 END",
             name=op.f("ck_outgoing_transaction_receipt"),
         ),
-        sa.CheckConstraint("state <> 'failed' OR status = 0", name=op.f("ck_outgoing_transaction_failed_reverted")),
-        sa.CheckConstraint("state <> 'final' OR status = 1", name=op.f("ck_outgoing_transaction_final_executed")),
         sa.CheckConstraint(
-            "state IN ('stored', 'sent', 'mined', 'final', 'failed', 'lost')", name=op.f("ck_outgoing_transaction_state")
+            "state <> 'failed' OR status = 0", name=op.f("ck_outgoing_transaction_failed_reverted")
         ),
-        sa.CheckConstraint("nonce >= 0 AND value >= 0 AND gas_limit > 0", name=op.f("ck_outgoing_transaction_amounts")),
+        sa.CheckConstraint(
+            "state <> 'final' OR status = 1", name=op.f("ck_outgoing_transaction_final_executed")
+        ),
+        sa.CheckConstraint(
+            "state IN ('stored', 'sent', 'mined', 'final', 'failed', 'lost')",
+            name=op.f("ck_outgoing_transaction_state"),
+        ),
+        sa.CheckConstraint(
+            "nonce >= 0 AND value >= 0 AND gas_limit > 0",
+            name=op.f("ck_outgoing_transaction_amounts"),
+        ),
         sa.ForeignKeyConstraint(
             ["chain_id", "sender"],
             ["sender_account.chain_id", "sender_account.address"],
             name=op.f("fk_outgoing_transaction_chain_id_sender_account"),
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_outgoing_transaction")),
-        sa.UniqueConstraint("chain_id", "sender", "nonce", name=op.f("uq_outgoing_transaction_chain_id_sender_nonce")),
+        sa.UniqueConstraint(
+            "chain_id",
+            "sender",
+            "nonce",
+            name=op.f("uq_outgoing_transaction_chain_id_sender_nonce"),
+        ),
         sa.UniqueConstraint("purpose", name=op.f("uq_outgoing_transaction_purpose")),
     )
     op.create_index(
@@ -189,8 +270,15 @@ def upgrade() -> None:
         sa.Column("id", sa.BigInteger(), nullable=False),
         sa.Column("program_id", sa.BigInteger(), nullable=False),
         sa.Column("name", sa.String(length=64), nullable=False),
-        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.ForeignKeyConstraint(["program_id"], ["program.id"], name=op.f("fk_partner_program_id_program")),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
+        sa.ForeignKeyConstraint(
+            ["program_id"], ["program.id"], name=op.f("fk_partner_program_id_program")
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_partner")),
         sa.UniqueConstraint("program_id", "name", name=op.f("uq_partner_program_id_name")),
     )
@@ -200,8 +288,15 @@ def upgrade() -> None:
         sa.Column("attestor", sa.String(length=42), nullable=False),
         sa.Column("digest", sa.LargeBinary(), nullable=False),
         sa.Column("signature", sa.LargeBinary(), nullable=False),
-        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.ForeignKeyConstraint(["batch_id"], ["batch.id"], name=op.f("fk_attestation_batch_id_batch")),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
+        sa.ForeignKeyConstraint(
+            ["batch_id"], ["batch.id"], name=op.f("fk_attestation_batch_id_batch")
+        ),
         sa.PrimaryKeyConstraint("batch_id", "attestor", name=op.f("pk_attestation")),
     )
     op.create_table(
@@ -214,11 +309,20 @@ def upgrade() -> None:
         sa.Column("address", sa.String(length=42), nullable=False),
         sa.Column("delta", sa.Numeric(78, 0), nullable=False),
         sa.Column("cumulative", sa.Numeric(78, 0), nullable=False),
-        sa.ForeignKeyConstraint(["batch_id"], ["batch.id"], name=op.f("fk_batch_account_batch_id_batch")),
-        sa.ForeignKeyConstraint(["program_id"], ["program.id"], name=op.f("fk_batch_account_program_id_program")),
+        sa.ForeignKeyConstraint(
+            ["batch_id"], ["batch.id"], name=op.f("fk_batch_account_batch_id_batch")
+        ),
+        sa.ForeignKeyConstraint(
+            ["program_id"], ["program.id"], name=op.f("fk_batch_account_program_id_program")
+        ),
         sa.PrimaryKeyConstraint("batch_id", "slot", name=op.f("pk_batch_account")),
     )
-    op.create_index("ix_batch_account_history", "batch_account", ["program_id", "bucket", "slot", "sequence"], unique=False)
+    op.create_index(
+        "ix_batch_account_history",
+        "batch_account",
+        ["program_id", "bucket", "slot", "sequence"],
+        unique=False,
+    )
     op.create_table(
         "claim",
         sa.Column("id", sa.BigInteger(), nullable=False),
@@ -229,10 +333,19 @@ def upgrade() -> None:
         sa.Column("tx_hash", sa.String(length=66), nullable=False),
         sa.Column("block_number", sa.Integer(), nullable=False),
         sa.Column("log_index", sa.Integer(), nullable=False),
-        sa.ForeignKeyConstraint(["account_id"], ["account.id"], name=op.f("fk_claim_account_id_account")),
-        sa.ForeignKeyConstraint(["program_id"], ["program.id"], name=op.f("fk_claim_program_id_program")),
+        sa.ForeignKeyConstraint(
+            ["account_id"], ["account.id"], name=op.f("fk_claim_account_id_account")
+        ),
+        sa.ForeignKeyConstraint(
+            ["program_id"], ["program.id"], name=op.f("fk_claim_program_id_program")
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_claim")),
-        sa.UniqueConstraint("program_id", "block_number", "log_index", name=op.f("uq_claim_program_id_block_number_log_index")),
+        sa.UniqueConstraint(
+            "program_id",
+            "block_number",
+            "log_index",
+            name=op.f("uq_claim_program_id_block_number_log_index"),
+        ),
     )
     op.create_index(op.f("ix_claim_account_id"), "claim", ["account_id"], unique=False)
     op.create_table(
@@ -245,9 +358,18 @@ def upgrade() -> None:
         sa.Column("signature", sa.String(), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.Column("evidence", sa.LargeBinary(), nullable=False),
-        sa.Column("received_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.ForeignKeyConstraint(["partner_id"], ["partner.id"], name=op.f("fk_delivery_partner_id_partner")),
-        sa.ForeignKeyConstraint(["program_id"], ["program.id"], name=op.f("fk_delivery_program_id_program")),
+        sa.Column(
+            "received_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
+        sa.ForeignKeyConstraint(
+            ["partner_id"], ["partner.id"], name=op.f("fk_delivery_partner_id_partner")
+        ),
+        sa.ForeignKeyConstraint(
+            ["program_id"], ["program.id"], name=op.f("fk_delivery_program_id_program")
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_delivery")),
     )
     op.create_table(
@@ -256,7 +378,9 @@ def upgrade() -> None:
         sa.Column("block_id", sa.BigInteger(), nullable=False),
         sa.Column("position", sa.Integer(), nullable=False),
         sa.ForeignKeyConstraint(
-            ["block_id"], ["ledger_block.id"], name=op.f("fk_ledger_block_transaction_block_id_ledger_block")
+            ["block_id"],
+            ["ledger_block.id"],
+            name=op.f("fk_ledger_block_transaction_block_id_ledger_block"),
         ),
         sa.ForeignKeyConstraint(
             ["transaction_id"],
@@ -264,30 +388,47 @@ def upgrade() -> None:
             name=op.f("fk_ledger_block_transaction_transaction_id_ledger_transaction"),
         ),
         sa.PrimaryKeyConstraint("transaction_id", name=op.f("pk_ledger_block_transaction")),
-        sa.UniqueConstraint("block_id", "position", name=op.f("uq_ledger_block_transaction_block_id_position")),
+        sa.UniqueConstraint(
+            "block_id", "position", name=op.f("uq_ledger_block_transaction_block_id_position")
+        ),
     )
     op.create_table(
         "ledger_unsealed",
         sa.Column("transaction_id", sa.BigInteger(), nullable=False),
         sa.Column("program_id", sa.BigInteger(), nullable=False),
-        sa.ForeignKeyConstraint(["program_id"], ["program.id"], name=op.f("fk_ledger_unsealed_program_id_program")),
         sa.ForeignKeyConstraint(
-            ["transaction_id"], ["ledger_transaction.id"], name=op.f("fk_ledger_unsealed_transaction_id_ledger_transaction")
+            ["program_id"], ["program.id"], name=op.f("fk_ledger_unsealed_program_id_program")
+        ),
+        sa.ForeignKeyConstraint(
+            ["transaction_id"],
+            ["ledger_transaction.id"],
+            name=op.f("fk_ledger_unsealed_transaction_id_ledger_transaction"),
         ),
         sa.PrimaryKeyConstraint("transaction_id", name=op.f("pk_ledger_unsealed")),
     )
-    op.create_index(op.f("ix_ledger_unsealed_program_id"), "ledger_unsealed", ["program_id"], unique=False)
+    op.create_index(
+        op.f("ix_ledger_unsealed_program_id"), "ledger_unsealed", ["program_id"], unique=False
+    )
     op.create_table(
         "partner_secret",
         sa.Column("id", sa.BigInteger(), nullable=False),
         sa.Column("partner_id", sa.BigInteger(), nullable=False),
         sa.Column("secret", sa.String(length=128), nullable=False),
-        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
         sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
-        sa.ForeignKeyConstraint(["partner_id"], ["partner.id"], name=op.f("fk_partner_secret_partner_id_partner")),
+        sa.ForeignKeyConstraint(
+            ["partner_id"], ["partner.id"], name=op.f("fk_partner_secret_partner_id_partner")
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_partner_secret")),
     )
-    op.create_index(op.f("ix_partner_secret_partner_id"), "partner_secret", ["partner_id"], unique=False)
+    op.create_index(
+        op.f("ix_partner_secret_partner_id"), "partner_secret", ["partner_id"], unique=False
+    )
     op.create_table(
         "transaction_attempt",
         sa.Column("id", sa.BigInteger(), nullable=False),
@@ -296,25 +437,41 @@ def upgrade() -> None:
         sa.Column("raw", sa.LargeBinary(), nullable=False),
         sa.Column("max_fee_per_gas", sa.Numeric(78, 0), nullable=False),
         sa.Column("max_priority_fee_per_gas", sa.Numeric(78, 0), nullable=False),
-        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
         sa.Column("broadcast_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint(
             "max_priority_fee_per_gas >= 0 AND max_priority_fee_per_gas <= max_fee_per_gas",
             name=op.f("ck_transaction_attempt_fees"),
         ),
-        sa.CheckConstraint("octet_length(tx_hash) = 32", name=op.f("ck_transaction_attempt_tx_hash")),
+        sa.CheckConstraint(
+            "octet_length(tx_hash) = 32", name=op.f("ck_transaction_attempt_tx_hash")
+        ),
         sa.ForeignKeyConstraint(
-            ["outgoing_id"], ["outgoing_transaction.id"], name=op.f("fk_transaction_attempt_outgoing_id_outgoing_transaction")
+            ["outgoing_id"],
+            ["outgoing_transaction.id"],
+            name=op.f("fk_transaction_attempt_outgoing_id_outgoing_transaction"),
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_transaction_attempt")),
         sa.UniqueConstraint("tx_hash", name=op.f("uq_transaction_attempt_tx_hash")),
     )
-    op.create_index(op.f("ix_transaction_attempt_outgoing_id"), "transaction_attempt", ["outgoing_id"], unique=False)
+    op.create_index(
+        op.f("ix_transaction_attempt_outgoing_id"),
+        "transaction_attempt",
+        ["outgoing_id"],
+        unique=False,
+    )
     op.create_table(
         "delivery_salt",
         sa.Column("delivery_id", sa.BigInteger(), nullable=False),
         sa.Column("salt", sa.LargeBinary(), nullable=False),
-        sa.ForeignKeyConstraint(["delivery_id"], ["delivery.id"], name=op.f("fk_delivery_salt_delivery_id_delivery")),
+        sa.ForeignKeyConstraint(
+            ["delivery_id"], ["delivery.id"], name=op.f("fk_delivery_salt_delivery_id_delivery")
+        ),
         sa.PrimaryKeyConstraint("delivery_id", name=op.f("pk_delivery_salt")),
     )
     op.create_table(
@@ -332,23 +489,59 @@ def upgrade() -> None:
         sa.Column("held_reason", sa.String(), nullable=True),
         sa.Column("batch_id", sa.BigInteger(), nullable=True),
         sa.Column("item_index", sa.Integer(), nullable=True),
-        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.CheckConstraint("(state = 'held') = (held_reason IS NOT NULL)", name=op.f("ck_interaction_held_has_reason")),
-        sa.CheckConstraint("state = 'accepted' OR batch_id IS NULL", name=op.f("ck_interaction_held_is_not_batched")),
-        sa.CheckConstraint("(batch_id IS NULL) = (item_index IS NULL)", name=op.f("ck_interaction_item_of_batch")),
-        sa.CheckConstraint("amount > 0 AND amount < 79228162514264337593543950336", name=op.f("ck_interaction_amount_uint96")),
-        sa.ForeignKeyConstraint(["batch_id"], ["batch.id"], name=op.f("fk_interaction_batch_id_batch")),
-        sa.ForeignKeyConstraint(["delivery_id"], ["delivery.id"], name=op.f("fk_interaction_delivery_id_delivery")),
-        sa.ForeignKeyConstraint(["partner_id"], ["partner.id"], name=op.f("fk_interaction_partner_id_partner")),
-        sa.ForeignKeyConstraint(["program_id"], ["program.id"], name=op.f("fk_interaction_program_id_program")),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
+        sa.CheckConstraint(
+            "(state = 'held') = (held_reason IS NOT NULL)",
+            name=op.f("ck_interaction_held_has_reason"),
+        ),
+        sa.CheckConstraint(
+            "state = 'accepted' OR batch_id IS NULL",
+            name=op.f("ck_interaction_held_is_not_batched"),
+        ),
+        sa.CheckConstraint(
+            "(batch_id IS NULL) = (item_index IS NULL)", name=op.f("ck_interaction_item_of_batch")
+        ),
+        sa.CheckConstraint(
+            "amount > 0 AND amount < 79228162514264337593543950336",
+            name=op.f("ck_interaction_amount_uint96"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["batch_id"], ["batch.id"], name=op.f("fk_interaction_batch_id_batch")
+        ),
+        sa.ForeignKeyConstraint(
+            ["delivery_id"], ["delivery.id"], name=op.f("fk_interaction_delivery_id_delivery")
+        ),
+        sa.ForeignKeyConstraint(
+            ["partner_id"], ["partner.id"], name=op.f("fk_interaction_partner_id_partner")
+        ),
+        sa.ForeignKeyConstraint(
+            ["program_id"], ["program.id"], name=op.f("fk_interaction_program_id_program")
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_interaction")),
-        sa.UniqueConstraint("batch_id", "item_index", name=op.f("uq_interaction_batch_id_item_index")),
-        sa.UniqueConstraint("partner_id", "event_id", name=op.f("uq_interaction_partner_id_event_id")),
+        sa.UniqueConstraint(
+            "batch_id", "item_index", name=op.f("uq_interaction_batch_id_item_index")
+        ),
+        sa.UniqueConstraint(
+            "partner_id", "event_id", name=op.f("uq_interaction_partner_id_event_id")
+        ),
     )
-    op.create_index("ix_interaction_account", "interaction", ["program_id", "account"], unique=False)
-    op.create_index(op.f("ix_interaction_delivery_id"), "interaction", ["delivery_id"], unique=False)
     op.create_index(
-        "ix_interaction_held", "interaction", ["program_id", "id"], unique=False, postgresql_where=sa.text("state = 'held'")
+        "ix_interaction_account", "interaction", ["program_id", "account"], unique=False
+    )
+    op.create_index(
+        op.f("ix_interaction_delivery_id"), "interaction", ["delivery_id"], unique=False
+    )
+    op.create_index(
+        "ix_interaction_held",
+        "interaction",
+        ["program_id", "id"],
+        unique=False,
+        postgresql_where=sa.text("state = 'held'"),
     )
     op.create_index(
         "ix_interaction_open",
@@ -364,16 +557,30 @@ def upgrade() -> None:
         sa.Column("account_id", sa.BigInteger(), nullable=False),
         sa.Column("amount", sa.Numeric(78, 0), nullable=False),
         sa.Column("interaction_id", sa.BigInteger(), nullable=True),
-        sa.ForeignKeyConstraint(["account_id"], ["ledger_account.id"], name=op.f("fk_ledger_entry_account_id_ledger_account")),
-        sa.ForeignKeyConstraint(["interaction_id"], ["interaction.id"], name=op.f("fk_ledger_entry_interaction_id_interaction")),
         sa.ForeignKeyConstraint(
-            ["transaction_id"], ["ledger_transaction.id"], name=op.f("fk_ledger_entry_transaction_id_ledger_transaction")
+            ["account_id"],
+            ["ledger_account.id"],
+            name=op.f("fk_ledger_entry_account_id_ledger_account"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["interaction_id"],
+            ["interaction.id"],
+            name=op.f("fk_ledger_entry_interaction_id_interaction"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["transaction_id"],
+            ["ledger_transaction.id"],
+            name=op.f("fk_ledger_entry_transaction_id_ledger_transaction"),
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_ledger_entry")),
         sa.UniqueConstraint("interaction_id", name=op.f("uq_ledger_entry_interaction_id")),
     )
-    op.create_index(op.f("ix_ledger_entry_account_id"), "ledger_entry", ["account_id"], unique=False)
-    op.create_index(op.f("ix_ledger_entry_transaction_id"), "ledger_entry", ["transaction_id"], unique=False)
+    op.create_index(
+        op.f("ix_ledger_entry_account_id"), "ledger_entry", ["account_id"], unique=False
+    )
+    op.create_index(
+        op.f("ix_ledger_entry_transaction_id"), "ledger_entry", ["transaction_id"], unique=False
+    )
     # ### end Alembic commands ###
 
 
@@ -383,9 +590,13 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_ledger_entry_account_id"), table_name="ledger_entry")
     op.drop_table("ledger_entry")
     op.drop_index(
-        "ix_interaction_open", table_name="interaction", postgresql_where=sa.text("state = 'accepted' AND batch_id IS NULL")
+        "ix_interaction_open",
+        table_name="interaction",
+        postgresql_where=sa.text("state = 'accepted' AND batch_id IS NULL"),
     )
-    op.drop_index("ix_interaction_held", table_name="interaction", postgresql_where=sa.text("state = 'held'"))
+    op.drop_index(
+        "ix_interaction_held", table_name="interaction", postgresql_where=sa.text("state = 'held'")
+    )
     op.drop_index(op.f("ix_interaction_delivery_id"), table_name="interaction")
     op.drop_index("ix_interaction_account", table_name="interaction")
     op.drop_table("interaction")

@@ -25,7 +25,8 @@ def upgrade() -> None:
     op.execute("""
         CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN
-            RAISE EXCEPTION '% is append-only: % refused', TG_TABLE_NAME, TG_OP USING ERRCODE = 'restrict_violation';
+            RAISE EXCEPTION '% is append-only: % refused', TG_TABLE_NAME, TG_OP
+              USING ERRCODE = 'restrict_violation';
         END $$
     """)
     for table in APPEND_ONLY:
@@ -33,14 +34,17 @@ def upgrade() -> None:
             f"CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {table} "
             "FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()"
         )
-    # All legs of a transaction are inserted by one statement, so each statement must balance by itself.
+    # All legs of a transaction are inserted by one statement, so each statement must balance by
+    # itself.
     op.execute("""
         CREATE FUNCTION require_balance() RETURNS trigger LANGUAGE plpgsql AS $$
         DECLARE unbalanced bigint;
         BEGIN
-            SELECT transaction_id INTO unbalanced FROM inserted GROUP BY transaction_id HAVING sum(amount) <> 0 OR count(*) < 2 LIMIT 1;
+            SELECT transaction_id INTO unbalanced FROM inserted GROUP BY transaction_id
+              HAVING sum(amount) <> 0 OR count(*) < 2 LIMIT 1;
             IF unbalanced IS NOT NULL THEN
-                RAISE EXCEPTION 'ledger transaction % does not sum to zero', unbalanced USING ERRCODE = 'check_violation';
+                RAISE EXCEPTION 'ledger transaction % does not sum to zero', unbalanced
+                  USING ERRCODE = 'check_violation';
             END IF;
             RETURN NULL;
         END $$

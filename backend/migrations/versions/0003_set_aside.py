@@ -15,7 +15,9 @@ _PLACE = ["program_id", "bucket", "sequence"]
 
 
 def upgrade() -> None:
-    op.add_column("batch", sa.Column("prove_attempts", sa.Integer(), nullable=False, server_default="0"))
+    op.add_column(
+        "batch", sa.Column("prove_attempts", sa.Integer(), nullable=False, server_default="0")
+    )
     op.alter_column("batch", "prove_attempts", server_default=None)
     op.add_column("batch", sa.Column("landable_until", sa.BigInteger(), nullable=True))
     op.add_column("batch", sa.Column("isolation", sa.BigInteger(), nullable=True))
@@ -24,11 +26,18 @@ def upgrade() -> None:
     op.execute("UPDATE batch SET landable_until = valid_until WHERE proof IS NOT NULL")
     op.drop_constraint("uq_batch_program_id_bucket_sequence", "batch")
     op.create_index(
-        "uq_batch_standing", "batch", _PLACE, unique=True, postgresql_where=sa.text("state NOT IN ('set_aside', 'withdrawn')")
+        "uq_batch_standing",
+        "batch",
+        _PLACE,
+        unique=True,
+        postgresql_where=sa.text("state NOT IN ('set_aside', 'withdrawn')"),
     )
     op.drop_index("ix_batch_open", "batch")
     op.create_index(
-        "ix_batch_open", "batch", _PLACE, postgresql_where=sa.text("state NOT IN ('final', 'set_aside', 'withdrawn')")
+        "ix_batch_open",
+        "batch",
+        _PLACE,
+        postgresql_where=sa.text("state NOT IN ('final', 'set_aside', 'withdrawn')"),
     )
 
 

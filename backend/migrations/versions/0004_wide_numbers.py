@@ -1,4 +1,5 @@
-"""Chain ids, times and ids of transactions in 64 bits: some chains have ids above 2^31, and so has the time from 2038 on.
+"""Chain ids, times and ids of transactions in 64 bits: some chains have ids above 2^31, and so has
+the time from 2038 on.
 
 Revision: 0004, after 0003
 """
@@ -11,7 +12,12 @@ down_revision = "0003"
 branch_labels = None
 depends_on = None
 
-COLUMNS = (("program", "chain_id"), ("batch", "valid_until"), ("batch", "landable_until"), ("batch", "transaction_id"))
+COLUMNS = (
+    ("program", "chain_id"),
+    ("batch", "valid_until"),
+    ("batch", "landable_until"),
+    ("batch", "transaction_id"),
+)
 
 
 def upgrade() -> None:

@@ -16,7 +16,12 @@ _ACCOUNT = ["program_id", "account"]
 
 def upgrade() -> None:
     op.create_index("ix_batch_listed", "batch", ["program_id", "id"])
-    op.create_index("ix_interaction_account_open", "interaction", _ACCOUNT, postgresql_where=sa.text("batch_id IS NULL"))
+    op.create_index(
+        "ix_interaction_account_open",
+        "interaction",
+        _ACCOUNT,
+        postgresql_where=sa.text("batch_id IS NULL"),
+    )
     op.drop_index("ix_interaction_account", "interaction")
 
 

@@ -1,6 +1,8 @@
-"""How partners sign. So far: Standard Webhooks (HMAC-SHA256 over `id.timestamp.body`, https://www.standardwebhooks.com).
+"""How partners sign. So far: Standard Webhooks (HMAC-SHA256 over `id.timestamp.body`,
+https://www.standardwebhooks.com).
 
-Pure: the API and the attestors share it. Whoever holds the secret can sign, so this evidence convinces only those who hold it.
+Pure: the API and the attestors share it. Whoever holds the secret can sign, so this evidence
+convinces only those who hold it.
 """
 
 import base64
@@ -32,7 +34,8 @@ def generate_secret() -> str:
 
 
 def require_secret(secret: str) -> str:
-    """Return `secret` if it is well formed. Raises ValueError; the message does not repeat the secret."""
+    """Return `secret` if it is well formed. Raises ValueError; the message does not repeat the
+    secret."""
     try:
         key = base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
     except ValueError as error:
@@ -49,7 +52,8 @@ def sign(secret: str, message_id: str, at: datetime, body: bytes) -> Delivery:
 
 
 def require_signature(secrets_: Sequence[str], delivery: Delivery) -> None:
-    """Check that one of a partner's secrets (several while rotating) signed the delivery, whenever that was.
+    """Check that one of a partner's secrets (several while rotating) signed the delivery, whenever
+    that was.
 
     Raises:
         SignatureError: with the header at fault.
@@ -61,14 +65,19 @@ def require_signature(secrets_: Sequence[str], delivery: Delivery) -> None:
         raise SignatureError("body", "expected UTF-8") from error
     offered = [part[3:] for part in delivery.signature.split(" ") if part.startswith("v1,")]
     if not offered:
-        raise SignatureError("webhook-signature", "expected v1,<base64 HMAC-SHA256>, several separated by spaces")
+        raise SignatureError(
+            "webhook-signature", "expected v1,<base64 HMAC-SHA256>, several separated by spaces"
+        )
     for secret in secrets_:
         expected = Webhook(secret).sign(delivery.message_id, timestamp, text)[3:]
         # Encoded, because compare_digest refuses text that is not ASCII.
-        if any(secrets.compare_digest(expected.encode(), signature.encode()) for signature in offered):
+        if any(
+            secrets.compare_digest(expected.encode(), signature.encode()) for signature in offered
+        ):
             return
     raise SignatureError(
-        "webhook-signature", "no signature matches: check the secret and that id.timestamp.body is signed as sent"
+        "webhook-signature",
+        "no signature matches: check the secret and that id.timestamp.body is signed as sent",
     )
 
 
@@ -79,12 +88,14 @@ def require_fresh(delivery: Delivery, now: datetime) -> None:
         direction = "old" if age > 0 else "in the future"
         raise SignatureError(
             "webhook-timestamp",
-            f"{abs(age):.0f} seconds {direction}, more than {TIMESTAMP_TOLERANCE_SECONDS}: sign again when sending again",
+            f"{abs(age):.0f} seconds {direction}, more than {TIMESTAMP_TOLERANCE_SECONDS}: "
+            "sign again when sending again",
         )
 
 
 def _timestamp(delivery: Delivery) -> datetime:
-    # One form only: the signature is over the number, so leading zeros could be added to a header that was signed without.
+    # One form only: the signature is over the number, so leading zeros could be added to a header
+    # that was signed without.
     if not UNIX_SECONDS.fullmatch(delivery.timestamp):
         raise SignatureError("webhook-timestamp", "expected Unix seconds")
     try:

@@ -24,7 +24,10 @@ FEES = FeePolicy(max_fee_cap=100 * GWEI)
 
 COUNTER, COUNTER_CODE = to_checksum_address(b"\xc0" * 20), "0x5f546001015f5500"
 """Adds one to its slot 0 at each call."""
-ONCE, ONCE_CODE = to_checksum_address(b"\x0c" * 20), "0x5f54600a5760015f55005b63deadbeef5f526004601cfd"
+ONCE, ONCE_CODE = (
+    to_checksum_address(b"\x0c" * 20),
+    "0x5f54600a5760015f55005b63deadbeef5f526004601cfd",
+)
 """Sets its slot 0 at the first call; reverts with 0xdeadbeef at every later one."""
 
 
@@ -37,13 +40,17 @@ class Bench:
     database: Database
 
     def sender(self, w3: Web3 | None = None, fees: FeePolicy = FEES, **options: float) -> Sender:
-        return Sender(w3 or self.chain.w3, KeystoreSigner(self.chain.key(0)), fees, CHAIN_ID, **options)
+        return Sender(
+            w3 or self.chain.w3, KeystoreSigner(self.chain.key(0)), fees, CHAIN_ID, **options
+        )
 
     @property
     def address(self) -> str:
         return self.chain.key(0).address
 
-    def enqueue(self, sender: Sender, purpose: str, to: str = COUNTER, data: bytes = b"", value: int = 0) -> OutgoingTransaction:
+    def enqueue(
+        self, sender: Sender, purpose: str, to: str = COUNTER, data: bytes = b"", value: int = 0
+    ) -> OutgoingTransaction:
         with self.database.transaction() as session:
             return sender.enqueue(session, purpose, to, data, value)
 
@@ -58,12 +65,16 @@ class Bench:
 
     def rows(self) -> list[OutgoingTransaction]:
         with self.database.transaction() as session:
-            return list(session.scalars(select(OutgoingTransaction).order_by(OutgoingTransaction.nonce)))
+            return list(
+                session.scalars(select(OutgoingTransaction).order_by(OutgoingTransaction.nonce))
+            )
 
     def attempts(self, transaction_id: int) -> list[TransactionAttempt]:
         with self.database.transaction() as session:
             query = (
-                select(TransactionAttempt).where(TransactionAttempt.outgoing_id == transaction_id).order_by(TransactionAttempt.id)
+                select(TransactionAttempt)
+                .where(TransactionAttempt.outgoing_id == transaction_id)
+                .order_by(TransactionAttempt.id)
             )
             return list(session.scalars(query))
 
@@ -99,7 +110,9 @@ def bench(**options: object) -> Iterator[Bench]:
         chain.rpc("anvil_setCode", COUNTER, COUNTER_CODE)
         chain.rpc("anvil_setCode", ONCE, ONCE_CODE)
         database = Database(url)
-        tables = [model.__table__ for model in (SenderAccount, OutgoingTransaction, TransactionAttempt)]
+        tables = [
+            model.__table__ for model in (SenderAccount, OutgoingTransaction, TransactionAttempt)
+        ]
         Base.metadata.create_all(database.engine, tables=tables)
         try:
             yield Bench(chain, url, database)

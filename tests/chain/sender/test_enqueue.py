@@ -79,7 +79,13 @@ def test_a_call_that_would_revert_reserves_nothing(mining: Bench) -> None:
 
 def test_the_reason_of_a_revert_is_in_words() -> None:
     """An operator reads the contract's error by its name, with its arguments."""
-    data = "0x" + (keccak(text="ReserveExceeded(uint256,uint256)")[:4] + encode(["uint256", "uint256"], [7, 5])).hex()
+    data = (
+        "0x"
+        + (
+            keccak(text="ReserveExceeded(uint256,uint256)")[:4]
+            + encode(["uint256", "uint256"], [7, 5])
+        ).hex()
+    )
     error = SimulationReverted("post", ContractLogicError(data, data=data))
     assert error.message == "post: would revert with ReserveExceeded(committed=7, reserve=5)"
 
@@ -108,7 +114,10 @@ def test_a_key_that_cannot_pay_reserves_nothing(mining: Bench) -> None:
 def test_more_gas_than_the_cap_is_refused(mining: Bench) -> None:
     """The limit is the estimate and a quarter, and an estimate above the cap is an error."""
     row = mining.enqueue(mining.sender(), "fits")
-    assert row.gas_limit == mining.chain.w3.eth.estimate_gas({"from": mining.address, "to": COUNTER}) * 5 // 4
+    assert (
+        row.gas_limit
+        == mining.chain.w3.eth.estimate_gas({"from": mining.address, "to": COUNTER}) * 5 // 4
+    )
     with pytest.raises(Invalid, match="gas, the cap is 21000"):
         mining.enqueue(mining.sender(gas_limit_cap=21_000), "large")
     assert mining.next_nonce() == 1
@@ -147,10 +156,14 @@ def test_a_purpose_stands_for_one_transaction(mining: Bench) -> None:
 
 
 def test_one_purpose_from_two_threads_is_one_transaction(mining: Bench) -> None:
-    """Two workers that enqueue the same purpose at one moment share one row, one nonce and one set of bytes."""
+    """Two workers that enqueue the same purpose at one moment share one row, one nonce and one set
+    of bytes."""
     found = []
     for turn in range(5):
-        call = lambda purpose=f"post:{turn}": found.append(mining.enqueue(mining.sender(), purpose).id)  # noqa: E731
+
+        def call(purpose: str = f"post:{turn}") -> None:
+            found.append(mining.enqueue(mining.sender(), purpose).id)
+
         _together(call, call)
     assert len(found) == 10
     assert len(set(found)) == 5
@@ -159,7 +172,8 @@ def test_one_purpose_from_two_threads_is_one_transaction(mining: Bench) -> None:
 
 
 def test_the_loser_of_a_race_gets_the_row_though_its_simulation_reverts(mining: Bench) -> None:
-    """Stored and mined by another worker between our look-up and our simulation: the answer is its row, no error."""
+    """Stored and mined by another worker between our look-up and our simulation: the answer is its
+    row, no error."""
     sender, other = mining.sender(), mining.sender()
     quote = FeePolicy(max_fee_cap=100 * GWEI).quote
 
@@ -175,7 +189,8 @@ def test_the_loser_of_a_race_gets_the_row_though_its_simulation_reverts(mining: 
 
 
 def test_two_senders_get_consecutive_nonces(waiting: Bench) -> None:
-    """Different purposes from two threads at once: nonces 0 to 9, each once, and all of them are mined."""
+    """Different purposes from two threads at once: nonces 0 to 9, each once, and all of them are
+    mined."""
     batches = [[f"{worker}:{turn}" for turn in range(5)] for worker in "ab"]
 
     def work(purposes: list[str]) -> None:
@@ -190,7 +205,8 @@ def test_two_senders_get_consecutive_nonces(waiting: Bench) -> None:
 
 
 def test_a_rolled_back_enqueue_leaves_no_gap(mining: Bench) -> None:
-    """What the caller's transaction takes back never existed: the next purpose gets the same nonce."""
+    """What the caller's transaction takes back never existed: the next purpose gets the same
+    nonce."""
     sender = mining.sender()
     mining.enqueue(sender, "first")
     with mining.database.transaction() as session:
@@ -201,7 +217,8 @@ def test_a_rolled_back_enqueue_leaves_no_gap(mining: Bench) -> None:
 
 
 def test_nonces_that_the_key_used_before_are_passed_over(mining: Bench) -> None:
-    """A key with a history starts at the chain's count; so does one that was used elsewhere in between."""
+    """A key with a history starts at the chain's count; so does one that was used elsewhere in
+    between."""
     _use_key_elsewhere(mining)
     sender = mining.sender()
     row = mining.enqueue(sender, "first")
@@ -212,7 +229,8 @@ def test_nonces_that_the_key_used_before_are_passed_over(mining: Bench) -> None:
 
 
 def test_a_chain_that_was_reset_is_noticed(mining: Bench) -> None:
-    """After a settled nonce that the node does not count any more, no nonce is given out that could never be mined."""
+    """After a settled nonce that the node does not count any more, no nonce is given out that could
+    never be mined."""
     sender = mining.sender()
     snapshot = mining.chain.rpc("evm_snapshot")
     row = mining.enqueue(sender, "first")
@@ -227,7 +245,10 @@ def test_a_chain_that_was_reset_is_noticed(mining: Bench) -> None:
 def test_nothing_leaves_before_the_commit(mining: Bench) -> None:
     """Broadcasting in the transaction that enqueues, or replaces, is a programming error."""
     sender = mining.sender()
-    with pytest.raises(RuntimeError, match="before the commit"), mining.database.transaction() as session:
+    with (
+        pytest.raises(RuntimeError, match="before the commit"),
+        mining.database.transaction() as session,
+    ):
         sender.broadcast(session, sender.enqueue(session, "post", COUNTER, b"").id)
     assert mining.chain_nonce() == 0
     assert mining.rows() == []
@@ -243,8 +264,16 @@ def test_nothing_leaves_before_the_commit(mining: Bench) -> None:
 
 def _use_key_elsewhere(stack: Bench) -> None:
     key = stack.chain.key(0)
-    signed = key.sign_transaction({
-        "type": 2, "chainId": CHAIN_ID, "nonce": stack.chain_nonce(), "to": key.address, "value": 0, "gas": 21_000,
-        "maxFeePerGas": 10 * GWEI, "maxPriorityFeePerGas": GWEI,
-    })  # fmt: skip
+    signed = key.sign_transaction(
+        {
+            "type": 2,
+            "chainId": CHAIN_ID,
+            "nonce": stack.chain_nonce(),
+            "to": key.address,
+            "value": 0,
+            "gas": 21_000,
+            "maxFeePerGas": 10 * GWEI,
+            "maxPriorityFeePerGas": GWEI,
+        }
+    )
     stack.chain.w3.eth.send_raw_transaction(signed.raw_transaction)

@@ -28,49 +28,70 @@ def test_bounds_that_contradict_are_refused(bounds: dict[str, int]) -> None:
 def test_a_dead_node_is_unavailable() -> None:
     """Without a node there is no bid."""
     with pytest.raises(Unavailable):
-        FeePolicy(GWEI).quote(Web3(Web3.HTTPProvider("http://127.0.0.1:9", exception_retry_configuration=None)))
+        FeePolicy(GWEI).quote(
+            Web3(Web3.HTTPProvider("http://127.0.0.1:9", exception_retry_configuration=None))
+        )
 
 
 def test_quotes_of_a_real_chain() -> None:
-    """On one chain: twice the base fee and the tip; cut at the cap; NotYet above it; a replacement is an eighth more or None."""
+    """On one chain: twice the base fee and the tip; cut at the cap; NotYet above it; a replacement
+    is an eighth more or None."""
     with anvil(base_fee=8 * GWEI, no_mining=True) as chain:
         base = chain.w3.eth.fee_history(1, "latest")["baseFeePerGas"][-1]
         assert FeePolicy(100 * GWEI, GWEI, 2 * GWEI).quote(chain.w3) == Fees(2 * base + GWEI, GWEI)
         assert FeePolicy(base + 5, GWEI, GWEI).quote(chain.w3) == Fees(base + 5, GWEI)
         assert FeePolicy(base, 0, 0).quote(chain.w3) == Fees(base, 0)
-        with pytest.raises(NotYet, match=f"base fee is {base} wei per gas, above the cap of {base - 1}"):
+        with pytest.raises(
+            NotYet, match=f"base fee is {base} wei per gas, above the cap of {base - 1}"
+        ):
             FeePolicy(base - 1).quote(chain.w3)
 
         policy = FeePolicy(100 * GWEI, GWEI, GWEI)
         assert policy.replacement(chain.w3, Fees(80 * GWEI, 8)) == Fees(90 * GWEI, GWEI)
-        assert policy.replacement(chain.w3, Fees(GWEI, GWEI)) == Fees(2 * base + GWEI, GWEI * 9 // 8)
+        assert policy.replacement(chain.w3, Fees(GWEI, GWEI)) == Fees(
+            2 * base + GWEI, GWEI * 9 // 8
+        )
         assert policy.replacement(chain.w3, Fees(89 * GWEI, GWEI)) is None
         with pytest.raises(NotYet):
             FeePolicy(base - 1).replacement(chain.w3, Fees(1, 1))
 
 
 def test_the_tip_is_what_others_paid() -> None:
-    """The median of what the last blocks paid, within the policy's bounds; blocks without transactions do not count."""
+    """The median of what the last blocks paid, within the policy's bounds; blocks without
+    transactions do not count."""
     with anvil() as chain:
         key = chain.key(1)
         for nonce, tip in enumerate((5 * GWEI, 4 * GWEI, 6 * GWEI)):
-            signed = key.sign_transaction({
-                "type": 2, "chainId": 31337, "nonce": nonce, "to": key.address, "value": 0, "gas": 21_000,
-                "maxFeePerGas": 50 * GWEI, "maxPriorityFeePerGas": tip,
-            })  # fmt: skip
+            signed = key.sign_transaction(
+                {
+                    "type": 2,
+                    "chainId": 31337,
+                    "nonce": nonce,
+                    "to": key.address,
+                    "value": 0,
+                    "gas": 21_000,
+                    "maxFeePerGas": 50 * GWEI,
+                    "maxPriorityFeePerGas": tip,
+                }
+            )
             chain.w3.eth.wait_for_transaction_receipt(
                 chain.w3.eth.send_raw_transaction(signed.raw_transaction), poll_latency=0.01
             )
         assert FeePolicy(100 * GWEI, 0, 100 * GWEI).quote(chain.w3).max_priority_fee == 5 * GWEI
         assert FeePolicy(100 * GWEI, 0, 2 * GWEI).quote(chain.w3).max_priority_fee == 2 * GWEI
-        assert FeePolicy(100 * GWEI, 7 * GWEI, 9 * GWEI).quote(chain.w3).max_priority_fee == 7 * GWEI
+        assert (
+            FeePolicy(100 * GWEI, 7 * GWEI, 9 * GWEI).quote(chain.w3).max_priority_fee == 7 * GWEI
+        )
 
 
 class _History:
     """A node's fee history, as given."""
 
     def __init__(self, base_fee: int, tips: list[int]) -> None:
-        self.eth, self._answer = self, {"baseFeePerGas": [0, base_fee], "reward": [[tip] for tip in tips]}
+        self.eth, self._answer = (
+            self,
+            {"baseFeePerGas": [0, base_fee], "reward": [[tip] for tip in tips]},
+        )
 
     def fee_history(self, *_: object) -> dict:
         return self._answer
@@ -80,8 +101,11 @@ _FEE = st.integers(0, 10**12)
 
 
 @given(base=_FEE, tips=st.lists(_FEE), cap=st.integers(1, 10**12), old_max=_FEE, old_tip=_FEE)
-def test_no_bid_passes_the_cap(base: int, tips: list[int], cap: int, old_max: int, old_tip: int) -> None:
-    """Whatever the history says: within the cap, the tip within the bid, and a replacement that nodes accept (10 % more, and more)."""
+def test_no_bid_passes_the_cap(
+    base: int, tips: list[int], cap: int, old_max: int, old_tip: int
+) -> None:
+    """Whatever the history says: within the cap, the tip within the bid, and a replacement that
+    nodes accept (10 % more, and more)."""
     policy, w3 = FeePolicy(cap, 0, 10**12), _History(base, tips)
     if base > cap:
         with pytest.raises(NotYet):

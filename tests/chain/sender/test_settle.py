@@ -1,4 +1,5 @@
-"""Broadcast, settle, bump: what becomes of stored bytes, on a chain that forks, refuses and is silent."""
+"""Broadcast, settle, bump: what becomes of stored bytes, on a chain that forks, refuses and is
+silent."""
 
 from itertools import pairwise
 from unittest.mock import patch
@@ -22,10 +23,18 @@ def _hashes(stack: Bench, transaction_id: int) -> list[str]:
 def _foreign(stack: Bench, nonce: int, max_fee: int) -> None:
     """A transaction of our key that the sender knows nothing of."""
     key = stack.chain.key(0)
-    signed = key.sign_transaction({
-        "type": 2, "chainId": CHAIN_ID, "nonce": nonce, "to": key.address, "value": 0, "gas": 21_000,
-        "maxFeePerGas": max_fee, "maxPriorityFeePerGas": GWEI,
-    })  # fmt: skip
+    signed = key.sign_transaction(
+        {
+            "type": 2,
+            "chainId": CHAIN_ID,
+            "nonce": nonce,
+            "to": key.address,
+            "value": 0,
+            "gas": 21_000,
+            "maxFeePerGas": max_fee,
+            "maxPriorityFeePerGas": GWEI,
+        }
+    )
     stack.chain.w3.eth.send_raw_transaction(signed.raw_transaction)
 
 
@@ -43,7 +52,8 @@ def test_unknown_transactions_are_named(mining: Bench, step: str) -> None:
 
 
 def test_a_transaction_runs_once_and_its_facts_are_kept(mining: Bench) -> None:
-    """Stored, sent, final; the receipt's facts are the chain's; broadcasting again at any point changes nothing."""
+    """Stored, sent, final; the receipt's facts are the chain's; broadcasting again at any point
+    changes nothing."""
     sender = mining.sender()
     row = mining.enqueue(sender, "post")
     assert (row.state, mining.chain_nonce()) == (State.STORED, 0)
@@ -53,13 +63,18 @@ def test_a_transaction_runs_once_and_its_facts_are_kept(mining: Bench) -> None:
     assert mining.do(sender, "bump", row.id) == State.FINAL
     row = mining.row(row.id)
     receipt = mining.chain.w3.eth.get_transaction_receipt(row.mined_hash)
-    assert (row.block_number, row.block_hash, row.gas_used) == (receipt.blockNumber, receipt.blockHash, receipt.gasUsed)
+    assert (row.block_number, row.block_hash, row.gas_used) == (
+        receipt.blockNumber,
+        receipt.blockHash,
+        receipt.gasUsed,
+    )
     assert (row.status, row.note, row.to_address) == (1, None, receipt.to)
     assert mining.calls() == mining.chain_nonce() == 1
 
 
 def test_final_is_what_the_finality_rule_says(waiting: Bench) -> None:
-    """With two confirmations a transaction is mined in its block and in the next, and final two blocks later."""
+    """With two confirmations a transaction is mined in its block and in the next, and final two
+    blocks later."""
     sender = waiting.sender()
     row = waiting.enqueue(sender, "post")
     states = [waiting.do(sender, "advance", row.id, "2")]
@@ -70,7 +85,8 @@ def test_final_is_what_the_finality_rule_says(waiting: Bench) -> None:
 
 
 def test_a_transaction_that_reverts_on_chain_is_failed(waiting: Bench) -> None:
-    """Both pass the simulation, the second reverts in the block: failed once settled, and its nonce is used."""
+    """Both pass the simulation, the second reverts in the block: failed once settled, and its nonce
+    is used."""
     sender = waiting.sender()
     first, second = (waiting.enqueue(sender, purpose, ONCE) for purpose in ("first", "second"))
     for row in (first, second):
@@ -88,7 +104,8 @@ def test_a_transaction_that_reverts_on_chain_is_failed(waiting: Bench) -> None:
 
 @pytest.mark.parametrize("delivers", [True, False])
 def test_an_unknown_outcome_sends_the_same_bytes_again(mining: Bench, delivers: bool) -> None:
-    """A broadcast whose answer is lost, or that is lost itself, is repeated byte for byte: one transaction on chain."""
+    """A broadcast whose answer is lost, or that is lost itself, is repeated byte for byte: one
+    transaction on chain."""
     lossy = mining.sender(Web3(LossyProvider(mining.chain.url, delivers=delivers)))
     row = mining.enqueue(lossy, "post")
     # Where it arrived, the receipt shows that it did.
@@ -103,7 +120,8 @@ def test_an_unknown_outcome_sends_the_same_bytes_again(mining: Bench, delivers: 
 
 
 def test_what_the_node_has_already_is_sent(waiting: Bench) -> None:
-    """A crash between the broadcast and its commit: the node refuses the repeated bytes, and that counts as sent."""
+    """A crash between the broadcast and its commit: the node refuses the repeated bytes, and that
+    counts as sent."""
     sender = waiting.sender()
     row = waiting.enqueue(sender, "post")
     waiting.chain.w3.eth.send_raw_transaction(waiting.attempts(row.id)[0].raw)
@@ -112,7 +130,8 @@ def test_what_the_node_has_already_is_sent(waiting: Bench) -> None:
 
 
 def test_a_refusal_is_noted_and_repeated(waiting: Bench) -> None:
-    """A node that refuses the bytes (the key has been emptied since) leaves them stored, with its words, until it takes them."""
+    """A node that refuses the bytes (the key has been emptied since) leaves them stored, with its
+    words, until it takes them."""
     sender = waiting.sender()
     row = waiting.enqueue(sender, "post")
     balance = waiting.chain.w3.eth.get_balance(waiting.address)
@@ -125,7 +144,8 @@ def test_a_refusal_is_noted_and_repeated(waiting: Bench) -> None:
 
 
 def test_a_reorg_sends_the_same_bytes_again(waiting: Bench) -> None:
-    """Mined, then taken out by a reorg: back to sent with the same hash in the node, then final in another block."""
+    """Mined, then taken out by a reorg: back to sent with the same hash in the node, then final in
+    another block."""
     sender = waiting.sender()
     row = waiting.enqueue(sender, "post")
     waiting.do(sender, "broadcast", row.id)
@@ -147,30 +167,41 @@ def test_a_reorg_sends_the_same_bytes_again(waiting: Bench) -> None:
 
 
 def test_a_block_that_is_not_the_chains_is_not_final(waiting: Bench) -> None:
-    """A receipt whose block hash is not the chain's hash at that height does not settle anything."""
+    """A receipt whose block hash is not the chain's hash at that height does not settle
+    anything."""
     sender = waiting.sender()
     row = waiting.enqueue(sender, "post")
     waiting.do(sender, "broadcast", row.id)
     waiting.mine()
     other = sender_module.block(waiting.chain.w3, 0)
-    with patch.object(sender_module, "block", lambda *_: other):  # the reorg falls between two questions to the node
+    with patch.object(
+        sender_module, "block", lambda *_: other
+    ):  # the reorg falls between two questions to the node
         assert waiting.do(sender, "settle", row.id, "latest") == State.MINED
     assert waiting.row(row.id).note == "block 1 is another one by now"
     assert waiting.do(sender, "settle", row.id, "latest") == State.FINAL
 
 
 def test_a_nonce_that_another_transaction_used_is_lost(waiting: Bench) -> None:
-    """Open while the other's block is not settled, then lost with the reason; never sent again, and never under another nonce."""
+    """Open while the other's block is not settled, then lost with the reason; never sent again, and
+    never under another nonce."""
     sender = waiting.sender()
     row = waiting.enqueue(sender, "post")
     _foreign(waiting, 0, 10 * GWEI)
     waiting.mine()
     assert waiting.do(sender, "advance", row.id, "2") == State.STORED
-    assert "a transaction that is not ours, in a block that is not settled" in waiting.row(row.id).note
+    assert (
+        "a transaction that is not ours, in a block that is not settled" in waiting.row(row.id).note
+    )
     waiting.mine(2)
     assert waiting.do(sender, "advance", row.id, "2") == State.LOST
-    assert "nonce 0 was used by a transaction that is not ours, at or before block 1" in waiting.row(row.id).note
-    assert [waiting.do(sender, "broadcast", row.id), waiting.do(sender, "bump", row.id)] == [State.LOST] * 2
+    assert (
+        "nonce 0 was used by a transaction that is not ours, at or before block 1"
+        in waiting.row(row.id).note
+    )
+    assert [waiting.do(sender, "broadcast", row.id), waiting.do(sender, "bump", row.id)] == [
+        State.LOST
+    ] * 2
     assert waiting.enqueue(sender, "post").id == row.id
     assert waiting.enqueue(sender, "next").nonce == 1
     waiting.mine()
@@ -178,7 +209,8 @@ def test_a_nonce_that_another_transaction_used_is_lost(waiting: Bench) -> None:
 
 
 def test_mined_between_two_questions_is_not_lost(waiting: Bench) -> None:
-    """Our own transaction, mined after its receipt was asked for and before the nonce was: final, not lost."""
+    """Our own transaction, mined after its receipt was asked for and before the nonce was: final,
+    not lost."""
     sender = waiting.sender()
     row = waiting.enqueue(sender, "post")
     waiting.do(sender, "broadcast", row.id)
@@ -207,7 +239,8 @@ def test_a_foreign_transaction_that_a_reorg_removes_does_not_lose_ours(waiting: 
 
 
 def test_a_bump_replaces_under_the_same_nonce(waiting: Bench) -> None:
-    """Both fees rise by an eighth or more, the node swaps the transaction, one of them is mined, and both hashes are kept."""
+    """Both fees rise by an eighth or more, the node swaps the transaction, one of them is mined,
+    and both hashes are kept."""
     sender = waiting.sender()
     row = waiting.enqueue(sender, "post")
     waiting.do(sender, "broadcast", row.id)
@@ -215,7 +248,9 @@ def test_a_bump_replaces_under_the_same_nonce(waiting: Bench) -> None:
     old, new = waiting.attempts(row.id)
     assert new.max_fee_per_gas * 8 >= old.max_fee_per_gas * 9
     assert new.max_priority_fee_per_gas * 8 >= old.max_priority_fee_per_gas * 9
-    assert waiting.pool() == {0: "0x" + old.tx_hash.hex()}, "a replacement leaves after the commit, not in bump"
+    assert waiting.pool() == {0: "0x" + old.tx_hash.hex()}, (
+        "a replacement leaves after the commit, not in bump"
+    )
     assert waiting.do(sender, "broadcast", row.id) == State.SENT
     assert waiting.pool() == {0: "0x" + new.tx_hash.hex()}
     waiting.mine()
@@ -225,7 +260,8 @@ def test_a_bump_replaces_under_the_same_nonce(waiting: Bench) -> None:
 
 
 def test_the_first_attempt_counts_if_it_is_mined_after_all(waiting: Bench) -> None:
-    """Replaced, but mined before the replacement left: final with the first hash; the second is never mined."""
+    """Replaced, but mined before the replacement left: final with the first hash; the second is
+    never mined."""
     sender = waiting.sender()
     row = waiting.enqueue(sender, "post")
     waiting.do(sender, "broadcast", row.id)
@@ -239,7 +275,8 @@ def test_the_first_attempt_counts_if_it_is_mined_after_all(waiting: Bench) -> No
 
 
 def test_fees_stop_at_the_cap_and_say_so(waiting: Bench) -> None:
-    """Replacements go up to the cap and not above; then the transaction stays in the node and the note says why."""
+    """Replacements go up to the cap and not above; then the transaction stays in the node and the
+    note says why."""
     quoted = FEES.quote(waiting.chain.w3).max_fee
     sender = waiting.sender(fees=FeePolicy(max_fee_cap=quoted * 13 // 10), bump_after_seconds=0)
     row = waiting.enqueue(sender, "post")
@@ -257,7 +294,8 @@ def test_fees_stop_at_the_cap_and_say_so(waiting: Bench) -> None:
 
 
 def test_only_the_next_in_line_is_bumped(waiting: Bench) -> None:
-    """A transaction that waits for an earlier nonce gains nothing by higher fees: it keeps its bid and says so."""
+    """A transaction that waits for an earlier nonce gains nothing by higher fees: it keeps its bid
+    and says so."""
     sender = waiting.sender(bump_after_seconds=0)
     first, second = (waiting.enqueue(sender, purpose) for purpose in ("first", "second"))
     for row in (first, second):
@@ -270,7 +308,9 @@ def test_only_the_next_in_line_is_bumped(waiting: Bench) -> None:
 def test_another_key_does_not_replace(waiting: Bench) -> None:
     """A sender of another key may broadcast and settle a row, but cannot replace it."""
     row = waiting.enqueue(waiting.sender(), "post")
-    other = Sender(waiting.chain.w3, KeystoreSigner(waiting.chain.key(1)), FEES, CHAIN_ID, bump_after_seconds=0)
+    other = Sender(
+        waiting.chain.w3, KeystoreSigner(waiting.chain.key(1)), FEES, CHAIN_ID, bump_after_seconds=0
+    )
     with pytest.raises(Conflict, match="cannot replace it"):
         waiting.do(other, "bump", row.id)
     assert waiting.do(other, "advance", row.id, "latest") == State.SENT
@@ -278,7 +318,8 @@ def test_another_key_does_not_replace(waiting: Bench) -> None:
 
 
 def test_a_bid_below_the_base_fee_is_raised(waiting: Bench) -> None:
-    """Fees that doubled after the signing: the node refuses the bytes, and `advance` replaces them."""
+    """Fees that doubled after the signing: the node refuses the bytes, and `advance` replaces
+    them."""
     sender = waiting.sender(bump_after_seconds=0)
     row = waiting.enqueue(sender, "post")
     waiting.chain.rpc("anvil_setNextBlockBaseFeePerGas", hex(20 * GWEI))
@@ -291,12 +332,17 @@ def test_a_bid_below_the_base_fee_is_raised(waiting: Bench) -> None:
 
 
 def test_a_silent_node_changes_nothing(mining: Bench) -> None:
-    """Settle and bump without a node raise Unavailable and leave the row as it is; broadcast notes it."""
+    """Settle and bump without a node raise Unavailable and leave the row as it is; broadcast notes
+    it."""
     sender = mining.sender()
     row = mining.enqueue(sender, "post")
-    sender._w3 = Web3(Web3.HTTPProvider("http://127.0.0.1:9/v2/SECRET", exception_retry_configuration=None))
+    sender._w3 = Web3(
+        Web3.HTTPProvider("http://127.0.0.1:9/v2/SECRET", exception_retry_configuration=None)
+    )
     for step, arguments in (("settle", ["latest"]), ("advance", ["latest"]), ("bump", [])):
         with pytest.raises(Unavailable):
             mining.do(sender, step, row.id, *arguments)
     assert mining.do(sender, "broadcast", row.id) == State.STORED
-    assert mining.row(row.id).note == "outcome unknown (ConnectionError): the same bytes go out again"
+    assert (
+        mining.row(row.id).note == "outcome unknown (ConnectionError): the same bytes go out again"
+    )

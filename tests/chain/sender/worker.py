@@ -1,7 +1,8 @@
-"""A worker as a process of its own, for the kill tests: python -m tests.chain.sender.worker DATABASE_URL RPC_URL KEYSTORE PURPOSE...
+"""A worker as a process of its own, for the kill tests: python -m tests.chain.sender.worker
+DATABASE_URL RPC_URL KEYSTORE PURPOSE...
 
-Enqueues each purpose and polls until all are final. Safe to kill anywhere, and to start again with the same arguments. BUMP_AFTER_SECONDS in
-the environment: how long an attempt may wait for a block.
+Enqueues each purpose and polls until all are final. Safe to kill anywhere, and to start again with
+the same arguments. BUMP_AFTER_SECONDS in the environment: how long an attempt may wait for a block.
 """
 
 import os
@@ -23,7 +24,13 @@ PASSWORD = "test"
 def main(database_url: str, rpc_url: str, key: str, purposes: list[str]) -> None:
     database = Database(database_url)
     bump_after = int(os.environ.get("BUMP_AFTER_SECONDS", "60"))
-    sender = Sender(connect(rpc_url), keystore.load(Path(key), PASSWORD), FEES, CHAIN_ID, bump_after_seconds=bump_after)
+    sender = Sender(
+        connect(rpc_url),
+        keystore.load(Path(key), PASSWORD),
+        FEES,
+        CHAIN_ID,
+        bump_after_seconds=bump_after,
+    )
     for purpose in purposes:
         with database.transaction() as session:
             transaction_id = sender.enqueue(session, purpose, COUNTER, b"").id
