@@ -10,7 +10,6 @@ from backend.batch.models import Batch, BatchState
 from backend.proof.service import Proven
 from prover.wire import Proof
 from tests.support.engine import Engine, report, settings
-from tests.support.engine import engine as engine
 
 OLD, NEW = b"\1" * 32, b"\2" * 32
 PROVEN = Proven(Proof((1, 2), ((3, 4), (5, 6)), (7, 8)), (0, 0, 0, 0, 0), 5)

@@ -13,14 +13,14 @@ from backend.kit.log import configure
 from backend.main import app
 from backend.program import repository as programs
 from tests.support.anvil import anvil
-from tests.support.engine import Engine, address, engine, report  # noqa: F401 - fixture
+from tests.support.engine import Engine, address, report
 from tests.support.onchain import OnChain, on_chain
 
 Command = Callable[..., Result]
 
 
 @pytest.fixture(scope="module")
-def program(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnChain]:  # noqa: F811 - the fixture
+def program(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnChain]:
     """A program on a chain of its own."""
     with anvil() as chain, on_chain(engine, chain, tmp_path_factory.mktemp("keys")) as made:
         yield made

@@ -16,13 +16,13 @@ from backend.kit.log import configure
 from backend.main import app
 from backend.partner.schemes.standard_webhooks import generate_secret
 from backend.program.models import Program
-from tests.support.engine import Api, api, engine, item, settings  # noqa: F401 - fixtures
+from tests.support.engine import Api, item, settings
 
 Command = Callable[..., Result]
 
 
 @pytest.fixture
-def command(api: Api, monkeypatch: pytest.MonkeyPatch) -> Command:  # noqa: F811 - the fixture
+def command(api: Api, monkeypatch: pytest.MonkeyPatch) -> Command:
     """Runs `guerdon ...` on the API's database."""
     monkeypatch.setattr(cli_context, "settings", lambda: settings(api.engine.url))
 
@@ -39,12 +39,12 @@ def printed(result: Result) -> Any:
     return json.loads(result.stdout)
 
 
-def status(api: Api, program: Program, event: str, secret: str) -> int:  # noqa: F811
+def status(api: Api, program: Program, event: str, secret: str) -> int:
     """What the API answers to a report that is signed with `secret`."""
     return api.post(program, [item(event)], secret=secret).status_code
 
 
-def test_rotate(api: Api, command: Command) -> None:  # noqa: F811
+def test_rotate(api: Api, command: Command) -> None:
     """The new secret signs at once, the old one until the overlap ends; an event is one event under
     either."""
     program = api.engine.program()
@@ -67,10 +67,7 @@ def test_rotate(api: Api, command: Command) -> None:  # noqa: F811
 
 
 def test_rotate_to_a_given_secret_and_pin_it(
-    api: Api,  # noqa: F811
-    command: Command,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    api: Api, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A secret of the partner's own making is taken from the environment; an attestor's pins then
     hold both, the new one first."""
@@ -93,7 +90,7 @@ def test_rotate_to_a_given_secret_and_pin_it(
     assert "secret: expected whsec_" in refused.stderr
 
 
-def test_revoke(api: Api, command: Command) -> None:  # noqa: F811
+def test_revoke(api: Api, command: Command) -> None:
     """A revoked partner's reports are refused under every secret that it had, until it gets
     another; other partners report on."""
     program = api.engine.program()
@@ -112,7 +109,7 @@ def test_revoke(api: Api, command: Command) -> None:  # noqa: F811
     "words",
     ["partner rotate NAME nobody", "partner revoke NAME nobody", "partner revoke nowhere adnet"],
 )
-def test_unknown(api: Api, command: Command, words: str) -> None:  # noqa: F811
+def test_unknown(api: Api, command: Command, words: str) -> None:
     """A partner or program that is not there is named."""
     result = command(*words.replace("NAME", api.engine.program().name).split())
     assert result.exit_code == 1
@@ -122,7 +119,7 @@ def test_unknown(api: Api, command: Command, words: str) -> None:  # noqa: F811
     )
 
 
-def test_attestors_move(api: Api, command: Command) -> None:  # noqa: F811
+def test_attestors_move(api: Api, command: Command) -> None:
     """`program attestors` replaces all URLs, as they are asked from then on."""
     program = api.engine.program()
     urls = ["http://127.0.0.1:7001/", "https://attestor.example/two"]
@@ -142,7 +139,7 @@ def test_attestors_move(api: Api, command: Command) -> None:  # noqa: F811
     "url",
     ["attestor.example", "ftp://attestor.example", "https://", "http://a/?x=1", "http://a/#b", ""],
 )
-def test_attestor_urls_that_are_none(api: Api, command: Command, url: str) -> None:  # noqa: F811
+def test_attestor_urls_that_are_none(api: Api, command: Command, url: str) -> None:
     """What is no base URL is refused, and so is one that stands twice; the program's stay as they
     are."""
     program = api.engine.program()

@@ -19,7 +19,7 @@ from backend.program import repository as programs
 from backend.signer import keystore
 from prover.groth16 import dev_key
 from tests.support.anvil import Anvil, anvil
-from tests.support.engine import Engine, engine, settings  # noqa: F401 - fixture
+from tests.support.engine import Engine, settings
 from tests.support.program import DEV, attestor_keys
 
 ATTESTORS = [key.address for key in attestor_keys()]
@@ -45,7 +45,7 @@ def owner(chain: Anvil, tmp_path: Path) -> keystore.KeystoreSigner:
 @pytest.fixture
 def command(
     chain: Anvil,
-    engine: Engine,  # noqa: F811 - the fixture
+    engine: Engine,
     owner: keystore.KeystoreSigner,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -83,10 +83,7 @@ def printed(result: Result) -> Any:
 
 
 def test_deploy_and_fund(
-    chain: Anvil,
-    engine: Engine,  # noqa: F811
-    owner: keystore.KeystoreSigner,
-    command: Command,
+    chain: Anvil, engine: Engine, owner: keystore.KeystoreSigner, command: Command
 ) -> None:
     """Contracts with the guardian and owner that were named, a registered program, and tokens in
     it."""
@@ -133,11 +130,7 @@ def test_deploy_and_fund(
     ids=["no name", "name taken", "threshold", "attestor", "instance", "url"],
 )
 def test_nothing_is_deployed_that_cannot_be_registered(
-    chain: Anvil,
-    engine: Engine,  # noqa: F811 - the fixture
-    command: Command,
-    words: list[object],
-    said: str,
+    chain: Anvil, engine: Engine, command: Command, words: list[object], said: str
 ) -> None:
     """The command fails before its first transaction, and says why."""
     with engine.database.transaction() as session:
@@ -151,10 +144,7 @@ def test_nothing_is_deployed_that_cannot_be_registered(
 
 
 def test_a_distributor_that_stands_already_is_registered(
-    chain: Anvil,
-    engine: Engine,  # noqa: F811 - the fixture
-    owner: keystore.KeystoreSigner,
-    command: Command,
+    chain: Anvil, engine: Engine, owner: keystore.KeystoreSigner, command: Command
 ) -> None:
     """Deployed by a script, or by a command whose database went away: found, checked and taken in
     from its first block on, once."""

@@ -6,7 +6,7 @@ import pytest
 
 from backend.cli.output import tokens
 from backend.client.partner_client import PartnerClient, Reported, ReportError, chunks
-from tests.support.engine import Api, address, engine, now, served  # noqa: F401 - fixtures
+from tests.support.engine import Api, address, now
 
 
 def reported(event: object, who: str = "alice", amount: int = 1) -> Reported:
@@ -17,7 +17,7 @@ def client(api: Api, program: str, secret: str) -> PartnerClient:
     return PartnerClient(str(api.http.base_url).rstrip("/"), program, "adnet", secret)
 
 
-def test_reports_in_bulk(served: Api) -> None:  # noqa: F811 - the fixture
+def test_reports_in_bulk(served: Api) -> None:
     """2,500 interactions go in three requests; sent again they are all duplicates; a forged
     signature changes nothing."""
     program = served.engine.program()
@@ -32,7 +32,7 @@ def test_reports_in_bulk(served: Api) -> None:  # noqa: F811 - the fixture
     partner.close()
 
 
-def test_refused_request_is_an_error(served: Api) -> None:  # noqa: F811
+def test_refused_request_is_an_error(served: Api) -> None:
     """A request that is refused as a whole raises with the API's answer; rejected items are
     counted."""
     program = served.engine.program()

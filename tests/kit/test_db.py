@@ -8,12 +8,12 @@ from sqlalchemy.exc import DBAPIError, StatementError
 
 from backend.kit.amount import Amount
 from backend.kit.db import sqlalchemy_url
-from tests.support.engine import Engine, engine, own_engine  # noqa: F401 - fixtures
+from tests.support.engine import Engine
 
 COUNT = text("SELECT count(*) FROM partner")
 
 
-def test_transaction_is_all_or_nothing(own_engine: Engine) -> None:  # noqa: F811 - the fixture
+def test_transaction_is_all_or_nothing(own_engine: Engine) -> None:
     """What raises inside a transaction leaves nothing behind; what ends is there for all."""
     with (
         pytest.raises(DBAPIError, match="division by zero"),
@@ -26,7 +26,7 @@ def test_transaction_is_all_or_nothing(own_engine: Engine) -> None:  # noqa: F81
         assert session.scalar(text("SELECT to_regclass('scratch')")) is None
 
 
-def test_snapshot_sees_one_moment_and_writes_nothing(own_engine: Engine) -> None:  # noqa: F811
+def test_snapshot_sees_one_moment_and_writes_nothing(own_engine: Engine) -> None:
     """A snapshot does not see what is committed after its first query, and cannot write; the next
     transaction can, and sees it."""
     with own_engine.database.snapshot() as session:
@@ -42,8 +42,7 @@ def test_snapshot_sees_one_moment_and_writes_nothing(own_engine: Engine) -> None
 
 
 def test_errors_and_logs_hold_no_parameters(
-    own_engine: Engine,  # noqa: F811
-    caplog: pytest.LogCaptureFixture,
+    own_engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A failed statement's error, and SQLAlchemy's own log, do not repeat the values that went
     in."""
@@ -71,7 +70,7 @@ def test_amount_takes_integers_alone(value: object) -> None:
 
 
 @pytest.mark.parametrize("value", [0, 1, -1, 2**96, 2**256 - 1, -(2**256)])
-def test_amount_is_exact(own_engine: Engine, value: int) -> None:  # noqa: F811
+def test_amount_is_exact(own_engine: Engine, value: int) -> None:
     """Amounts of any size that a contract can hold come back as they went in."""
     with own_engine.database.transaction() as session:
         session.execute(text("CREATE TABLE money (amount numeric(78, 0))"))
@@ -87,7 +86,7 @@ def test_amount_is_exact(own_engine: Engine, value: int) -> None:  # noqa: F811
     )
 
 
-def test_amount_too_large_is_refused(own_engine: Engine) -> None:  # noqa: F811
+def test_amount_too_large_is_refused(own_engine: Engine) -> None:
     """More than 78 digits is an error of the database, not a rounded number."""
     with own_engine.database.transaction() as session:
         session.execute(text("CREATE TABLE money (amount numeric(78, 0))"))

@@ -206,6 +206,7 @@ process.stdout.write(JSON.stringify(cases.map(({ types, values }) => {
 """
 
 
+@pytest.mark.chain
 def test_interactions_trees_against_openzeppelins_package() -> None:
     """Roots, leaf hashes and proofs are those of @openzeppelin/merkle-tree, run by node."""
     cases = load("merkle.json")

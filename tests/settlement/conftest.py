@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.support.anvil import Anvil, anvil
-from tests.support.engine import Engine, engine  # noqa: F401 - fixture
+from tests.support.engine import Engine
 from tests.support.onchain import OnChain, on_chain
 
 
@@ -15,11 +15,9 @@ def chain() -> Iterator[Anvil]:
         yield running
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def make(
-    engine: Engine,  # noqa: F811
-    chain: Anvil,
-    tmp_path_factory: pytest.TempPathFactory,
+    engine: Engine, chain: Anvil, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[..., OnChain]]:
     """Makes programs."""
     folder, open_ = tmp_path_factory.mktemp("keys"), []

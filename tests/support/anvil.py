@@ -18,6 +18,7 @@ from eth_account.signers.local import LocalAccount
 from web3 import Web3
 
 from backend.chain.client import CACHED
+from tests.support.leftovers import dies_with_parent
 
 EXECUTABLE = Path(__file__).parents[2] / "node_modules" / ".bin" / "anvil"
 MNEMONIC = "test test test test test test test test test test test junk"
@@ -71,7 +72,11 @@ def anvil(**options: object) -> Iterator[Anvil]:
     with tempfile.TemporaryFile() as output:
         # A session of its own: the npm launcher and the node behind it end together.
         process = subprocess.Popen(
-            command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=dies_with_parent(),
         )
         try:
             yield Anvil(f"http://{_wait_for_address(process, output)}", process.pid)

@@ -22,7 +22,6 @@ from typing import Any
 
 import httpx
 import psycopg
-import pytest
 import uvicorn
 from eth_utils import keccak, to_checksum_address
 from psycopg.conninfo import make_conninfo
@@ -301,20 +300,6 @@ def signature(secret: str, message_id: str, timestamp: str, body: bytes) -> str:
     return "v1," + base64.b64encode(digest).decode()
 
 
-@pytest.fixture(scope="package")
-def engine() -> Iterator[Engine]:
-    """One database for the tests of a folder: each has programs of its own in it."""
-    with fresh_engine() as made:
-        yield made
-
-
-@pytest.fixture
-def own_engine() -> Iterator[Engine]:
-    """A database for one test alone."""
-    with fresh_engine() as made:
-        yield made
-
-
 @contextmanager
 def fresh_engine() -> Iterator[Engine]:
     with migrated() as url:
@@ -358,17 +343,10 @@ def serve(engine: Engine) -> Iterator[Api]:
         thread.join()
 
 
-@pytest.fixture(scope="package")
-def served(engine: Engine) -> Iterator[Api]:
-    """The folder's database behind a real server: paths and headers arrive as on the network."""
-    with serve(engine) as made:
-        yield made
-
-
-@pytest.fixture(scope="package")
-def api(engine: Engine) -> Iterator[Api]:
-    """The real application over the folder's database. What it does not expect becomes a 500, as
-    under a server."""
+@contextmanager
+def in_process(engine: Engine) -> Iterator[Api]:
+    """The real application over a database, without a socket. What it does not expect becomes a
+    500, as under a server."""
     app = create_app(settings(engine.url))
     with TestClient(app, raise_server_exceptions=False) as http:
         yield Api(engine, http)

