@@ -1,3 +1,3 @@
 """Fixtures and gears of the whole suite come from tests/support."""
 
-pytest_plugins = ("tests.support.fixtures", "tests.support.gears", "tests.support.leftovers")
+pytest_plugins = ("tests.support.leftovers", "tests.support.gears", "tests.support.fixtures")
