@@ -29,7 +29,7 @@ from backend.program.models import Program
 from backend.proof import service as proof
 from backend.settlement import post
 from backend.settlement.cover import require_covered
-from backend.settlement.watch import watch
+from backend.settlement.indexer import index
 from prover.wire import challenge
 
 log = structlog.get_logger()
@@ -229,8 +229,8 @@ def _count_attempt(context: Context, batch: Batch) -> int | None:
 
 
 def _set_aside(context: Context, program: Program, batch: Batch, reason: str) -> bool:
-    watch(context, program.id)
-    booked = block(context.w3, _load(context, batch.id)[0].booked_block).timestamp
+    index(context, program.id)
+    booked = block(context.w3, _load(context, batch.id)[0].last_indexed_block).timestamp
     with context.database.transaction() as session:
         affected(session, program.id, batch.id, booked)
     try:
@@ -256,7 +256,7 @@ def _post(context: Context, program: Program, batch: Batch) -> bool:
         post.enqueue(context, program, batch.id, threshold)
     except GuerdonError:
         # Most often because it stands on chain already: anyone may post it.
-        watch(context, program.id)
+        index(context, program.id)
         if BatchState(_load(context, batch.id)[1].state) is BatchState.FINAL:
             return True
         raise
@@ -264,14 +264,14 @@ def _post(context: Context, program: Program, batch: Batch) -> bool:
 
 
 def _follow(context: Context, program: Program, batch: Batch) -> bool:
-    state = post.follow(context, program, batch.id)
+    state = post.track(context, program, batch.id)
     if state in (State.MINED, State.FINAL):
-        watch(context, program.id)
+        index(context, program.id)
         if BatchState(_load(context, batch.id)[1].state) is BatchState.FINAL:
-            post.follow(context, program, batch.id)
+            post.track(context, program, batch.id)
             return True
     if state in (State.FAILED, State.LOST):
-        watch(context, program.id)
+        index(context, program.id)
         if BatchState(_load(context, batch.id)[1].state) is BatchState.FINAL:
             return True
         log.error("post_did_not_land", batch=batch.id, transaction_state=state)

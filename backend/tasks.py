@@ -24,12 +24,12 @@ from backend.interaction.service import release_held
 from backend.invariant import check_on_schedule
 from backend.kit.failpoint import failpoint
 from backend.kit.log import configure
-from backend.ledger import chain as ledger_chain
+from backend.ledger import blocks
 from backend.program import repository as programs
 from backend.program.models import Program
 from backend.queue import INVARIANTS, PROVE, TICK, celery
 from backend.settlement import post
-from backend.settlement.watch import watch
+from backend.settlement.indexer import index
 
 log = structlog.get_logger()
 app = celery
@@ -120,9 +120,9 @@ def _look_around(context: Context, rows: list[Program]) -> None:
         ):  # One program's fault must not hold up the others; the next tick tries again.
             log.exception("tick_failed", program=program.name)
     try:
-        post.follow_strays(context)
+        post.track_orphaned(context)
     except GuerdonError as error:
-        log.warning("follow_failed", error=error.message)
+        log.warning("track_failed", error=error.message)
 
 
 def look_at_program(context: Context, program_id: int) -> int:
@@ -135,7 +135,7 @@ def look_at_program(context: Context, program_id: int) -> int:
     with context.database.transaction() as session:
         program = session.get_one(Program, program_id)
     context.require_chain(program)
-    watch(context, program_id)
+    index(context, program_id)
     with context.database.transaction() as session:
         # Apart from closing: whoever releases holds the budget, which every request needs.
         release_held(session, program_id)
@@ -159,7 +159,7 @@ def _seal_full_blocks(context: Context, program_id: int) -> None:
     while sealed:
         with context.database.transaction() as session:
             programs.lock(session, program_id)
-            sealed = ledger_chain.seal_full(session, program_id)
+            sealed = blocks.seal_full(session, program_id)
 
 
 @celery.task(name=INVARIANTS)

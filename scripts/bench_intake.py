@@ -74,8 +74,8 @@ def _prepare(database: Database) -> tuple[int, str]:
             finality="latest",
             batch_items_max=1926,
             batch_age_max_seconds=3600,
-            booked_block=0,
-            booked_block_hash=b"\0" * 32,
+            last_indexed_block=0,
+            last_indexed_block_hash=b"\0" * 32,
         )
         session.add(program)
         session.flush()

@@ -15,7 +15,7 @@ from backend.batch.content import Item, as_pairs, assemble
 from backend.batch.draft import Draft, Terms, drafts, first_in_turn, openable
 from backend.batch.models import Batch, BatchAccount, BatchState
 from backend.interaction.models import DeliveryRow, Interaction
-from backend.ledger import chain as ledger_chain
+from backend.ledger import blocks
 from backend.partner.models import Partner
 from backend.program.models import Program
 from prover.circuit import Instance, load_instance
@@ -47,7 +47,7 @@ def close_batches(session: Session, program: Program, force: bool = False) -> li
     chosen = openable(due, found, program.families)
     if not chosen:
         return []
-    ledger_head = ledger_chain.seal(session, program.id)
+    ledger_head = blocks.seal(session, program.id)
     return [
         _close(session, program, instance, bucket, chosen[bucket], ledger_head)
         for bucket in sorted(first_in_turn(chosen, program.families))

@@ -31,7 +31,7 @@ from backend.partner import repository as partners
 from backend.partner.schemes.standard_webhooks import generate_secret
 from backend.payout.push import Result, push_claims
 from backend.program import repository as programs
-from backend.settlement.watch import watch as book_chain
+from backend.settlement.indexer import index
 
 
 def migrate() -> None:
@@ -266,12 +266,13 @@ def watch(
     with opened() as context:
         row = here(context, program)
         while True:
-            booked = book_chain(context, row.id)
+            recorded = index(context, row.id)
             with context.database.transaction() as session:
                 row = programs.get(session, program)
-            if booked or not follow:
+            if recorded.events or not follow:
                 errors.print(
-                    f"{booked} events; booked up to block {row.booked_block}. {row.halted or ''}",
+                    f"{recorded.events} events; indexed up to block {row.last_indexed_block}. "
+                    f"{row.halted or ''}",
                     markup=False,
                     highlight=False,
                     soft_wrap=True,
@@ -311,7 +312,7 @@ def claim(
             show("Pushing claims", done[0], len(chosen))
 
         pushes = push_claims(context, row, chosen, together=together, progress=progress)
-        book_chain(context, row.id)
+        index(context, row.id)
     output.print_json(json.dumps([push_json(push) for push in pushes]))
     results = Counter(payment.result for push in pushes for payment in push.payments)
     errors.print(

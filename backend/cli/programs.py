@@ -17,8 +17,8 @@ from backend.context import Context
 from backend.ledger import service as ledger
 from backend.program import repository as programs
 from backend.program import service as program_service
+from backend.settlement.indexer import index
 from backend.settlement.resume import resume as resume_program
-from backend.settlement.watch import watch as book_chain
 from backend.signer import keystore
 from prover.circuit import load_instance
 from prover.key_store import key_for, key_with
@@ -211,7 +211,7 @@ def fund(
         deployer.send(
             "fund", {"to": row.token, "data": transfer_calldata(row.distributor, int(amount))}
         )
-        book_chain(context, row.id)
+        index(context, row.id)
         with context.database.transaction() as session:
             available = ledger.available_budget(session, row.id)
     errors.print(
@@ -240,7 +240,7 @@ def resume(
         "program": program,
         "went_back_to_block": done.back_to,
         "events": done.events,
-        "booked_block": done.booked_block,
+        "last_indexed_block": done.last_indexed_block,
     }
     output.print_json(json.dumps(facts))
 

@@ -39,7 +39,7 @@ def check_all(
     session: Session, program: Program, totals: Totals | None = None, checked: Checked = NOTHING
 ) -> list[str]:
     """What does not hold of a program, empty if everything does. `totals`: the chain's, at the
-    program's `booked_block`. What was `checked` before and is written once is not read again.
+    program's `last_indexed_block`. What was `checked` before and is written once is not read again.
 
     `session` should read one snapshot (`Database.snapshot`), or what is booked meanwhile looks like
     a fault.
@@ -62,7 +62,7 @@ def check_with_chain(context: Context, program_id: int) -> list[str]:
     with context.database.snapshot() as session:
         program = session.get_one(Program, program_id)
         return check_all(
-            session, program, context.distributor(program).totals(program.booked_block)
+            session, program, context.distributor(program).totals(program.last_indexed_block)
         )
 
 
@@ -74,7 +74,7 @@ def check_on_schedule(context: Context, program_id: int) -> list[str]:
         begun = checkpoint.load(session, program_id, context.settings.invariants_full_seconds)
         now = checkpoint.reached(session, program_id)
         findings = check_all(
-            session, program, context.distributor(program).totals(program.booked_block), begun
+            session, program, context.distributor(program).totals(program.last_indexed_block), begun
         )
     if not findings:
         with context.database.transaction() as session:

@@ -22,7 +22,7 @@ def check(session: Session, program: Program, totals: Totals) -> list[str]:
     booked = session.execute(_BOOKED, {"program_id": program.id}).one()
     return [
         f"{name} is {getattr(totals, name)} on chain and {getattr(booked, name)} in the "
-        f"database at block {program.booked_block}"
+        f"database at block {program.last_indexed_block}"
         for name in ("committed", "claimed", "reserve")
         if getattr(totals, name) != getattr(booked, name)
     ]

@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from backend.invariant.checkpoint import Checked
-from backend.ledger import chain
+from backend.ledger import blocks
 from backend.program.models import Program
 
 _PLACES = text("""
@@ -44,7 +44,7 @@ def check(session: Session, program: Program, checked: Checked) -> list[str]:
         for row in session.execute(_PLACES, key)
     ]
     try:
-        chain.verify(session, program.id, checked.block_height)
+        blocks.verify(session, program.id, checked.block_height)
     except AssertionError as error:
         findings.append(str(error))
     return findings

@@ -105,7 +105,7 @@ def push_claims(
         run.send(accounts, data)
     deadline = time.monotonic() + settle_seconds
     for accounts, transaction_id in run.sent:
-        run.follow(accounts, transaction_id, deadline)
+        run.track(accounts, transaction_id, deadline)
     return run.pushes
 
 
@@ -148,7 +148,7 @@ class _Run:
             accounts = owing
         return self._enqueue(accounts, data, purpose) if accounts else None
 
-    def follow(self, accounts: list[str], transaction_id: int, deadline_seconds: float) -> None:
+    def track(self, accounts: list[str], transaction_id: int, deadline_seconds: float) -> None:
         """Wait until the transaction is settled, and write down what it did for `accounts`."""
         while True:
             with self._context.database.transaction() as session:

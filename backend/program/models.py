@@ -32,9 +32,9 @@ class Program(Base):
     """`latest`, `safe`, `finalized`, or a number of confirmations: what is booked as done."""
     batch_items_max: Mapped[int]
     batch_age_max_seconds: Mapped[int]
-    booked_block: Mapped[int]
-    """The chain is booked up to this block, whose hash is `booked_block_hash`."""
-    booked_block_hash: Mapped[bytes]
+    last_indexed_block: Mapped[int]
+    """The chain is booked up to this block, whose hash is `last_indexed_block_hash`."""
+    last_indexed_block_hash: Mapped[bytes]
     halted: Mapped[str | None]
     """Why nothing more is batched or booked, e.g. a block that was final has changed. An operator
     decides."""
@@ -52,6 +52,6 @@ class Program(Base):
             "instance": self.instance,
             "families": self.families,
             "finality": self.finality,
-            "booked_block": self.booked_block,
+            "last_indexed_block": self.last_indexed_block,
             "halted": self.halted is not None,
         }

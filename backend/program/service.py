@@ -58,8 +58,8 @@ def register(
         finality=finality,
         batch_items_max=min(batch_items_max, instance.items),
         batch_age_max_seconds=batch_age_max_seconds,
-        booked_block=before.number,
-        booked_block_hash=before.hash,
+        last_indexed_block=before.number,
+        last_indexed_block_hash=before.hash,
     )
     session.add(program)
     session.flush()
@@ -92,7 +92,7 @@ def instance_of(info: ProgramInfo) -> Instance:
 def _book_opening(session: Session, distributor: Distributor, program: Program) -> None:
     """What the Distributor's address, which is known before it is deployed, was sent before the
     blocks that are booked: it funds as well."""
-    before = program.booked_block
+    before = program.last_indexed_block
     # A token of a test may be younger than the block.
     if code(distributor.w3, program.token, before) and (opening := distributor.reserve(before)):
         ledger.book_funding(session, program.id, f"before {before + 1}", opening)

@@ -82,17 +82,17 @@ def enqueue(context: Context, program: Program, batch_id: int, threshold: int) -
     failpoint("post.stored")
 
 
-def follow(context: Context, program: Program, batch_id: int) -> State:
+def track(context: Context, program: Program, batch_id: int) -> State:
     """One poll of a posted batch's transaction: broadcast what has not left, see where it is. The
     batch is done when the watcher has booked its event, not here."""
     with context.database.transaction() as session:
         batch = session.get_one(Batch, batch_id)
         state = context.poster.advance(session, batch.transaction_id, program.finality)
-    failpoint("post.followed")
+    failpoint("post.tracked")
     return state
 
 
-def follow_strays(context: Context) -> None:
+def track_orphaned(context: Context) -> None:
     """One poll of each open transaction on the node's chain that nobody follows: its batch became
     final meanwhile, or its pusher died.
 
@@ -114,8 +114,8 @@ def follow_strays(context: Context) -> None:
         .order_by(transaction.nonce)
     )
     with context.database.transaction() as session:
-        strays = session.execute(query).all()
-    for transaction_id, address, finality in strays:
+        orphaned = session.execute(query).all()
+    for transaction_id, address, finality in orphaned:
         sender = next(
             (one for one in (context.poster, context.payer) if one.address == address), None
         )

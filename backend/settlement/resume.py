@@ -31,7 +31,7 @@ from backend.kit.failpoint import failpoint
 from backend.ledger.models import LedgerTransactionKind as Kind
 from backend.program import repository as programs
 from backend.program.models import Program
-from backend.settlement.watch import watch
+from backend.settlement.indexer import index
 
 RESUMING = "being resumed; if that ended early, resume again"
 CORRECTION = "correction:"
@@ -77,7 +77,7 @@ class Resumed:
 
     back_to: int | None
     events: int
-    booked_block: int
+    last_indexed_block: int
 
 
 def resume(context: Context, program_id: int, from_block: int | None = None) -> Resumed:
@@ -105,7 +105,7 @@ def resume(context: Context, program_id: int, from_block: int | None = None) -> 
                 if _is_due(context, program, from_block)
                 else None
             )
-            events = watch(context, program_id, past_halt=RESUMING)
+            events = index(context, program_id, past_halt=RESUMING).events
             failpoint("resume.booked")
             return _end(context, program_id, back_to, events)
         except GuerdonError as error:
@@ -124,10 +124,10 @@ def _begin(context: Context, program_id: int, from_block: int | None) -> tuple[P
         context.require_chain(program)
         if program.halted is None and from_block is None:
             raise Conflict(f"program {program.name} is not halted", "program")
-        if from_block is not None and not 0 <= from_block <= program.booked_block + 1:
+        if from_block is not None and not 0 <= from_block <= program.last_indexed_block + 1:
             raise Invalid(
-                f"from_block: expected 0 to {program.booked_block + 1}: booked is up to "
-                f"{program.booked_block}",
+                f"from_block: expected 0 to {program.last_indexed_block + 1}: booked is up to "
+                f"{program.last_indexed_block}",
                 "from_block",
             )
         if findings := check_all(session, program):
@@ -148,13 +148,13 @@ def _is_due(context: Context, program: Program, from_block: int | None) -> bool:
     if from_block is not None:
         return True
     newest = block(context.w3, "latest").number
-    if newest < program.booked_block:
+    if newest < program.last_indexed_block:
         raise NotYet(
-            f"the node is at block {newest} and {program.booked_block} is booked: wait for "
+            f"the node is at block {newest} and {program.last_indexed_block} is booked: wait for "
             "it, or, if its chain is to stay shorter,"
             f" give the block to compare from"
         )
-    return block(context.w3, program.booked_block).hash != program.booked_block_hash
+    return block(context.w3, program.last_indexed_block).hash != program.last_indexed_block_hash
 
 
 def _compare(context: Context, program: Program, from_block: int | None) -> int:
@@ -177,7 +177,7 @@ def _compare(context: Context, program: Program, from_block: int | None) -> int:
         last = max(
             0, min((event.block_number for event in agreed.unbooked()), default=head.number + 1) - 1
         )
-        row.booked_block, row.booked_block_hash = last, block(context.w3, last).hash
+        row.last_indexed_block, row.last_indexed_block_hash = last, block(context.w3, last).hash
     return last
 
 
@@ -195,7 +195,7 @@ def _end(context: Context, program_id: int, back_to: int | None, events: int) ->
     with context.database.transaction() as session:
         program = programs.lock(session, program_id)
         program.halted = None
-    return Resumed(back_to, events, program.booked_block)
+    return Resumed(back_to, events, program.last_indexed_block)
 
 
 class _Agreement:

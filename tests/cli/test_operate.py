@@ -88,7 +88,7 @@ def test_resume(program: OnChain, command: Command) -> None:
         "program": program.row.name,
         "went_back_to_block": head - 1,
         "events": 1,
-        "booked_block": head,
+        "last_indexed_block": head,
     }
     assert program.row.halted is None
     assert (

@@ -172,7 +172,7 @@ def test_a_distributor_that_stands_already_is_registered(
     }
     with engine.database.transaction() as session:
         row = programs.get(session, "found")
-    assert (row.token, row.booked_block, row.instance) == (
+    assert (row.token, row.last_indexed_block, row.instance) == (
         deployed.token,
         deployed.block - 1,
         "dev",

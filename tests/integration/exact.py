@@ -16,7 +16,7 @@ from backend.chain.events import BatchPosted, Claimed, Funded
 from backend.chain.models import OutgoingTransaction
 from backend.interaction.models import Interaction
 from backend.invariant import check_with_chain
-from backend.ledger import chain as ledger_chain
+from backend.ledger import blocks as ledger_blocks
 from backend.ledger import repository as ledger
 from backend.ledger.models import LedgerAccount, LedgerAccountKind
 from prover.circuit import load_instance
@@ -95,7 +95,7 @@ def _assert_ledger(world: World, chain: OnChain) -> None:
         query = select(LedgerAccount).where(LedgerAccount.program_id == program_id)
         balance = {(row.kind, row.holder): row.balance for row in session.scalars(query)}
         assert ledger.unbalanced_accounts(session, program_id) == []
-        assert ledger_chain.verify(session, program_id) > 0 or not chain.posted
+        assert ledger_blocks.verify(session, program_id) > 0 or not chain.posted
     expected = {
         (LedgerAccountKind.ACCOUNT, holder): chain.claimed[holder] - earned
         for holder, earned in world.owed.items()

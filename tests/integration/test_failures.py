@@ -21,7 +21,7 @@ from backend.chain.local import give_ether
 from backend.errors import Unavailable
 from backend.ledger.service import available_budget
 from backend.settlement import post
-from backend.settlement.watch import watch
+from backend.settlement.indexer import index
 from backend.signer.keystore import KeystoreSigner
 from backend.tasks import look_at_program
 from tests.integration.exact import assert_audited, assert_exact, poster_receipts, read_chain
@@ -184,7 +184,7 @@ def test_stranger_posts_between_simulation_and_storing(
     batch = world.newest()
     pipeline.advance(context, batch.id, until=BatchState.PROVEN)
     enqueue = context.poster.enqueue
-    watching = threading.Thread(target=watch, args=(context, program_id))
+    watching = threading.Thread(target=index, args=(context, program_id))
 
     def enqueue_late(*arguments: object) -> Any:
         row = enqueue(*arguments)
@@ -208,7 +208,7 @@ def test_log_is_read_across_a_reorg(world: World, monkeypatch: pytest.MonkeyPatc
     """A funding that vanishes from the chain while the log is read is not booked."""
     world.kill("worker")
     context, program_id = world.local.context, world.local.program_id
-    watch(context, program_id)
+    index(context, program_id)
     snapshot = rpc(world, "evm_snapshot")
     world.local.fund(ETHER)
     read = Distributor.events
@@ -221,9 +221,9 @@ def test_log_is_read_across_a_reorg(world: World, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(Distributor, "events", read_late)
     with pytest.raises(Unavailable, match="changed while the log was read"):
-        watch(context, program_id)
+        index(context, program_id)
     monkeypatch.undo()
-    assert watch(context, program_id) == 0
+    assert index(context, program_id).events == 0
     assert_exact(world)
     world.start("worker")
 
@@ -297,7 +297,7 @@ def test_deep_reorg_halts_the_program(world: World) -> None:
     world.report((0, 1))
     world.settle()
     chain, batches = assert_exact(world), len(world.batches())
-    booked = world.program().booked_block
+    booked = world.program().last_indexed_block
     nonce = len(poster_receipts(world))
     rpc(world, "evm_revert", snapshot)
     rpc(world, "anvil_mine", hex(booked - world.local.context.w3.eth.block_number + 3))
@@ -308,4 +308,4 @@ def test_deep_reorg_halts_the_program(world: World) -> None:
         world.wait("another batch", lambda: len(world.batches()) > batches, seconds=3)
     assert len(poster_receipts(world)) < nonce
     assert len(read_chain(world).posted) == len(chain.posted) - 1
-    assert world.program().booked_block == booked
+    assert world.program().last_indexed_block == booked

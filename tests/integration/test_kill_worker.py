@@ -23,16 +23,16 @@ STEPS = (
     "post.stored",
     "tx.settled",
     "tx.broadcast",
-    "watch.before_commit",
-    "watch.after_commit",
+    "index.before_commit",
+    "index.after_commit",
 )
 """In the order in which a batch comes to them."""
 
-FOLLOWED = "post.followed"
+TRACKED = "post.tracked"
 """After tx.broadcast too, but a worker that died there finds the batch on chain."""
 
 
-@pytest.mark.parametrize("steps", [STEPS, (FOLLOWED,)], ids=["every step", FOLLOWED])
+@pytest.mark.parametrize("steps", [STEPS, (TRACKED,)], ids=["every step", TRACKED])
 def test_worker_killed(world: World, steps: tuple[str, ...]) -> None:
     """One batch, and the whole worker dies at each of its steps in turn: each new worker takes up
     where the last one died, and the batch lands once."""
@@ -53,10 +53,10 @@ def test_worker_killed(world: World, steps: tuple[str, ...]) -> None:
 def test_worker_processes_killed_at_every_step(world: World) -> None:
     """Several batches in two buckets, and at each step the process that comes there first dies;
     Celery replaces it, and each batch lands once."""
-    markers = world.start("worker", failpoint=",".join((*STEPS, FOLLOWED)))
+    markers = world.start("worker", failpoint=",".join((*STEPS, TRACKED)))
     for start in range(0, 40, 10):
         world.report(range(start, start + 10))
-    world.wait_killed(markers, *STEPS, FOLLOWED)
+    world.wait_killed(markers, *STEPS, TRACKED)
     world.settle()
     assert {batch.bucket for batch in world.batches()} == {0, 1}
     assert_exact(world)
@@ -93,10 +93,10 @@ def test_killed_while_booking_claims(world: World) -> None:
     world.start("worker")
     world.report((0, 1, 2))
     world.settle()
-    markers = world.start("worker", failpoint="watch.before_commit")
+    markers = world.start("worker", failpoint="index.before_commit")
     pushes = push_claims(world.local.context, world.program(), list(world.owed), together=8)
     assert sum(len(push.accounts) for push in pushes) == len(world.owed)
-    world.wait_killed(markers, "watch.before_commit")
+    world.wait_killed(markers, "index.before_commit")
     world.kill("worker")
     world.start("worker")
     world.report((0,))

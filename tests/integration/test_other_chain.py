@@ -48,7 +48,7 @@ def here(
 ) -> Iterator[OnChain]:
     """A program on chain 1337, at the same address, where the node of this side's settings is."""
     with anvil(chain_id=1337) as chain:
-        chain.rpc("anvil_mine", hex(there.row.booked_block + 20))
+        chain.rpc("anvil_mine", hex(there.row.last_indexed_block + 20))
         with on_chain(engine, chain, tmp_path_factory.mktemp("here")) as program:
             yield program
 
@@ -73,7 +73,7 @@ def standing(program: OnChain) -> tuple:
     row, batch = program.row, program.batches()[-1]
     return (
         row.halted,
-        row.booked_block,
+        row.last_indexed_block,
         batch.state,
         batch.note,
         batch.failures,
@@ -89,7 +89,7 @@ def test_a_worker_looks_at_its_chain_alone(
     once whom they leave alone."""
     before, sent = standing(there), []
     monkeypatch.setattr(tasks.advance, "apply_async", lambda arguments, **_: sent.append(arguments))
-    booked = here.row.booked_block
+    booked = here.row.last_indexed_block
     here.chain.rpc("anvil_mine", "0x3")
     with capture_logs() as logs:
         for _ in range(2):
@@ -97,7 +97,7 @@ def test_a_worker_looks_at_its_chain_alone(
             tasks.check_invariants()
     assert standing(there) == before
     assert sent == []
-    assert here.row.booked_block == booked + 3
+    assert here.row.last_indexed_block == booked + 3
     assert here.row.halted is None
     said = [line for line in logs if line["event"] == "program_on_another_chain"]
     assert [(line["program"], line["chain_id"], line["node_chain_id"]) for line in said] == [
@@ -151,8 +151,8 @@ def test_strays_of_this_chain_are_followed(here: OnChain, there: OnChain) -> Non
     left as it is."""
     here.reward([("ann", 10)])
     ours = enqueue_claim(here)
-    post.follow_strays(here.context)
-    post.follow_strays(here.context)
+    post.track_orphaned(here.context)
+    post.track_orphaned(here.context)
     with here.engine.database.transaction() as session:
         states = {row.id: row.state for row in session.query(OutgoingTransaction)}
     assert states.pop(ours) == State.FINAL
@@ -194,8 +194,8 @@ def test_node_away_from_the_start(there: OnChain, monkeypatch: pytest.MonkeyPatc
     assert "http" not in names[0]
     with lock(names[0]):
         monkeypatch.setattr(tasks, "_context", lambda: there.context)
-        booked = there.row.booked_block
+        booked = there.row.last_indexed_block
         there.chain.rpc("evm_mine")
         tasks.tick()
-        assert there.row.booked_block > booked
+        assert there.row.last_indexed_block > booked
     away.close()

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from backend.chain.models import OutgoingTransaction, State
 from backend.payout import service
 from backend.payout.push import Payment, Push, Result, push_claims
-from backend.settlement.watch import watch
+from backend.settlement.indexer import index
 from tests.support.anvil import anvil
 from tests.support.engine import Engine, address
 from tests.support.onchain import PAYER, OnChain, on_chain
@@ -119,7 +119,7 @@ def test_settled_and_not_booked_yet(program: OnChain) -> None:
     assert push(program) == first
     assert results(first) == of(program, ann=Result.PAID, bob=Result.PAID, cat=Result.PAID)
     assert len(sent(program)) == 1
-    watch(program.context, program.id)
+    index(program.context, program.id)
     assert push(program) == []
 
 
@@ -177,7 +177,7 @@ def test_refused_by_the_token(program: OnChain) -> None:
     )
     unbooked = push(program)
     assert results(unbooked) == of(program, ann=Result.PAID, bob=Result.REFUSED, cat=Result.PAID)
-    watch(program.context, program.id)
+    index(program.context, program.id)
     assert results(push(program)) == of(program, bob=Result.SKIPPED)
     [refused] = push(program)
     assert refused.tx_hash is None

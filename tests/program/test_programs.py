@@ -26,7 +26,7 @@ def test_all_programs(api: Api) -> None:
         "instance",
         "families",
         "finality",
-        "booked_block",
+        "last_indexed_block",
         "halted",
     }
     assert [row["families"] for row in listed][-2:] == [1, 3]

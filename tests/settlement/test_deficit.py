@@ -7,7 +7,7 @@ from sqlalchemy import update
 from backend import pipeline
 from backend.batch.models import Batch, BatchState
 from backend.invariant import check_with_chain
-from backend.settlement.watch import watch
+from backend.settlement.indexer import index
 from tests.support.engine import address, report
 from tests.support.onchain import OnChain
 
@@ -20,7 +20,7 @@ def withdraw(program: OnChain, amount: int) -> None:
     program.chain.rpc("evm_increaseTime", DELAY_SECONDS)
     program.chain.rpc("evm_mine")
     program.call("executeWithdrawal")
-    watch(program.context, program.id)
+    index(program.context, program.id)
 
 
 def waits_for(program: OnChain, batch: Batch) -> str:
@@ -77,7 +77,7 @@ def test_a_batch_that_fits_lands_in_a_deficit(program: OnChain) -> None:
     assert "attestation" in waits_for(program, small)
     assert "the reserve lacks 300 base units" in waits_for(program, large)
     program.post_batches([small])
-    watch(program.context, program.id)
+    index(program.context, program.id)
     assert program.account("ann").posted == 300
     assert "the reserve lacks 600 base units" in waits_for(program, large)
     assert_whole(program)
@@ -92,6 +92,6 @@ def test_the_whole_reserve_goes_and_comes_back(program: OnChain) -> None:
     program.fund(800)
     program.post_batches([batch])
     program.program.claim(address("ann"))
-    watch(program.context, program.id)
+    index(program.context, program.id)
     assert program.engine.owed(program.row, address("ann")) == 0
     assert_whole(program)

@@ -10,7 +10,7 @@ from rlp import encode
 
 from backend.chain.artifacts import artifact
 from backend.invariant import check_with_chain
-from backend.settlement.watch import watch
+from backend.settlement.indexer import index
 from tests.support import onchain
 from tests.support.anvil import Anvil
 from tests.support.engine import report
@@ -49,7 +49,7 @@ def test_sent_before_the_deployment(
     assert check_with_chain(program.context, program.id) == []
     program.reward([("ann", dust + 5)] if dust < 2**90 else [("ann", 5)])
     program.program.claim(program.account("ann").address)
-    watch(program.context, program.id)
+    index(program.context, program.id)
     assert check_with_chain(program.context, program.id) == []
     (answer,) = program.engine.take_in(program.row, [report("more", "bob", 2**90)])
     assert (answer.outcome == "accepted") is (dust == 10**30)

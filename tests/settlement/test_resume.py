@@ -20,8 +20,8 @@ from backend.invariant import check_with_chain
 from backend.ledger import service as ledger
 from backend.payout.push import push_claims
 from backend.program.models import Program
+from backend.settlement.indexer import index
 from backend.settlement.resume import CORRECTION, RESUMING, BookedAndGone, resume
-from backend.settlement.watch import watch
 from tests.support.anvil import Anvil, anvil
 from tests.support.engine import address, report
 from tests.support.onchain import OnChain
@@ -61,7 +61,7 @@ def money(program: OnChain) -> dict[str, Any]:
 
 def assert_whole(program: OnChain) -> None:
     assert program.row.halted is None
-    assert program.row.booked_block == program.chain.w3.eth.block_number
+    assert program.row.last_indexed_block == program.chain.w3.eth.block_number
     assert check_with_chain(program.context, program.id) == []
 
 
@@ -136,7 +136,7 @@ def test_nothing_to_resume(program: OnChain) -> None:
     with pytest.raises(Conflict, match="is not halted"):
         resume(program.context, program.id)
     with pytest.raises(Invalid, match="booked is up to"):
-        resume(program.context, program.id, program.row.booked_block + 2)
+        resume(program.context, program.id, program.row.last_indexed_block + 2)
     assert program.row.halted is None
 
 
@@ -144,7 +144,7 @@ def test_halted_for_nothing(program: OnChain) -> None:
     """Ledger and chain agree: the halt ends, and what came meanwhile is booked."""
     halt(program)
     program.program.fund(5)
-    assert watch(program.context, program.id) == 0
+    assert index(program.context, program.id).events == 0
     done = resume(program.context, program.id)
     assert (done.back_to, done.events, money(program)["reserve"]) == (None, 1, 1005)
     assert_whole(program)
@@ -165,16 +165,16 @@ def test_a_broken_invariant_stays_halted(program: OnChain) -> None:
 def test_a_node_left_logs_out(program: OnChain, monkeypatch: pytest.MonkeyPatch) -> None:
     """A range that a node returned empty is booked: the rules find it, and resuming from a block
     before books what was left out, in order."""
-    first = program.row.booked_block + 1
+    first = program.row.last_indexed_block + 1
     program.reward([("ann", 10)])
-    before = program.row.booked_block
+    before = program.row.last_indexed_block
     program.program.fund(7)
     program.post_batches(closed(program, "ann", 5))
     monkeypatch.setattr(Distributor, "events", lambda *_: [])
-    assert watch(program.context, program.id) == 0
+    assert index(program.context, program.id).events == 0
     monkeypatch.undo()
     program.program.fund(9)
-    watch(program.context, program.id)
+    index(program.context, program.id)
     halt(program, "an invariant is broken")
     with pytest.raises(Conflict, match="give the block to compare from"):
         resume(program.context, program.id)
@@ -197,11 +197,11 @@ def test_the_same_transactions_in_other_blocks(program: OnChain, from_start: boo
     is booked twice and nothing is missing."""
     reorg = Reorg(program.chain)
     do_everything(program)
-    watch(program.context, program.id)
+    index(program.context, program.id)
     before = money(program)
     assert before["accounts"] == [(40, 40), (20, 0)]
     reorg.happen(empty_blocks=3)
-    watch(program.context, program.id)
+    index(program.context, program.id)
     assert CHANGED in program.row.halted
     resume(program.context, program.id, reorg.start if from_start else None)
     assert money(program) == before
@@ -215,11 +215,11 @@ def test_what_is_new_on_the_other_branch_is_booked(program: OnChain) -> None:
     it is booked, once."""
     reorg = Reorg(program.chain)
     do_everything(program)
-    watch(program.context, program.id)
+    index(program.context, program.id)
     before = money(program)
     reorg.happen()
     program.program.fund(11)
-    watch(program.context, program.id)
+    index(program.context, program.id)
     assert resume(program.context, program.id).events == 1
     after = money(program)
     assert after.pop("reserve") == before.pop("reserve") + 11
@@ -235,10 +235,10 @@ def test_booked_and_gone(program: OnChain) -> None:
     program.reward([("ann", 10)])
     reorg = Reorg(program.chain)
     do_everything(program)
-    watch(program.context, program.id)
-    before, booked = money(program), program.row.booked_block
+    index(program.context, program.id)
+    before, booked = money(program), program.row.last_indexed_block
     reorg.happen(replay=False, empty_blocks=2)
-    watch(program.context, program.id)
+    index(program.context, program.id)
     reason = program.row.halted
     for _ in range(2):
         with pytest.raises(BookedAndGone) as caught:
@@ -251,7 +251,7 @@ def test_booked_and_gone(program: OnChain) -> None:
             "batch 3 of bucket 0",
         ]
     assert "fund of 500" in caught.value.message
-    assert (program.row.halted, program.row.booked_block, money(program)) == (
+    assert (program.row.halted, program.row.last_indexed_block, money(program)) == (
         reason,
         booked,
         before,
@@ -268,7 +268,7 @@ def test_a_gone_funding_is_corrected(program: OnChain) -> None:
         "hash"
     ]
     reorg.happen(skip=lambda found: found["hash"] == fund)
-    watch(program.context, program.id)
+    index(program.context, program.id)
     with pytest.raises(BookedAndGone) as caught:
         resume(program.context, program.id)
     [gone] = caught.value.gone
@@ -286,7 +286,7 @@ def test_a_shorter_chain(program: OnChain) -> None:
     a block to compare from is given."""
     reorg = Reorg(program.chain)
     program.chain.rpc("anvil_mine", "0x20")
-    watch(program.context, program.id)
+    index(program.context, program.id)
     halt(program)
     program.chain.rpc("evm_revert", reorg._snapshot)
     with pytest.raises(NotYet, match="wait for it"):
@@ -316,7 +316,7 @@ def test_killed_in_between(program: OnChain, tmp_path: Path) -> None:
         codes.append(done.returncode)
         assert program.row.halted == meant, done.stderr.decode()
         program.program.fund(6)
-        assert watch(program.context, program.id) == (0 if meant else 1)
+        assert index(program.context, program.id).events == (0 if meant else 1)
     assert codes == [-signal.SIGKILL, 0]
     assert money(program)["reserve"] == 1017
     assert_whole(program)
@@ -339,7 +339,7 @@ def test_another_batch_in_its_place(program: OnChain) -> None:
     reorg.happen(replay=False)
     program.program.state = type(state)(state.instance)
     program.program.post(0, [(address("ann"), 11)])
-    watch(program.context, program.id)
+    index(program.context, program.id)
     with pytest.raises(BookedAndGone, match="another batch stands in its place"):
         resume(program.context, program.id)
     assert CHANGED in program.row.halted

@@ -43,7 +43,7 @@ from backend.partner import repository as partners
 from backend.partner.evidence import Delivery
 from backend.program import repository as programs
 from backend.program.models import Program
-from backend.settlement import watch
+from backend.settlement import indexer
 from tests.support.postgres import postgres
 
 OPERATOR_KEY = "operator-key-of-the-tests"
@@ -137,8 +137,8 @@ class Engine:
             finality="latest",
             batch_items_max=items_max,
             batch_age_max_seconds=age_seconds,
-            booked_block=0,
-            booked_block_hash=b"\0" * 32,
+            last_indexed_block=0,
+            last_indexed_block_hash=b"\0" * 32,
         )
         with self.database.transaction() as session:
             session.add(row)
@@ -202,7 +202,7 @@ class Engine:
         )
         with self.database.transaction() as session:
             programs.lock(session, program.id)
-            watch._finalize(session, session.get_one(Batch, batch.id), event, 300_000)
+            indexer._finalize(session, session.get_one(Batch, batch.id), event, 300_000)
 
     def settle(self, program: Program) -> list[Batch]:
         """Close everything and make it final."""
@@ -233,7 +233,7 @@ class Engine:
                 recipient=recipient or account,
                 amount=amount,
             )
-            watch._book_claim(session, program, event, f"{event.block_number}:{event.log_index}")
+            indexer._book_claim(session, program, event, f"{event.block_number}:{event.log_index}")
 
     def owed(self, program: Program, account: str) -> int:
         with self.database.transaction() as session:

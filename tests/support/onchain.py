@@ -19,7 +19,7 @@ from backend.context import Context
 from backend.interaction.models import Interaction
 from backend.program.models import Program as Row
 from backend.program.service import register
-from backend.settlement.watch import watch
+from backend.settlement.indexer import index
 from backend.signer import keystore
 from backend.signer.keystore import KeystoreSigner
 from prover.groth16 import dev_key
@@ -60,7 +60,7 @@ class OnChain:
             ],
         )
         self.post()
-        watch(self.context, self.id)
+        index(self.context, self.id)
 
     def post(self) -> None:
         """Close what is open and post it, in the ledger's own words; nothing is booked of it."""
@@ -88,7 +88,7 @@ class OnChain:
     def fund(self, amount: int) -> None:
         """On chain and in the ledger."""
         self.program.fund(amount)
-        watch(self.context, self.id)
+        index(self.context, self.id)
 
     def call(
         self,
@@ -141,9 +141,9 @@ def on_chain(engine: Engine, chain: Anvil, folder: Path, funded: int = 10**9) ->
     token, _ = Deployer(chain.w3, KeystoreSigner(chain.key(OWNER))).create("HostileToken")
     program = real_program(chain, token=token, guardian=chain.key(OWNER).address)
     distributor = Distributor(chain.w3, program.address)
-    for name, index in (("payer", PAYER), ("poster", STRANGER)):
+    for name, number in (("payer", PAYER), ("poster", STRANGER)):
         if not (folder / f"{name}.json").exists():
-            key = bytes(chain.key(index).key)
+            key = bytes(chain.key(number).key)
             keystore.create(
                 folder / f"{name}.json", PASSWORD, scrypt_n=keystore.SCRYPT_N_LOCAL, private_key=key
             )

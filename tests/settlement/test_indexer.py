@@ -11,10 +11,10 @@ from sqlalchemy import text
 
 from backend.chain.events import Event
 from backend.invariant import check_with_chain
-from backend.ledger import chain, repository
+from backend.ledger import blocks, repository
 from backend.ledger import service as ledger
-from backend.settlement import watch as watching
-from backend.settlement.watch import watch
+from backend.settlement import indexer
+from backend.settlement.indexer import index
 from backend.tasks import look_at_program
 from tests.support.engine import address, report
 from tests.support.onchain import OnChain
@@ -61,11 +61,11 @@ def reserve(program: OnChain) -> int:
 def test_parts_end_with_whole_blocks(program: OnChain, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is booked at once ends with a block, and the cursor behind it: whatever stops the
     watcher, database and chain agree up to there."""
-    monkeypatch.setattr(watching, "EVENTS_PER_BOOKING", 2)
+    monkeypatch.setattr(indexer, "EVENTS_PER_BOOKING", 2)
     for amounts in ([1], [2, 4, 8], [16], [32]):
         in_one_block(program, amounts)
     program.chain.rpc("evm_mine")
-    book_part, parts = watching._book_part, []
+    book_part, parts = indexer._book_part, []
 
     def stop_at_the_second(session: Any, row: Any, part: Any, gas: Any) -> int:
         parts.append(len(part.events))
@@ -73,15 +73,15 @@ def test_parts_end_with_whole_blocks(program: OnChain, monkeypatch: pytest.Monke
             raise KeyboardInterrupt
         return book_part(session, row, part, gas)
 
-    monkeypatch.setattr(watching, "_book_part", stop_at_the_second)
+    monkeypatch.setattr(indexer, "_book_part", stop_at_the_second)
     with pytest.raises(KeyboardInterrupt):
-        watch(program.context, program.id)
+        index(program.context, program.id)
     assert (parts, reserve(program) - 1000) == ([4, 2], 1 + 2 + 4 + 8)
     assert check_with_chain(program.context, program.id) == []
-    monkeypatch.setattr(watching, "_book_part", book_part)
-    assert watch(program.context, program.id) == 2
+    monkeypatch.setattr(indexer, "_book_part", book_part)
+    assert index(program.context, program.id).events == 2
     assert reserve(program) == 1063
-    assert program.row.booked_block == program.chain.w3.eth.block_number
+    assert program.row.last_indexed_block == program.chain.w3.eth.block_number
     assert check_with_chain(program.context, program.id) == []
 
 
@@ -96,8 +96,8 @@ def test_parts() -> None:
             for n, i in places
         ]
 
-    limit = watching.EVENTS_PER_BOOKING
-    for blocks in (
+    limit = indexer.EVENTS_PER_BOOKING
+    for counts in (
         [],
         [1],
         [limit],
@@ -107,8 +107,8 @@ def test_parts() -> None:
         [limit + 5, 0, limit + 5],
         [0, 3, 0, 0],
     ):
-        made = events(*blocks)
-        parts = list(watching._parts(made, 1000, b"last"))
+        made = events(*counts)
+        parts = list(indexer._parts(made, 1000, b"last"))
         assert [event for part in parts for event in part.events] == made
         assert (parts[-1].last, parts[-1].last_hash) == (1000, b"last")
         for part, following in pairwise(parts):
@@ -126,11 +126,11 @@ def test_two_watchers(program: OnChain) -> None:
         program.program.fund(1 + number)
     with ThreadPoolExecutor(4) as pool:
         booked = sum(
-            future.result()
-            for future in [pool.submit(watch, program.context, program.id) for _ in range(4)]
+            future.result().events
+            for future in [pool.submit(index, program.context, program.id) for _ in range(4)]
         )
     assert (booked, reserve(program)) == (6, 1021)
-    assert program.row.booked_block == program.chain.w3.eth.block_number
+    assert program.row.last_indexed_block == program.chain.w3.eth.block_number
 
 
 def take_in(program: OnChain, event: str) -> str:
@@ -150,7 +150,7 @@ def test_intake_does_not_wait_for_the_node(
     with ThreadPoolExecutor(1) as pool:
 
         def asked(name: str) -> None:
-            function = getattr(watching, name)
+            function = getattr(indexer, name)
 
             def slow(*arguments: object) -> Any:
                 outcomes.append(
@@ -158,11 +158,11 @@ def test_intake_does_not_wait_for_the_node(
                 )
                 return function(*arguments)
 
-            monkeypatch.setattr(watching, name, slow)
+            monkeypatch.setattr(indexer, name, slow)
 
         for name in ("gas_used", "block", "final_block"):
             asked(name)
-        assert watch(program.context, program.id) == 2
+        assert index(program.context, program.id).events == 2
     assert len(outcomes) > 4
     assert set(outcomes) == {"accepted"}
     assert check_with_chain(program.context, program.id) == []
@@ -179,24 +179,24 @@ def test_intake_does_not_wait_for_whoever_posts(program: OnChain) -> None:
             poster.execute(
                 text("SELECT id FROM batch WHERE program_id = :id FOR UPDATE"), {"id": program.id}
             )
-            watcher = pool.submit(watch, program.context, program.id)
+            indexing = pool.submit(index, program.context, program.id)
             with pytest.raises(TimeoutError):
-                watcher.result(2)
+                indexing.result(2)
             assert pool.submit(take_in, program, "e1").result(SECONDS) == "accepted"
-        assert watcher.result(SECONDS) == 2
+        assert indexing.result(SECONDS).events == 2
     assert program.account("ann").posted == 5
 
 
 def test_release_once_a_part(program: OnChain, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many transfers arrive, what is held is looked for once; and it is released."""
     program.engine.take_in(program.row, [report("large", "ann", 1050)])
-    calls, release = [], watching.interactions.release_held
+    calls, release = [], indexer.interactions.release_held
     monkeypatch.setattr(
-        watching.interactions, "release_held", lambda *key: calls.append(release(*key))
+        indexer.interactions, "release_held", lambda *key: calls.append(release(*key))
     )
     in_one_block(program, [1] * 30)
     program.program.fund(30)
-    assert watch(program.context, program.id) == 31
+    assert index(program.context, program.id).events == 31
     assert calls == [1]
     assert program.engine.owed(program.row, address("ann")) == 1050
 
@@ -206,12 +206,12 @@ def test_the_tail_is_sealed_without_batches(
 ) -> None:
     """A program to which strangers send and send, and which closes no batch, has no more than a
     block's worth of unsealed transactions."""
-    monkeypatch.setattr(chain, "BLOCK_TRANSACTIONS_MAX", 4)
+    monkeypatch.setattr(blocks, "BLOCK_TRANSACTIONS_MAX", 4)
     in_one_block(program, [1] * 30)
     assert look_at_program(program.context, program.id) == 0
     with program.engine.database.snapshot() as session:
         assert (
             len(repository.unsealed(session, program.id)),
-            chain.verify(session, program.id),
+            blocks.verify(session, program.id),
         ) == (3, 7)
     assert check_with_chain(program.context, program.id) == []

@@ -9,6 +9,7 @@ block that was final change all the same, the program halts and waits for an ope
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError
@@ -58,23 +59,40 @@ class _Part:
 
 @dataclass(frozen=True)
 class _Reading:
-    """What the node says of the blocks after `program.booked_block`, and the gas that transactions
-    of batches used, by hash."""
+    """What the node says of the blocks after `program.last_indexed_block`.
+
+    `gas`: transaction hash -> gas used, of the transactions that post batches.
+    """
 
     program: Program
     parts: Sequence[_Part]
     gas: dict[bytes, int]
 
 
-def watch(context: Context, program_id: int, past_halt: str | None = None) -> int:
-    """Book everything that is final and not booked; returns how many events. A halted program is
-    left alone, unless it is halted for `past_halt`. Booking an event again changes nothing.
+class Indexed(NamedTuple):
+    """What one call of `index` has recorded.
+
+    Another indexer may have recorded an event first. A batch that is missing in `final_batches` may
+    therefore be final all the same.
+    """
+
+    events: int = 0
+    """How many events were recorded."""
+    final_batches: frozenset[int] = frozenset()
+    """Ids of the batches that became final with them."""
+
+
+def index(context: Context, program_id: int, past_halt: str | None = None) -> Indexed:
+    """Record every event that is final and not recorded yet; returns what was recorded.
+
+    A halted program is left alone, unless its halt reason is `past_halt`. Recording an event twice
+    changes nothing.
 
     Raises Unavailable if the node does not answer, Conflict if the program is on another chain.
     """
-    booked = 0
+    events, final = 0, frozenset[int]()
     while (reading := _read(context, program_id, past_halt)) is not None:
-        at = reading.program.booked_block, reading.program.booked_block_hash
+        at = reading.program.last_indexed_block, reading.program.last_indexed_block_hash
         for part in reading.parts:
             with context.database.transaction() as session:
                 program = programs.lock(session, program_id)
@@ -82,17 +100,17 @@ def watch(context: Context, program_id: int, past_halt: str | None = None) -> in
                 # use.
                 if (
                     program.halted != past_halt
-                    or (program.booked_block, program.booked_block_hash) != at
+                    or (program.last_indexed_block, program.last_indexed_block_hash) != at
                 ):
                     break
-                count = _book_part(session, program, part, reading.gas)
-                if count:
-                    failpoint("watch.before_commit")
-            if count:
-                failpoint("watch.after_commit")
-            booked += count
+                recorded = _book_part(session, program, part, reading.gas)
+                if recorded.events:
+                    failpoint("index.before_commit")
+            if recorded.events:
+                failpoint("index.after_commit")
+            events, final = events + recorded.events, final | recorded.final_batches
             at = part.last, part.last_hash
-    return booked
+    return Indexed(events, final)
 
 
 def _read(context: Context, program_id: int, past_halt: str | None) -> _Reading | None:
@@ -104,16 +122,16 @@ def _read(context: Context, program_id: int, past_halt: str | None) -> _Reading 
         return None
     context.require_chain(program)
     head = final_block(context.w3, program.finality)
-    if head.number < program.booked_block:
+    if head.number < program.last_indexed_block:
         return None
-    if block(context.w3, program.booked_block).hash != program.booked_block_hash:
+    if block(context.w3, program.last_indexed_block).hash != program.last_indexed_block_hash:
         _halt_changed(context, program)
         return None
-    if head.number == program.booked_block:
+    if head.number == program.last_indexed_block:
         return None
-    last = min(head.number, program.booked_block + BLOCKS_PER_READING)
+    last = min(head.number, program.last_indexed_block + BLOCKS_PER_READING)
     last_hash = block(context.w3, last).hash
-    events = context.distributor(program).events(program.booked_block + 1, last)
+    events = context.distributor(program).events(program.last_indexed_block + 1, last)
     gas = {
         event.tx_hash: gas_used(context.w3, event.tx_hash)
         for event in events
@@ -136,42 +154,41 @@ def _parts(events: Sequence[Event], last: int, last_hash: bytes) -> Iterator[_Pa
 def _halt_changed(context: Context, read: Program) -> None:
     with context.database.transaction() as session:
         program = programs.lock(session, read.id)
-        same = (program.booked_block, program.booked_block_hash) == (
-            read.booked_block,
-            read.booked_block_hash,
+        same = (program.last_indexed_block, program.last_indexed_block_hash) == (
+            read.last_indexed_block,
+            read.last_indexed_block_hash,
         )
         if same and program.halted == read.halted:
             program.halted = (
-                f"block {read.booked_block} was final and has changed: compare the node with "
+                f"block {read.last_indexed_block} was final and has changed: compare the node with "
                 "others, then resume"
             )
 
 
-def _book_part(session: Session, program: Program, part: _Part, gas: dict[bytes, int]) -> int:
-    """Book a part and move the cursor, or halt the program; returns how many events were booked."""
+def _book_part(session: Session, program: Program, part: _Part, gas: dict[bytes, int]) -> Indexed:
+    """Record a part and move the cursor, or halt the program."""
     try:
         with session.begin_nested():
-            _book_events(session, program, part.events, gas)
+            final = _book_events(session, program, part.events, gas)
     except (Contradiction, IntegrityError, LookupError) as error:
         program.halted = (
-            f"booking of blocks {program.booked_block + 1} to {part.last} failed: {error}"
+            f"booking of blocks {program.last_indexed_block + 1} to {part.last} failed: {error}"
         )
-        return 0
-    program.booked_block = part.last
-    program.booked_block_hash = part.last_hash
-    return len(part.events)
+        return Indexed()
+    program.last_indexed_block = part.last
+    program.last_indexed_block_hash = part.last_hash
+    return Indexed(len(part.events), final)
 
 
 def _book_events(
     session: Session, program: Program, events: Sequence[Event], gas: dict[bytes, int]
-) -> None:
+) -> frozenset[int]:
     posted = [event for event in events if isinstance(event, BatchPosted)]
     # First, for a batch's row may be locked by whoever posts it and waits for the node: the budget
     # must not wait with it.
-    for event in posted:
-        _book_batch(session, program, event, gas[event.tx_hash])
+    final = frozenset(_book_batch(session, program, event, gas[event.tx_hash]) for event in posted)
     if len(posted) == len(events):
-        return
+        return final
     # Before any account, as intake does: two that lock the same rows in one order cannot end in a
     # deadlock.
     ledger.available_budget(session, program.id, lock=True)
@@ -179,6 +196,7 @@ def _book_events(
         _book(session, program, event, reference)
     if any(isinstance(event, Funded) for event in events):
         interactions.release_held(session, program.id)
+    return final
 
 
 def _book(session: Session, program: Program, event: Event, reference: str) -> None:
@@ -192,14 +210,19 @@ def _book(session: Session, program: Program, event: Event, reference: str) -> N
         raise Contradiction(f"a log named {event.name} cannot be read: {event.reason}")
 
 
-def _book_batch(session: Session, program: Program, event: BatchPosted, gas: int) -> None:
+def _book_batch(session: Session, program: Program, event: BatchPosted, gas: int) -> int:
+    """Make the batch final; returns its id."""
     batch = batches.get(session, program.id, event.bucket, event.sequence)
-    ours = batch and (batch.new_root, batch.items_root, batch.interactions_root, batch.deltas)
-    if ours != (event.new_root, event.items_root, event.interactions_root, event.deltas):
+    said = event.new_root, event.items_root, event.interactions_root, event.deltas
+    if (
+        batch is None
+        or (batch.new_root, batch.items_root, batch.interactions_root, batch.deltas) != said
+    ):
         raise Contradiction(
             f"batch {event.sequence} of bucket {event.bucket} on chain is not the ledger's"
         )
     _finalize(session, batch, event, gas)
+    return batch.id
 
 
 def _finalize(session: Session, batch: Batch, event: BatchPosted, gas: int) -> None:
