@@ -16,8 +16,8 @@ import structlog
 from backend.attestation import service as attestation
 from backend.batch import repository
 from backend.batch.content import as_pairs
-from backend.batch.models import GONE, Batch, BatchState
-from backend.batch.set_aside import affected, set_aside
+from backend.batch.models import INACTIVE, Batch, BatchState
+from backend.batch.quarantine import affected, quarantine
 from backend.chain.client import block
 from backend.chain.models import State
 from backend.context import WRONG_CHAIN, Context
@@ -130,7 +130,7 @@ def _load(context: Context, batch_id: int) -> tuple[Program, Batch]:
 def _note(context: Context, batch_id: int, message: str, failed: bool) -> None:
     with context.database.transaction() as session:
         batch = session.get_one(Batch, batch_id)
-        if batch.state in (BatchState.FINAL, *GONE):
+        if batch.state in (BatchState.FINAL, *INACTIVE):
             return
         batch.failures = batch.failures + 1 if failed else 0
         seconds = min(2**batch.failures, BACKOFF_SECONDS_MAX) if failed else WAIT_SECONDS
@@ -147,7 +147,7 @@ def _attest(context: Context, program: Program, batch: Batch) -> bool:
     try:
         if not head:
             raise NotYet("the bucket's batch before it is not final")
-        if batch.isolation is not None and batch.proof is None:
+        if batch.quarantine_group is not None and batch.proof is None:
             # What attestors sign holds up its place until it expires: suspects must be proven
             # first.
             raise NotYet("it is proven before it is signed")
@@ -241,9 +241,9 @@ def _set_aside(context: Context, program: Program, batch: Batch, reason: str) ->
             session.get_one(Batch, batch.id).prove_attempts = 0
         raise
     with context.database.transaction() as session:
-        set_aside(session, program.id, batch.id, reason, booked)
-        failpoint("set_aside.before_commit")
-    failpoint("set_aside.after_commit")
+        quarantine(session, program.id, batch.id, reason, booked)
+        failpoint("quarantine.before_commit")
+    failpoint("quarantine.after_commit")
     return True
 
 

@@ -198,7 +198,7 @@ def advance(batch_id: int) -> None:
     with _logged(batch_id):
         if pipeline.advance(_context(), batch_id, hand_over=_hand_over) in (
             BatchState.FINAL,
-            BatchState.SET_ASIDE,
+            BatchState.QUARANTINED,
         ):
             celery.send_task(TICK, expires=10)
 

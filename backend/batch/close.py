@@ -6,7 +6,7 @@ that a closing changes commits together. What goes into which batch is drafted i
 
 from collections.abc import Sequence
 
-from sqlalchemy import Row, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend.account.models import Account
@@ -14,6 +14,7 @@ from backend.batch import repository
 from backend.batch.content import Item, as_pairs, assemble
 from backend.batch.draft import Draft, Terms, drafts, first_in_turn, openable
 from backend.batch.models import Batch, BatchAccount, BatchState
+from backend.batch.repository import OpenInteraction
 from backend.interaction.models import DeliveryRow, Interaction
 from backend.ledger import blocks
 from backend.partner.models import Partner
@@ -39,10 +40,7 @@ def close_batches(session: Session, program: Program, force: bool = False) -> li
         bucket: draft
         for bucket, draft in sorted(found.items())
         if not terms.blocked(bucket)
-        and (
-            draft.full
-            or terms.due(bucket, len(draft.rows), draft.isolation is not None, draft.since)
-        )
+        and (draft.full or terms.due(bucket, len(draft.rows), draft.group is not None, draft.since))
     }
     chosen = openable(due, found, program.families)
     if not chosen:
@@ -54,7 +52,7 @@ def close_batches(session: Session, program: Program, force: bool = False) -> li
     ]
 
 
-def items_of(session: Session, rows: Sequence[Interaction | Row]) -> list[Item]:
+def items_of(session: Session, rows: Sequence[Interaction | OpenInteraction]) -> list[Item]:
     """The rows as items, in order."""
     partners = dict(
         session.execute(
@@ -106,7 +104,8 @@ def _close(
         interactions_root=content.interactions_root,
         ledger_head=ledger_head,
         deltas=content.deltas.encode(),
-        isolation=draft.isolation,
+        quarantine_batch_id=draft.group.batch_id if draft.group else None,
+        quarantine_half=draft.group.half if draft.group else None,
     )
     session.add(batch)
     session.flush()

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
 
-from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from backend.batch import repository
+from backend.batch.repository import OpenInteraction, UnderWay
 from backend.interaction import repository as interactions
+from backend.interaction.models import QuarantineGroup
 from backend.kit.time import utc_now
 from backend.program.models import Program
 from prover.circuit import Instance
@@ -26,7 +27,7 @@ BATCHES_PER_CLOSING = 4
 """Batches that one closing makes at most, under the program's lock; whoever closes asks again until
 nothing is due."""
 
-ON_THEIR_WAY_MAX = 1 + repository.AHEAD_MAX
+UNDER_WAY_MAX = 1 + repository.AHEAD_MAX
 """A bucket that has so many batches on their way closes no more until one has landed: more could
 not even be proven ahead."""
 
@@ -40,7 +41,7 @@ class Draft:
     """Interactions chosen for one bucket's next batch, and the bodies of the deliveries that they
     came in."""
 
-    rows: list[Row] = field(default_factory=list)
+    rows: list[OpenInteraction] = field(default_factory=list)
     opened: list[str] = field(default_factory=list)
     sums: Counter[str] = field(default_factory=Counter)
     deliveries: set[int] = field(default_factory=set)
@@ -49,28 +50,27 @@ class Draft:
     """Something more was there and did not fit."""
 
     @property
-    def isolation(self) -> int | None:
-        """The group of suspects that it is for; those of one group are batched apart from all
-        others."""
-        return self.rows[0].isolation if self.rows else None
+    def group(self) -> QuarantineGroup | None:
+        """The quarantine group of the draft; None for ordinary interactions."""
+        return self.rows[0].quarantine_group if self.rows else None
 
     @property
     def since(self) -> datetime:
         """When its oldest interaction came."""
         return self.rows[0].created_at
 
-    def fits(self, row: Row, size: int, items_max: int) -> bool:
+    def fits(self, row: OpenInteraction, size: int, items_max: int) -> bool:
         """Whether `row` can join: the batch's items, the account's delta, and what attestors take
         in one request."""
         evidence = self.evidence_bytes + (0 if row.delivery_id in self.deliveries else size)
         return (
             len(self.rows) < items_max
-            and (not self.rows or row.isolation == self.isolation)
+            and (not self.rows or row.quarantine_group == self.group)
             and self.sums[row.account] + row.amount <= UINT96_MAX
             and (evidence <= EVIDENCE_BYTES_MAX or not self.rows)
         )
 
-    def add(self, row: Row, size: int) -> None:
+    def add(self, row: OpenInteraction, size: int) -> None:
         self.rows.append(row)
         self.sums[row.account] += row.amount
         if row.delivery_id not in self.deliveries:
@@ -85,22 +85,23 @@ class Terms:
     program: Program
     instance: Instance
     items_max: int
-    on_their_way: Mapping[int, tuple[int, bool]]
-    """bucket -> (batches, whether one of them holds suspects)"""
+    under_way: Mapping[int, UnderWay]
     force: bool
 
     def blocked(self, bucket: int) -> bool:
-        """Whether the bucket closes nothing now. What is closed on top of suspects would be
-        withdrawn with them."""
-        count, suspects = self.on_their_way.get(bucket, (0, False))
-        return suspects or (count >= ON_THEIR_WAY_MAX and not self.force)
+        """Whether the bucket closes nothing now.
 
-    def due(self, bucket: int, items: int, suspects: bool, since: datetime) -> bool:
+        A batch on top of a quarantine group would be superseded if the group's batch fails.
+        """
+        count, quarantined = self.under_way.get(bucket, (0, False))
+        return quarantined or (count >= UNDER_WAY_MAX and not self.force)
+
+    def due(self, bucket: int, items: int, quarantined: bool, since: datetime) -> bool:
         """Whether so many items, the oldest of them there since `since`, are a batch now."""
-        aged = bucket not in self.on_their_way and utc_now() - since >= timedelta(
+        aged = bucket not in self.under_way and utc_now() - since >= timedelta(
             seconds=self.program.batch_age_max_seconds
         )
-        return self.force or suspects or items >= self.items_max or aged
+        return self.force or quarantined or items >= self.items_max or aged
 
 
 @dataclass
@@ -111,12 +112,12 @@ class _Queue:
     items: int
     first: int
     since: datetime
-    suspects: bool
+    quarantined: bool
 
-    def join(self, row: Row) -> None:
+    def join(self, row: OpenInteraction) -> None:
         self.items += 1
         self.first, self.since = min(self.first, row.id), min(self.since, row.created_at)
-        self.suspects |= row.isolation is not None
+        self.quarantined |= row.quarantine_group is not None
 
 
 class _Homes:
@@ -145,7 +146,7 @@ class _Homes:
         """Slots that are not in use."""
         return self._slots - self._opened[bucket]
 
-    def find(self, row: Row) -> tuple[int, bool]:
+    def find(self, row: OpenInteraction) -> tuple[int, bool]:
         """(bucket, whether the account is open)."""
         known = row.bucket if row.bucket is not None else self._new.get(row.account)
         return (self.room(self.family(row.account)), False) if known is None else (known, True)
@@ -161,7 +162,7 @@ def drafts(session: Session, terms: Terms) -> dict[int, Draft]:
     program = terms.program
     homes = _Homes(program.families, terms.instance.slots, repository.opened(session, program.id))
     waiting = {
-        row.bucket: _Queue(row.items, row.first, row.since, row.suspects)
+        row.bucket: _Queue(row.items, row.first, row.since, row.quarantined)
         for row in repository.queues(session, program.id)
         if not terms.blocked(row.bucket)
     }
@@ -182,10 +183,10 @@ def drafts(session: Session, terms: Terms) -> dict[int, Draft]:
 
     def turn(bucket: int) -> tuple[bool, int]:
         queue = waiting[bucket]
-        return not terms.due(bucket, queue.items, queue.suspects, queue.since), queue.first
+        return not terms.due(bucket, queue.items, queue.quarantined, queue.since), queue.first
 
     looked_at = sorted(waiting, key=turn)[:BATCHES_PER_CLOSING]
-    rows: list[Row] = []
+    rows: list[OpenInteraction] = []
     for bucket in looked_at:
         rows += repository.waiting_at_home(session, program.id, bucket, terms.items_max)
         rows += newcomers.get(bucket, ())
@@ -193,7 +194,9 @@ def drafts(session: Session, terms: Terms) -> dict[int, Draft]:
     return _fill(homes, sorted(rows, key=lambda row: row.id), sizes, terms.items_max)
 
 
-def _newcomers(terms: Terms, homes: _Homes, rows: Iterable[Row]) -> dict[int, list[Row]]:
+def _newcomers(
+    terms: Terms, homes: _Homes, rows: Iterable[OpenInteraction]
+) -> dict[int, list[OpenInteraction]]:
     """bucket -> interactions of accounts without a home, of the family that is opened there, the
     oldest first.
 
@@ -203,14 +206,14 @@ def _newcomers(terms: Terms, homes: _Homes, rows: Iterable[Row]) -> dict[int, li
     families = terms.program.families
     shut = {
         bucket % families
-        for bucket in terms.on_their_way
+        for bucket in terms.under_way
         if terms.blocked(bucket) and homes.room(bucket % families) == bucket
     }
     wanting = min(BATCHES_PER_CLOSING, families - len(shut))
     if not wanting:
         return {}
     share = terms.items_max * BATCHES_PER_CLOSING // wanting
-    found: dict[int, list[Row]] = {}
+    found: dict[int, list[OpenInteraction]] = {}
     taken: Counter[str] = Counter()
     for row in rows:
         own = homes.family(row.account)
@@ -227,7 +230,7 @@ def _newcomers(terms: Terms, homes: _Homes, rows: Iterable[Row]) -> dict[int, li
 
 
 def _fill(
-    homes: _Homes, rows: Sequence[Row], sizes: Mapping[int, int], items_max: int
+    homes: _Homes, rows: Sequence[OpenInteraction], sizes: Mapping[int, int], items_max: int
 ) -> dict[int, Draft]:
     found: dict[int, Draft] = {}
     skipped: set[str] = set()

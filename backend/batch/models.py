@@ -5,27 +5,31 @@ from enum import StrEnum
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from backend.interaction.models import QUARANTINE_GROUP, QuarantineGroup, quarantine_group
 from backend.kit.db import Base, Bytes, CreatedAt, Id, Money, Time
 
 
 class BatchState(StrEnum):
-    """In order, then the two ways out; docs/ARCHITECTURE.md says who moves a batch on."""
+    """The states in order, then the two ends of a batch that never lands.
+
+    `backend.batch.states` holds the transitions; docs/ARCHITECTURE.md says who makes them.
+    """
 
     CLOSED = "closed"
     ATTESTED = "attested"
     PROVEN = "proven"
     POSTED = "posted"
     FINAL = "final"
-    SET_ASIDE = "set_aside"
+    QUARANTINED = "quarantined"
     """It cannot be proven; `reason` says why."""
-    WITHDRAWN = "withdrawn"
-    """It stood on a batch that was set aside; its interactions are batched anew."""
+    SUPERSEDED = "superseded"
+    """It was built on a quarantined batch; its interactions are batched again."""
 
 
-GONE = (BatchState.SET_ASIDE, BatchState.WITHDRAWN)
-"""States of batches that never land. The others stand: no two of one bucket have the same
+INACTIVE = (BatchState.QUARANTINED, BatchState.SUPERSEDED)
+"""States of batches that never land. Two other batches of one bucket never have the same
 sequence."""
-STANDS = "state NOT IN ('set_aside', 'withdrawn')"
+ACTIVE = "state NOT IN ('quarantined', 'superseded')"
 
 
 class Batch(Base):
@@ -34,22 +38,23 @@ class Batch(Base):
     __tablename__ = "batch"
     __table_args__ = (
         Index(
-            "uq_batch_standing",
+            "uq_batch_active",
             "program_id",
             "bucket",
             "sequence",
             unique=True,
-            postgresql_where=text(STANDS),
+            postgresql_where=text(ACTIVE),
         ),
         Index("ix_batch_listed", "program_id", "id"),
         CheckConstraint("sequence > 0", name="sequence"),
         CheckConstraint("total > 0", name="total"),
+        CheckConstraint(QUARANTINE_GROUP, name="quarantine_group"),
         Index(
             "ix_batch_open",
             "program_id",
             "bucket",
             "sequence",
-            postgresql_where=text("state NOT IN ('final', 'set_aside', 'withdrawn')"),
+            postgresql_where=text("state NOT IN ('final', 'quarantined', 'superseded')"),
         ),
     )
 
@@ -82,8 +87,9 @@ class Batch(Base):
     landable_until: Mapped[int | None] = mapped_column(BigInteger)
     """Latest `valid_until` under which it was ever both signed and proven: until the chain is past
     it, anybody may post it."""
-    isolation: Mapped[int | None] = mapped_column(BigInteger)
-    """It holds suspects only, of this group (`Interaction.isolation`)."""
+    quarantine_batch_id: Mapped[int | None] = mapped_column(ForeignKey("batch.id"))
+    quarantine_half: Mapped[int | None]
+    """All interactions of the batch are of this quarantine group (`Interaction`)."""
     transaction_id: Mapped[int | None] = mapped_column(BigInteger)
     """The outgoing transaction that posts it."""
     tx_hash: Mapped[str | None] = mapped_column(String(66))
@@ -96,8 +102,13 @@ class Batch(Base):
     retry_at: Mapped[Time | None]
     failures: Mapped[int] = mapped_column(default=0)
     reason: Mapped[str | None]
-    """Why it was set aside or withdrawn. Public."""
+    """Why the batch was quarantined or superseded. Public."""
     created_at: Mapped[CreatedAt]
+
+    @property
+    def quarantine_group(self) -> QuarantineGroup | None:
+        """The quarantine group that the batch holds; None for an ordinary batch."""
+        return quarantine_group(self.quarantine_batch_id, self.quarantine_half)
 
 
 class BatchAccount(Base):

@@ -1,19 +1,71 @@
-"""All SQL of batches and of the accounts' homes."""
+"""Queries of batches, of open interactions and of the accounts' home buckets."""
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import NamedTuple
 
-from sqlalchemy import BigInteger, Row, any_, bindparam, func, literal, select, text, true
+from sqlalchemy import BigInteger, any_, bindparam, func, literal, select, text, true
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
 from backend.account.models import Account
-from backend.batch.models import GONE, STANDS, Batch, BatchAccount, BatchState
-from backend.interaction.models import Interaction, InteractionState
+from backend.batch.models import ACTIVE, INACTIVE, Batch, BatchAccount, BatchState
+from backend.interaction.models import (
+    Interaction,
+    InteractionState,
+    QuarantineGroup,
+    quarantine_group,
+)
 from backend.kit.amount import Amount
 
 AHEAD_MAX = 8
-"""Batches of a bucket behind its head that are proven ahead; more could expire before their
+"""How many batches of a bucket behind its head are proven ahead; more could expire before their
 turn."""
+
+
+class OpenInteraction(NamedTuple):
+    """An accepted interaction that is in no batch."""
+
+    id: int
+    partner_id: int
+    delivery_id: int
+    event_id: str
+    account: str
+    amount: int
+    occurred_at: int
+    quarantine_batch_id: int | None
+    quarantine_half: int | None
+    created_at: datetime
+    bucket: int | None
+    """The account's home bucket; None if the account has none."""
+
+    @property
+    def quarantine_group(self) -> QuarantineGroup | None:
+        """The quarantine group of the interaction; None for an ordinary one."""
+        return quarantine_group(self.quarantine_batch_id, self.quarantine_half)
+
+
+class Waiting(NamedTuple):
+    """The open interactions of the accounts that live in one bucket, summed up."""
+
+    bucket: int | None
+    """None: of the accounts that have no home bucket."""
+    items: int
+    first: int
+    """The lowest id."""
+    since: datetime
+    """The earliest time."""
+    quarantined: bool
+    """Whether an interaction of a quarantine group is among them."""
+
+
+class UnderWay(NamedTuple):
+    """The batches of one bucket that are neither final nor inactive."""
+
+    batches: int
+    quarantined: bool
+    """Whether a batch of a quarantine group is among them."""
+
 
 _OPEN = (Interaction.state == InteractionState.ACCEPTED, Interaction.batch_id.is_(None))
 # Looked up row by row, which LIMIT makes sure of: while the statistics are behind, as when the
@@ -26,7 +78,7 @@ _HOME = (
     .correlate(Interaction)
     .lateral("home")
 )
-_WAITING = (
+_OPEN_INTERACTION = (
     Interaction.id,
     Interaction.partner_id,
     Interaction.delivery_id,
@@ -34,7 +86,8 @@ _WAITING = (
     Interaction.account,
     Interaction.amount,
     Interaction.occurred_at,
-    Interaction.isolation,
+    Interaction.quarantine_batch_id,
+    Interaction.quarantine_half,
     Interaction.created_at,
 )
 
@@ -57,35 +110,34 @@ def opened(session: Session, program_id: int) -> dict[int, int]:
     return dict(session.execute(query, {"program_id": program_id}).all())
 
 
-def queues(session: Session, program_id: int) -> Sequence[Row]:
-    """What waits in each bucket for its next batch, of the accounts that live there: (bucket,
-    items, first, since, suspects). `first` is the lowest id, `since` the earliest time, `suspects`
-    whether there are any. One row with None as bucket is for accounts that have no home."""
+def queues(session: Session, program_id: int) -> list[Waiting]:
+    """What waits in each bucket for the bucket's next batch."""
     query = (
         select(
             _HOME.c.bucket,
             func.count().label("items"),
             func.min(Interaction.id).label("first"),
             func.min(Interaction.created_at).label("since"),
-            func.bool_or(Interaction.isolation.is_not(None)).label("suspects"),
+            func.bool_or(Interaction.quarantine_batch_id.is_not(None)).label("quarantined"),
         )
         .outerjoin_from(Interaction, _HOME, true())
         .where(Interaction.program_id == program_id, *_OPEN)
         .group_by(_HOME.c.bucket)
     )
-    return session.execute(query).all()
+    return [Waiting(*row) for row in session.execute(query)]
 
 
-def waiting_at_home(session: Session, program_id: int, bucket: int, limit: int) -> Sequence[Row]:
-    """The oldest open interactions of the accounts that live in a bucket, at most `limit`; with the
-    bucket."""
+def waiting_at_home(
+    session: Session, program_id: int, bucket: int, limit: int
+) -> list[OpenInteraction]:
+    """The oldest open interactions of the accounts that live in a bucket, at most `limit`."""
     addresses = (
         select(Account.address)
         .where(Account.program_id == program_id, Account.bucket == bucket)
         .scalar_subquery()
     )
     query = (
-        select(*_WAITING, literal(bucket).label("bucket"))
+        select(*_OPEN_INTERACTION, literal(bucket).label("bucket"))
         .where(
             Interaction.program_id == program_id,
             *_OPEN,
@@ -94,26 +146,29 @@ def waiting_at_home(session: Session, program_id: int, bucket: int, limit: int) 
         .order_by(Interaction.id)
         .limit(limit)
     )
-    return session.execute(query).all()
+    return [OpenInteraction(*row) for row in session.execute(query)]
 
 
-def waiting_without_home(session: Session, program_id: int) -> Iterator[Row]:
-    """The open interactions of accounts that have no home, in ledger order; with None as bucket.
-    Only what is taken is read."""
+def waiting_without_home(session: Session, program_id: int) -> Iterator[OpenInteraction]:
+    """The open interactions of accounts that have no home bucket, in ledger order.
+
+    The database is read only as far as the caller iterates.
+    """
     query = (
-        select(*_WAITING, _HOME.c.bucket)
+        select(*_OPEN_INTERACTION, _HOME.c.bucket)
         .outerjoin_from(Interaction, _HOME, true())
         .where(Interaction.program_id == program_id, *_OPEN, _HOME.c.bucket.is_(None))
         .order_by(Interaction.id)
     )
     with session.execute(query, execution_options={"yield_per": 1000}) as rows:
-        yield from rows
+        for row in rows:
+            yield OpenInteraction(*row)
 
 
 def newest_sequence(session: Session, program_id: int, bucket: int) -> int:
     """Sequence of the newest closed batch, 0 before the first."""
     query = select(func.max(Batch.sequence)).where(
-        Batch.program_id == program_id, Batch.bucket == bucket, Batch.state.not_in(GONE)
+        Batch.program_id == program_id, Batch.bucket == bucket, Batch.state.not_in(INACTIVE)
     )
     return session.scalar(query) or 0
 
@@ -131,7 +186,7 @@ def pairs_after(
             SELECT address, cumulative FROM batch_account JOIN batch ON batch.id = batch_id
             WHERE batch_account.program_id = :program_id AND batch_account.bucket = :bucket
               AND batch_account.slot = slot.slot
-              AND batch_account.sequence <= :sequence AND {STANDS}
+              AND batch_account.sequence <= :sequence AND {ACTIVE}
             ORDER BY batch_account.sequence DESC LIMIT 1
         ) AS newest
         ORDER BY slot
@@ -146,20 +201,20 @@ def pairs_after(
     return [(row.address, row.cumulative) for row in rows]
 
 
-def under_way(session: Session, program_id: int) -> dict[int, tuple[int, bool]]:
-    """bucket -> (batches on their way, whether one of them holds suspects)."""
+def under_way(session: Session, program_id: int) -> dict[int, UnderWay]:
+    """bucket -> its batches that are under way."""
     query = (
-        select(Batch.bucket, func.count(), func.bool_or(Batch.isolation.is_not(None)))
-        .where(Batch.program_id == program_id, Batch.state.not_in((BatchState.FINAL, *GONE)))
+        select(Batch.bucket, func.count(), func.bool_or(Batch.quarantine_batch_id.is_not(None)))
+        .where(Batch.program_id == program_id, Batch.state.not_in((BatchState.FINAL, *INACTIVE)))
         .group_by(Batch.bucket)
     )
-    return {bucket: (count, suspects) for bucket, count, suspects in session.execute(query)}
+    return {bucket: UnderWay(count, found) for bucket, count, found in session.execute(query)}
 
 
 def open_batches(session: Session, program_id: int) -> list[Batch]:
     """The batches that are on their way, by bucket and sequence."""
     query = select(Batch).where(
-        Batch.program_id == program_id, Batch.state.not_in((BatchState.FINAL, *GONE))
+        Batch.program_id == program_id, Batch.state.not_in((BatchState.FINAL, *INACTIVE))
     )
     return list(session.scalars(query.order_by(Batch.bucket, Batch.sequence)))
 
@@ -172,7 +227,7 @@ def movable(session: Session) -> list[Batch]:
             SELECT batch.id, state, proof, retry_at, row_number() OVER (PARTITION BY program_id,
               bucket ORDER BY sequence) AS place
             FROM batch JOIN program ON program.id = program_id
-            WHERE state NOT IN ('final', 'set_aside', 'withdrawn') AND halted IS NULL
+            WHERE state NOT IN ('final', 'quarantined', 'superseded') AND halted IS NULL
         ) AS queued
         WHERE (retry_at IS NULL OR retry_at <= now())
           AND (place = 1 OR (place <= :ahead_max AND state = 'closed' AND proof IS NULL))
@@ -209,12 +264,12 @@ def mark_proven(batch: Batch) -> None:
 
 
 def get(session: Session, program_id: int, bucket: int, sequence: int) -> Batch | None:
-    """The batch that stands at a place: none that was set aside or withdrawn."""
+    """The active batch of a place: never a quarantined or a superseded one."""
     query = select(Batch).where(
         Batch.program_id == program_id,
         Batch.bucket == bucket,
         Batch.sequence == sequence,
-        Batch.state.not_in(GONE),
+        Batch.state.not_in(INACTIVE),
     )
     return session.scalar(query)
 

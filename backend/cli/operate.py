@@ -18,7 +18,7 @@ from backend.account.models import Account
 from backend.batch import repository
 from backend.batch.close import close_batches
 from backend.batch.models import BatchState
-from backend.batch.set_aside import release_unprovable
+from backend.batch.quarantine import release_unprovable
 from backend.cli.context import ProgramName, here, opened
 from backend.cli.output import errors, output, push_json, steps
 from backend.client.partner_client import PartnerClient, Reported

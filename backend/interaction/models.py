@@ -1,6 +1,7 @@
 """Deliveries as received, and the interactions that they report."""
 
 from enum import StrEnum
+from typing import NamedTuple
 
 from sqlalchemy import (
     BigInteger,
@@ -14,6 +15,23 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 
 from backend.kit.db import Base, Bytes, CreatedAt, Id, Money
+
+QUARANTINE_GROUP = (
+    "(quarantine_batch_id IS NULL) = (quarantine_half IS NULL) AND quarantine_half IN (0, 1)"
+)
+"""The database's check of the two columns of a quarantine group."""
+
+
+class QuarantineGroup(NamedTuple):
+    """Interactions of one half of a quarantined batch: they are batched apart from all others."""
+
+    batch_id: int
+    half: int
+
+
+def quarantine_group(batch_id: int | None, half: int | None) -> QuarantineGroup | None:
+    """The group that two columns name; None if both are null."""
+    return None if batch_id is None or half is None else QuarantineGroup(batch_id, half)
 
 
 class InteractionState(StrEnum):
@@ -66,6 +84,7 @@ class Interaction(Base):
         CheckConstraint("state = 'accepted' OR batch_id IS NULL", name="held_is_not_batched"),
         CheckConstraint("(state = 'held') = (held_reason IS NOT NULL)", name="held_has_reason"),
         CheckConstraint("(batch_id IS NULL) = (item_index IS NULL)", name="item_of_batch"),
+        CheckConstraint(QUARANTINE_GROUP, name="quarantine_group"),
         Index(
             "ix_interaction_open",
             "program_id",
@@ -101,7 +120,8 @@ class Interaction(Base):
     held_reason: Mapped[str | None]
     batch_id: Mapped[int | None] = mapped_column(ForeignKey("batch.id"))
     item_index: Mapped[int | None]
-    isolation: Mapped[int | None] = mapped_column(BigInteger)
-    """A suspect: it was in a batch that was set aside, and is batched only with others of the same
-    group."""
+    quarantine_batch_id: Mapped[int | None] = mapped_column(ForeignKey("batch.id"))
+    quarantine_half: Mapped[int | None]
+    """The quarantine group: the batch that was quarantined with the interaction in it, and the half
+    of that batch, 0 or 1. An interaction of a group is batched only with others of the group."""
     created_at: Mapped[CreatedAt]

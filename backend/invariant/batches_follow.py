@@ -12,7 +12,7 @@ _ORDER = text("""
         SELECT bucket, sequence, old_root, state,
                row_number() OVER earlier AS place, lag(new_root) OVER earlier AS previous_root,
                  lag(state) OVER earlier AS previous_state
-        FROM batch WHERE program_id = :program_id AND state NOT IN ('set_aside', 'withdrawn')
+        FROM batch WHERE program_id = :program_id AND state NOT IN ('quarantined', 'superseded')
         WINDOW earlier AS (PARTITION BY bucket ORDER BY sequence)
     ) AS numbered
     WHERE sequence <> place OR old_root <> previous_root OR (state = 'final'
@@ -29,7 +29,7 @@ _CONTENT = text("""
     ) AS content ON true
     JOIN LATERAL (SELECT count(*) AS slots, sum(delta) AS total FROM batch_account
       WHERE batch_id = batch.id) AS touched ON true
-    WHERE batch.program_id = :program_id AND state NOT IN ('set_aside', 'withdrawn')
+    WHERE batch.program_id = :program_id AND state NOT IN ('quarantined', 'superseded')
       AND (batch.id > :batch_id OR state <> 'final') AND NOT (
         batch.items = content.items AND batch.total = content.total AND content.first = 0
           AND content.last = content.items - 1
@@ -47,10 +47,10 @@ _SLOTS = text("""
         WHERE earlier.program_id = touched.program_id AND earlier.bucket = touched.bucket
           AND earlier.slot = touched.slot
           AND earlier.sequence < touched.sequence
-            AND standing.state NOT IN ('set_aside', 'withdrawn')
+            AND standing.state NOT IN ('quarantined', 'superseded')
         ORDER BY earlier.sequence DESC LIMIT 1
     ) AS previous ON true
-    WHERE batch.program_id = :program_id AND batch.state NOT IN ('set_aside', 'withdrawn')
+    WHERE batch.program_id = :program_id AND batch.state NOT IN ('quarantined', 'superseded')
       AND (batch.id > :batch_id OR batch.state <> 'final') AND (
         touched.cumulative <> coalesce(previous.cumulative, 0) + touched.delta
         OR touched.address <> previous.address OR touched.delta <= 0
@@ -60,7 +60,7 @@ _SLOTS = text("""
 
 _GONE = text("""
     SELECT DISTINCT batch.id, batch.state FROM batch JOIN interaction ON batch_id = batch.id
-    WHERE batch.program_id = :program_id AND batch.state IN ('set_aside', 'withdrawn')
+    WHERE batch.program_id = :program_id AND batch.state IN ('quarantined', 'superseded')
       ORDER BY batch.id
 """)
 

@@ -7,9 +7,9 @@ import pytest
 from sqlalchemy import text
 
 from backend.batch import draft, repository
-from backend.batch.draft import BATCHES_PER_CLOSING, ON_THEIR_WAY_MAX
+from backend.batch.draft import BATCHES_PER_CLOSING, UNDER_WAY_MAX
 from backend.batch.models import Batch, BatchState
-from backend.batch.set_aside import set_aside
+from backend.batch.quarantine import quarantine
 from backend.program.models import Program
 from prover.state import family
 from tests.batch.test_close import age, closed_pairs, items_of, members, pairs, replay
@@ -131,11 +131,11 @@ def test_a_busy_bucket_holds_up_no_other(engine: Engine) -> None:
     engine.take_in(program, [report(f"hot {i}", homes[0][0]) for i in range(70)])
     engine.take_in(program, [report(f"late {i}", homes[1][0]) for i in range(2)])
     batches = drain(engine, program)
-    assert Counter(batch.bucket for batch in batches) == {0: ON_THEIR_WAY_MAX, 1: 1}
+    assert Counter(batch.bucket for batch in batches) == {0: UNDER_WAY_MAX, 1: 1}
     assert drain(engine, program) == []
     engine.finalize(program, batches[0])
-    assert closed_pairs(drain(engine, program)) == [(0, 2 + ON_THEIR_WAY_MAX, 2)]
-    assert len(drain(engine, program, force=True)) == 35 - ON_THEIR_WAY_MAX - 1
+    assert closed_pairs(drain(engine, program)) == [(0, 2 + UNDER_WAY_MAX, 2)]
+    assert len(drain(engine, program, force=True)) == 35 - UNDER_WAY_MAX - 1
     replay(engine, program)
 
 
@@ -147,13 +147,13 @@ def test_newcomers_of_a_busy_family_hold_up_no_other(engine: Engine) -> None:
     engine.take_in(program, [report(a, a) for a in own[:2]])
     (batch,) = engine.close(program)
     with engine.database.transaction() as session:
-        set_aside(session, program.id, batch.id, "for the test", 0)
+        quarantine(session, program.id, batch.id, "for the test", 0)
     (suspect,) = engine.close(program, force=False)
-    assert suspect.isolation is not None
+    assert suspect.quarantine_group is not None
     engine.take_in(program, [report(a, a) for a in (*own[2:], *other)])
     assert closed_pairs(drain(engine, program)) == [(1, 1, 2)]
     engine.finalize(program, suspect)
-    assert drain(engine, program)[0].isolation not in (None, suspect.isolation)
+    assert drain(engine, program)[0].quarantine_group not in (None, suspect.quarantine_group)
     replay_after_suspects(engine, program)
 
 

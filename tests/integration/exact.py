@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 
 from backend.account.models import Account
 from backend.audit.auditor import audit
-from backend.batch.models import GONE, Batch, BatchState
+from backend.batch.models import INACTIVE, Batch, BatchState
 from backend.chain.distributor import Distributor
 from backend.chain.events import BatchPosted, Claimed, Funded
 from backend.chain.models import OutgoingTransaction
@@ -111,7 +111,7 @@ def _assert_rows(world: World, chain: OnChain) -> None:
     with world.local.context.database.transaction() as session:
         batches = {
             (batch.bucket, batch.sequence): batch
-            for batch in session.scalars(select(Batch).where(Batch.state.not_in(GONE)))
+            for batch in session.scalars(select(Batch).where(Batch.state.not_in(INACTIVE)))
         }
         accounts = {account.address: account for account in session.scalars(select(Account))}
         accepted = Interaction.state == "accepted"

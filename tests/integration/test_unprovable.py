@@ -10,7 +10,7 @@ from backend import pipeline
 from backend.batch import repository
 from backend.batch.close import close_batches
 from backend.batch.models import Batch, BatchState
-from backend.batch.set_aside import release_unprovable, set_aside
+from backend.batch.quarantine import quarantine, release_unprovable
 from backend.program import repository as programs
 from backend.tasks import look_at_program
 from prover.groth16 import Groth16Error, Prover
@@ -85,20 +85,20 @@ def test_poisonous_interaction(world: World, monkeypatch: pytest.MonkeyPatch) ->
     patched(monkeypatch, refuse)
     first = close(world, 1, 2, 3, 4, 5)
     later = close(world, 1, 2)
-    assert pipeline.advance(world.local.context, first.id) is BatchState.SET_ASIDE
+    assert pipeline.advance(world.local.context, first.id) is BatchState.QUARANTINED
     states = {batch.id: (batch.state, batch.reason) for batch in world.batches()}
-    assert states[first.id] == (BatchState.SET_ASIDE, "poison")
-    assert states[later.id][0] == BatchState.WITHDRAWN
+    assert states[first.id] == (BatchState.QUARANTINED, "poison")
+    assert states[later.id][0] == BatchState.SUPERSEDED
     # The half that holds it goes as well, before anybody has signed it.
     assert advance_all(world) == []
-    assert [batch.state for batch in world.batches()].count(BatchState.SET_ASIDE) == 2
+    assert [batch.state for batch in world.batches()].count(BatchState.QUARANTINED) == 2
     [waiting] = advance_all(world)
     assert (waiting.sequence, waiting.state, waiting.items) == (
         first.sequence,
         BatchState.CLOSED,
         2,
     )
-    assert waiting.isolation is not None
+    assert waiting.quarantine_batch_id is not None
     assert waiting.proof is not None
     assert "other_digest_signed" in waiting.note
     travel_past_signatures(world)
@@ -123,18 +123,18 @@ def test_worker_dies_of_a_batch(world: World) -> None:
     for following in (
         "prove.counted",
         "prove.counted",
-        "set_aside.before_commit",
-        "set_aside.after_commit",
+        "quarantine.before_commit",
+        "quarantine.after_commit",
     ):
         world.wait("the worker's death", lambda folder=markers: any(folder.iterdir()))
         world.kill("worker")
         markers = world.start("worker", failpoint=following)
-    world.wait_killed(markers, "set_aside.after_commit")
+    world.wait_killed(markers, "quarantine.after_commit")
     travel_past_signatures(world)
     world.settle()
     batches = world.batches()[before:]
     assert [(batch.state, batch.items) for batch in batches] == [
-        ("set_aside", 3),
+        ("quarantined", 3),
         ("final", 2),
         ("final", 1),
     ]
@@ -202,10 +202,10 @@ def test_withdrawn_while_it_is_proven(world: World, monkeypatch: pytest.MonkeyPa
 
     def withdraw(_: Challenged) -> None:
         with world.local.context.database.transaction() as session:
-            assert len(set_aside(session, world.local.program_id, head.id, "for the test", 0)) == 2
+            assert len(quarantine(session, world.local.program_id, head.id, "for the test", 0)) == 2
 
     patched(monkeypatch, withdraw)
-    assert pipeline.advance(world.local.context, later.id) is BatchState.WITHDRAWN
+    assert pipeline.advance(world.local.context, later.id) is BatchState.SUPERSEDED
     monkeypatch.undo()
     assert world.newest().proof is None
     world.start("worker")

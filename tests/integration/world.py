@@ -18,7 +18,7 @@ import httpx
 from eth_utils import keccak, to_checksum_address
 from sqlalchemy import select
 
-from backend.batch.models import GONE, Batch, BatchState
+from backend.batch.models import INACTIVE, Batch, BatchState
 from backend.chain.models import OPEN, OutgoingTransaction
 from backend.client.partner_client import PartnerClient, Reported
 from backend.devstack.local import Local, start_local
@@ -188,7 +188,7 @@ class World:
             unbatched = select(Interaction.id).where(
                 Interaction.batch_id.is_(None), Interaction.state == "accepted"
             )
-            unfinished = select(Batch.id).where(Batch.state.not_in((BatchState.FINAL, *GONE)))
+            unfinished = select(Batch.id).where(Batch.state.not_in((BatchState.FINAL, *INACTIVE)))
             unsent = select(OutgoingTransaction.id).where(OutgoingTransaction.state.in_(OPEN))
             return not any(
                 session.scalars(query.limit(1)).first() for query in (unbatched, unfinished, unsent)

@@ -6,8 +6,8 @@ from backend.kit.schema import AmountText, HexText, Out
 
 
 class BatchOut(Out):
-    """One batch. `state`: closed, attested, proven, posted, final; set_aside or withdrawn, with the
-    `reason`, if it never lands. Roots are field elements as decimal texts.
+    """One batch. `state`: closed, attested, proven, posted or final; a batch that never lands
+    is quarantined or superseded, and `reason` says why. Roots are field elements as decimal texts.
 
     Its `note` is not here: it can hold what a node or an attestor answered, URLs included.
     """

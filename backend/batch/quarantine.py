@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from backend.account.models import Account
 from backend.batch import repository
-from backend.batch.models import GONE, Batch, BatchState
+from backend.batch.models import INACTIVE, Batch, BatchState
 from backend.errors import NotYet
 from backend.interaction import repository as interactions
 from backend.interaction.models import Interaction, InteractionState
@@ -48,7 +48,7 @@ def affected(
     return going
 
 
-def set_aside(
+def quarantine(
     session: Session, program_id: int, batch_id: int, reason: str, booked_timestamp: int
 ) -> list[Batch]:
     """Set the batch aside and withdraw what stands on it, all in the caller's transaction. As
@@ -58,17 +58,17 @@ def set_aside(
         return []
     batch = going[0]
     for row in going:
-        row.state, row.note, row.retry_at = BatchState.WITHDRAWN, None, None
+        row.state, row.note, row.retry_at = BatchState.SUPERSEDED, None, None
         row.reason = (
             f"it stood on batch {batch.sequence} of bucket {batch.bucket}, which was set aside"
         )
-    batch.state, batch.reason = BatchState.SET_ASIDE, reason
+    batch.state, batch.reason = BatchState.QUARANTINED, reason
     session.flush()
     _release_interactions(session, batch, going[1:])
     for bucket in {row.bucket for row in going}:
         _close_accounts(session, program_id, bucket)
     log.error(
-        "batch_set_aside",
+        "batch_quarantined",
         program=program_id,
         batch=batch.id,
         bucket=batch.bucket,
@@ -89,14 +89,14 @@ def release_unprovable(session: Session, program_id: int) -> int:
         .where(
             Interaction.program_id == program_id, Interaction.state == InteractionState.UNPROVABLE
         )
-        .values(state=InteractionState.ACCEPTED, isolation=-Interaction.id)
+        .values(state=InteractionState.ACCEPTED)
     )
     return session.execute(query, execution_options={"synchronize_session": False}).rowcount
 
 
 def _standing(session: Session, program_id: int) -> list[Batch]:
     query = select(Batch).where(
-        Batch.program_id == program_id, Batch.state.not_in((BatchState.FINAL, *GONE))
+        Batch.program_id == program_id, Batch.state.not_in((BatchState.FINAL, *INACTIVE))
     )
     return list(
         session.scalars(
@@ -140,7 +140,7 @@ def _release_interactions(session: Session, batch: Batch, withdrawn: Sequence[Ba
     own = interactions.of_batch(session, batch.id)
     half = (len(own) + 1) // 2
     for number, part in enumerate((own[:half], own[half:])):
-        values = loose | {"isolation": 2 * batch.id + number}
+        values = loose | {"quarantine_batch_id": batch.id, "quarantine_half": number}
         if len(own) == 1:
             values["state"] = InteractionState.UNPROVABLE
         query = (

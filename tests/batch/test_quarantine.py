@@ -8,8 +8,8 @@ from sqlalchemy import func, select
 
 from backend.account.models import Account
 from backend.batch import repository
-from backend.batch.models import GONE, Batch, BatchState
-from backend.batch.set_aside import release_unprovable, set_aside
+from backend.batch.models import INACTIVE, Batch, BatchState
+from backend.batch.quarantine import quarantine, release_unprovable
 from backend.errors import NotYet
 from backend.interaction.models import Interaction
 from backend.invariant import check_all
@@ -30,7 +30,7 @@ def discard(engine: Engine, program: Program, batch: Batch) -> list[tuple[int, i
     with engine.database.transaction() as session:
         gone = [
             (row.bucket, row.sequence)
-            for row in set_aside(session, program.id, batch.id, "for the test", BOOKED)
+            for row in quarantine(session, program.id, batch.id, "for the test", BOOKED)
         ]
     assert_whole(engine, program)
     return gone
@@ -43,7 +43,7 @@ def assert_whole(engine: Engine, program: Program) -> None:
         assert check_all(session, program) == []
         query = (
             select(Batch)
-            .where(Batch.program_id == program.id, Batch.state.not_in(GONE))
+            .where(Batch.program_id == program.id, Batch.state.not_in(INACTIVE))
             .order_by(Batch.bucket, Batch.sequence)
         )
         state = ProgramState(DEV, program.families)
@@ -103,8 +103,8 @@ def test_later_batches_are_withdrawn(engine: Engine) -> None:
         states = [session.get_one(Batch, batch.id) for batch in batches]
         assert [(row.state, row.reason is None) for row in states] == [
             ("closed", True),
-            ("set_aside", False),
-            ("withdrawn", False),
+            ("quarantined", False),
+            ("superseded", False),
         ]
         assert repository.opened(session, program.id) == {0: 8}
         assert repository.newest_sequence(session, program.id, 0) == 2
@@ -122,8 +122,8 @@ def test_suspects_are_batched_apart(engine: Engine) -> None:
     for expected in (["0", "1", "2"], ["3", "4"], ["late 0", "late 1", "late 2"]):
         (made,) = engine.close(program, force=expected[0].startswith("late"))
         assert [row.event_id for row in items_of(engine, made)] == expected
-        assert (made.isolation is None) == expected[0].startswith("late")
-        if made.isolation is not None:
+        assert (made.quarantine_group is None) == expected[0].startswith("late")
+        if made.quarantine_group is not None:
             assert engine.close(program) == []
         engine.finalize(program, made)
     assert_whole(engine, program)
@@ -226,7 +226,7 @@ def test_what_has_moved_on_stays(engine: Engine, state: BatchState) -> None:
     with engine.database.transaction() as session:
         session.get_one(Batch, batch.id).state = state
     with engine.database.transaction() as session:
-        assert set_aside(session, program.id, batch.id, "for the test", BOOKED) == []
+        assert quarantine(session, program.id, batch.id, "for the test", BOOKED) == []
         assert session.get_one(Batch, batch.id).state == state
 
 
