@@ -1,14 +1,16 @@
-"""Errors that a caller is told about. Each has an HTTP status, a stable code, and the field at
-fault where there is one.
+"""Errors that a caller is told about, each with an HTTP status, a stable code and perhaps a field.
 
 GuerdonError (500 internal)
 ├── BadRequest (400 bad_request)          the request cannot be read
-│   └── Unauthorized (401 unauthorized)   who is asking is not proven
+│   └── Unauthorized (401 unauthorized)   the caller's identity is not proven
 ├── NotFound (404 not_found)
 ├── Conflict (409 conflict)               not in this state; `retryable` says whether waiting helps
+│   └── NotYet (409 not_yet)              not in this state yet; retry
 ├── TooLarge (413 too_large)
 ├── Invalid (422 invalid)                 a field breaks a rule
-└── Unavailable (503 unavailable)         something that we depend on is down; try again
+└── Unavailable (503 unavailable)         a server that we depend on is down; retry
+
+The attestor adds its own kinds in backend/attestor/errors.py. They share this shape.
 """
 
 
@@ -26,16 +28,19 @@ class GuerdonError(Exception):
         if code is not None:
             self.code = code
 
-    def to_json(self) -> dict[str, object]:
+    def details(self) -> dict[str, object]:
+        """What a kind of error says beyond the shape that all errors share."""
+        return {}
+
+    def to_json(self) -> dict[str, dict[str, object]]:
         """The body of the answer."""
-        return {
-            "error": {
-                "code": self.code,
-                "message": self.message,
-                "field": self.field,
-                "retryable": self.retryable,
-            }
+        shared = {
+            "code": self.code,
+            "message": self.message,
+            "field": self.field,
+            "retryable": self.retryable,
         }
+        return {"error": shared | self.details()}
 
 
 class BadRequest(GuerdonError):
@@ -55,7 +60,7 @@ class Conflict(GuerdonError):
 
 
 class NotYet(Conflict):
-    """The state that this needs is not there yet, but will be: try again."""
+    """The required state is not reached yet, but will be: retry."""
 
     code = "not_yet"
     retryable = True

@@ -13,12 +13,12 @@ from backend.batch.models import Batch, BatchState
 from backend.errors import NotFound
 from backend.interaction import repository as interactions
 from backend.interaction.models import Interaction
-from backend.kit.cache import Kept
+from backend.kit.cache import SingleFlightCache
 from backend.program.models import Program
 from prover.eip712 import Domain
 from prover.merkle import LEAF_TYPES, InteractionsTree, Leaf
 
-_trees: Kept[bytes, InteractionsTree] = Kept(64)
+_trees: SingleFlightCache[bytes, InteractionsTree] = SingleFlightCache(64)
 """Trees of final batches by their root: what is kept is never stale, whichever database it came
 from. Some 400 kB each at most."""
 

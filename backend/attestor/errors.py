@@ -27,10 +27,8 @@ class Refused(Invalid):
         self.reason = reason
         self.item = item
 
-    def to_json(self) -> dict[str, object]:
-        body = super().to_json()
-        body["error"] |= {"reason": self.reason, "item": self.item}
-        return body
+    def details(self) -> dict[str, object]:
+        return {"reason": self.reason, "item": self.item}
 
 
 class StateBehind(NotYet):
@@ -68,14 +66,12 @@ class MissingLeaves(Conflict):
         )
         self.batches = list(batches[:LEAVES_ASKED_MAX])
 
-    def to_json(self) -> dict[str, object]:
-        body = super().to_json()
-        body["error"] |= {
+    def details(self) -> dict[str, object]:
+        return {
             "batches": [
                 {"bucket": bucket, "sequence": sequence} for bucket, sequence in self.batches
             ]
         }
-        return body
 
 
 class Halted(Unavailable):

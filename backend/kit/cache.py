@@ -1,5 +1,4 @@
-"""Values that are dear to make and never change: kept while there is room, made once however many
-ask at a time."""
+"""Cache for expensive immutable values; concurrent requests for one key compute it once."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -10,9 +9,8 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-class Kept(Generic[K, V]):
-    """At most `size` values by key, the least recently used dropped first. For threads of one
-    process."""
+class SingleFlightCache(Generic[K, V]):
+    """Thread-safe LRU cache of at most `size` values."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -21,10 +19,10 @@ class Kept(Generic[K, V]):
         self._lock = Lock()
 
     def get(self, key: K, make: Callable[[], V]) -> V:
-        """The value of `key`, from `make` if it is not kept.
+        """The value of `key`, computed by `make` if the cache does not hold it.
 
-        Of several threads that ask for one key, one makes it and the others wait. What `make`
-        raises, its caller gets; another that waits then tries by itself.
+        If several threads ask for one key, one computes it and the others wait. An exception of
+        `make` reaches the thread that called it; a waiting thread then calls its own `make`.
         """
         while True:
             with self._lock:

@@ -13,7 +13,7 @@ from backend.batch.models import Batch
 from backend.chain import calldata
 from backend.errors import Conflict, NotFound
 from backend.interaction.models import Interaction, InteractionState
-from backend.kit.cache import Kept
+from backend.kit.cache import SingleFlightCache
 from backend.ledger import service as ledger
 from backend.program.models import Program
 from prover.circuit import load_instance
@@ -50,7 +50,7 @@ class ClaimCall:
     calldata: bytes
 
 
-_trees: Kept[tuple[str, int], Tree] = Kept(256)
+_trees: SingleFlightCache[tuple[str, int], Tree] = SingleFlightCache(256)
 """Bucket trees by (instance, root): what is kept is never stale, whichever database it came
 from."""
 

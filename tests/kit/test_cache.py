@@ -1,16 +1,16 @@
-"""Kept values: made once however many ask, dropped when there is no room, never a failure kept."""
+"""The single-flight cache: computes a value once, drops the oldest, keeps no failure."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from backend.kit.cache import Kept
+from backend.kit.cache import SingleFlightCache
 
 
 def test_made_once_however_many_ask() -> None:
     """Eight threads that ask for one key at a time get one value, made once."""
-    kept: Kept[str, object] = Kept(2)
+    kept: SingleFlightCache[str, object] = SingleFlightCache(2)
     together, made = threading.Barrier(8), []
 
     def make() -> object:
@@ -29,7 +29,7 @@ def test_made_once_however_many_ask() -> None:
 
 def test_other_keys_do_not_wait() -> None:
     """While one key is made, another is made, and what is kept is given out."""
-    kept: Kept[str, str] = Kept(2)
+    kept: SingleFlightCache[str, str] = SingleFlightCache(2)
     kept.get("kept", lambda: "kept")
     started, finish = threading.Event(), threading.Event()
 
@@ -48,7 +48,7 @@ def test_other_keys_do_not_wait() -> None:
 
 def test_least_recently_used_goes_first() -> None:
     """There is room for so many; what was not asked for longest is made anew."""
-    kept: Kept[int, int] = Kept(2)
+    kept: SingleFlightCache[int, int] = SingleFlightCache(2)
     made: list[int] = []
 
     def get(key: int) -> int:
@@ -61,7 +61,7 @@ def test_least_recently_used_goes_first() -> None:
 def test_failures_are_not_kept() -> None:
     """What fails is raised to whoever made it; those who waited for it try themselves, one after
     another."""
-    kept: Kept[str, str] = Kept(2)
+    kept: SingleFlightCache[str, str] = SingleFlightCache(2)
     started, finish, tries = threading.Event(), threading.Event(), []
 
     def fails() -> str:

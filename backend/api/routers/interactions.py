@@ -10,12 +10,13 @@ from starlette.concurrency import run_in_threadpool
 
 from backend.api import lookup
 from backend.api.schemas.interaction import DELIVERY_BODY, IntakeOut, InteractionOut
-from backend.errors import BadRequest, Invalid, NotFound, TooLarge, Unauthorized
+from backend.errors import BadRequest, Invalid, NotFound, Unauthorized
 from backend.interaction import repository
 from backend.interaction.report import BodyError, Report, ReportError, parse_body
 from backend.interaction.service import Answer, Outcome, take_in
 from backend.kit.db import Database
 from backend.kit.failpoint import failpoint
+from backend.kit.http import read_body
 from backend.kit.time import utc_now
 from backend.partner import repository as partners
 from backend.partner.evidence import PARTNER_HEADER, Delivery
@@ -29,16 +30,6 @@ from backend.program import repository as programs
 router = APIRouter(prefix="/v1/programs/{program}/interactions", tags=["interactions"])
 
 HEADER_LENGTH_MAX = 1024
-
-
-async def read_body(request: Request, bytes_max: int) -> bytes:
-    """The raw body. Raises TooLarge without reading more than allowed."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > bytes_max:
-            raise TooLarge(f"expected at most {bytes_max} bytes", "body")
-    return bytes(body)
 
 
 def _header(request: Request, name: str) -> str:
