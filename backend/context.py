@@ -1,11 +1,7 @@
 """What tasks and commands work with: the database, the chain, the keys and the provers, each opened
 on first use."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cached_property
-
-from sqlalchemy import text
 
 from backend.chain.client import connect, reading
 from backend.chain.deploy import deployed_key
@@ -77,27 +73,6 @@ class Context:
         return Sender(
             self.w3, signer, FeePolicy(self.settings.max_fee_per_gas_wei), self.w3.eth.chain_id
         )
-
-    @contextmanager
-    def lock(self, name: str) -> Iterator[bool]:
-        """Whether this process got the lock `name` for the block. Held across transactions; gone
-        with the process."""
-        with self.database.engine.connect().execution_options(
-            isolation_level="AUTOCOMMIT"
-        ) as connection:
-            key = {"name": name}
-            got = bool(
-                connection.scalar(
-                    text("SELECT pg_try_advisory_lock(hashtextextended(:name, 0))"), key
-                )
-            )
-            try:
-                yield got
-            finally:
-                if got:
-                    connection.execute(
-                        text("SELECT pg_advisory_unlock(hashtextextended(:name, 0))"), key
-                    )
 
     def close(self) -> None:
         self.provers.close()

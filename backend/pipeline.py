@@ -59,7 +59,7 @@ def advance(
     Expected failures (a service that is down, a chain that is behind) are written to the batch,
     with the time of the next try.
     """
-    with context.lock(f"batch {batch_id}") as mine:
+    with context.database.advisory_lock(f"batch {batch_id}") as mine:
         if not mine:
             return None
         while True:
@@ -86,7 +86,7 @@ def advance(
 def prove(context: Context, batch_id: int) -> bool:
     """Make the proof of a batch that still wants it, and nothing else; returns whether that has
     moved it. It needs no key that signs."""
-    with context.lock(f"batch {batch_id}") as mine:
+    with context.database.advisory_lock(f"batch {batch_id}") as mine:
         if not mine:
             return False
         program, batch = _load(context, batch_id)
@@ -160,7 +160,7 @@ def _attest(context: Context, program: Program, batch: Batch) -> bool:
 
 
 def _prove(context: Context, program: Program, batch: Batch) -> bool:
-    if attestation.envelope_is_stale(context, program, batch):
+    if attestation.is_stale(context, program, batch.envelope()):
         return _start_over(context, batch)
     raise _ProofDue
 
@@ -168,7 +168,7 @@ def _prove(context: Context, program: Program, batch: Batch) -> bool:
 def _prove_fresh(context: Context, program: Program, batch: Batch) -> bool:
     """A job may have waited long: a proof over an envelope that has expired would be for
     nothing."""
-    if attestation.envelope_is_stale(context, program, batch):
+    if attestation.is_stale(context, program, batch.envelope()):
         return _start_over(context, batch)
     return _make_proof(context, program, batch)
 
@@ -249,7 +249,7 @@ def _set_aside(context: Context, program: Program, batch: Batch, reason: str) ->
 
 def _post(context: Context, program: Program, batch: Batch) -> bool:
     require_covered(context, program, batch)
-    if attestation.envelope_is_stale(context, program, batch):
+    if attestation.is_stale(context, program, batch.envelope()):
         return _start_over(context, batch)
     _, threshold, _ = context.distributor(program).attestors("latest")
     try:

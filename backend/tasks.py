@@ -89,9 +89,10 @@ def tick() -> None:
     """Look for work in every program of the node's chain: events to book, rewards to release,
     batches to close, batches to move."""
     context = _context()
-    # One for each node, known without asking it: the workers of one chain must not wait for those
-    # of another, nor for a node that is away.
-    with context.lock(f"tick {sha256(context.settings.rpc_url.encode()).hexdigest()}") as mine:
+    # One lock for each node, known without asking the node: the workers of one chain must not wait
+    # for the workers of another chain, nor for a node that does not answer.
+    node = sha256(context.settings.rpc_url.encode()).hexdigest()
+    with context.database.advisory_lock(f"tick {node}") as mine:
         if not mine:
             return
         try:
@@ -167,7 +168,7 @@ def check_invariants() -> None:
     """Check that money is conserved, in the database and against the chain; a program for which it
     is not is halted until a person looks."""
     context = _context()
-    with context.lock("invariants") as mine:
+    with context.database.advisory_lock("invariants") as mine:
         # A run may take longer than it is to the next: they must not pile up.
         if not mine:
             return

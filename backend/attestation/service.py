@@ -18,7 +18,8 @@ from backend.attestation.models import Attestation
 from backend.attestation.request import DeliveryEvidence, ItemSource, build_leaves, build_request
 from backend.batch import repository as batches
 from backend.batch.close import items_of
-from backend.batch.models import Batch, BatchState
+from backend.batch.models import Batch, BatchState, Envelope
+from backend.batch.states import transition
 from backend.chain.client import final_block
 from backend.context import Context
 from backend.errors import Conflict, NotYet
@@ -49,8 +50,8 @@ class AttestationRefused(Conflict):
     code = "attestation_refused"
 
 
-def envelope(batch: Batch) -> BatchEnvelope:
-    """What the attestors sign of a batch whose envelope is fixed."""
+def batch_envelope(batch: Batch, attestor_epoch: int, valid_until: int) -> BatchEnvelope:
+    """What the attestors sign of a batch, for this epoch and expiry."""
     return BatchEnvelope(
         batch.bucket,
         batch.sequence,
@@ -60,47 +61,54 @@ def envelope(batch: Batch) -> BatchEnvelope:
         batch.interactions_root,
         batch.ledger_head,
         keccak(batch.deltas),
-        batch.attestor_epoch,
-        batch.valid_until,
+        attestor_epoch,
+        valid_until,
     )
 
 
 def ensure_envelope(context: Context, program: Program, batch_id: int) -> None:
-    """Fix epoch, expiry and digest, unless they are and still good. Committed before anyone is
-    asked: an attestor that has signed one digest refuses another until that one has expired."""
+    """Fix the envelope of a closed batch, unless a good one is fixed.
+
+    The envelope is committed before any attestor is asked: an attestor that has signed one digest
+    refuses another until the first has expired.
+    """
     with context.database.transaction() as session:
         batch = batches.locked(session, batch_id, BatchState.CLOSED)
         if batch is None:
             return
-        if batch.digest is not None and not envelope_is_stale(context, program, batch):
+        if batch.digest is not None and not is_stale(context, program, batch.envelope()):
             return
         clear_envelope(session, batch)
         final = final_block(context.w3, program.finality)
-        _, _, batch.attestor_epoch = context.distributor(program).attestors(final.number)
+        _, _, epoch = context.distributor(program).attestors(final.number)
         # An idle local chain's head is old, but the block that takes the batch will not be.
         now = max(final_block(context.w3, "latest").timestamp, int(time.time()))
-        batch.valid_until = now + context.settings.batch_valid_seconds
-        batch.digest = envelope(batch).digest(Domain(program.chain_id, program.distributor))
+        valid_until = now + context.settings.batch_valid_seconds
+        signed = batch_envelope(batch, epoch, valid_until)
+        batch.attestor_epoch, batch.valid_until = epoch, valid_until
+        batch.digest = signed.digest(Domain(program.chain_id, program.distributor))
     failpoint("attest.envelope_fixed")
 
 
-def envelope_is_stale(context: Context, program: Program, batch: Batch) -> bool:
-    """Whether the batch can no longer be posted as it was signed: it has expired, or the attestors
-    have changed."""
+def is_stale(context: Context, program: Program, envelope: Envelope) -> bool:
+    """Whether no batch can be posted in the envelope: it has expired, or the set of attestors has
+    changed."""
     head = final_block(context.w3, "latest")
     _, _, epoch = context.distributor(program).attestors(head.number)
-    return (
-        head.timestamp + EXPIRY_MARGIN_SECONDS > batch.valid_until or epoch != batch.attestor_epoch
-    )
+    expired = head.timestamp + EXPIRY_MARGIN_SECONDS > envelope.valid_until
+    return expired or epoch != envelope.attestor_epoch
 
 
 def clear_envelope(session: Session, batch: Batch) -> None:
-    """Back to closed: content stays, signatures and proof go; `landable_until` remembers them."""
+    """Take the batch back to closed, for another envelope.
+
+    The content stays. Signatures and proof go; `landable_until` remembers them.
+    """
     session.execute(delete(Attestation).where(Attestation.batch_id == batch.id))
-    batch.attestor_epoch = batch.valid_until = batch.digest = batch.proof = batch.prove_ms = (
-        batch.transaction_id
-    ) = None
-    batch.state = BatchState.CLOSED
+    batch.attestor_epoch = batch.valid_until = batch.digest = None
+    batch.proof = batch.prove_ms = batch.transaction_id = None
+    if batch.state != BatchState.CLOSED:
+        transition(batch, BatchState.CLOSED)
 
 
 def collect(context: Context, program: Program, batch_id: int) -> None:
@@ -119,15 +127,16 @@ def collect(context: Context, program: Program, batch_id: int) -> None:
         payload = _payload(session, program, batch)
         signed = _signed(session, batch)
     addresses, threshold, _ = context.distributor(program).attestors("latest")
-    members, outcomes = frozenset(addresses), []
+    members, outcomes = frozenset(addresses), list[Outcome]()
     if len(signed & members) < threshold:
-        question = _question(context, program, batch.digest, payload, members)
+        question = _question(context, program, batch.envelope().digest, payload, members)
         outcomes = _ask_all(context, program, batch, question, threshold, signed & members)
         failpoint("attest.signed")
     with context.database.transaction() as session:
         if row := _in_envelope(session, batch):
             _require_enough(_signed(session, row) & members, threshold, outcomes)
-            row.state, row.note = BatchState.ATTESTED, None
+            transition(row, BatchState.ATTESTED)
+            row.note = None
             if row.proof is not None:
                 batches.mark_proven(row)
     failpoint("attest.after_commit")
@@ -266,6 +275,7 @@ def _require_enough(signed: set[str], threshold: int, outcomes: list[Outcome]) -
 
 
 def _payload(session: Session, program: Program, batch: Batch) -> dict[str, object]:
+    envelope = batch.envelope()
     rows = interactions.of_batch(session, batch.id)
     ids = sorted({row.delivery_id for row in rows})
     query = (
@@ -285,7 +295,7 @@ def _payload(session: Session, program: Program, batch: Batch) -> dict[str, obje
     items = [ItemSource(number[row.delivery_id], row.position, row.amount) for row in rows]
     return build_request(
         Domain(program.chain_id, program.distributor),
-        envelope(batch),
+        batch_envelope(batch, envelope.attestor_epoch, envelope.valid_until),
         batch.deltas,
         deliveries,
         items,

@@ -15,6 +15,7 @@ from backend.batch.content import Item, as_pairs, assemble
 from backend.batch.draft import Draft, Terms, drafts, first_in_turn, openable
 from backend.batch.models import Batch, BatchAccount, BatchState
 from backend.batch.repository import OpenInteraction
+from backend.batch.states import log_state
 from backend.interaction.models import DeliveryRow, Interaction
 from backend.ledger import blocks
 from backend.partner.models import Partner
@@ -109,6 +110,7 @@ def _close(
     )
     session.add(batch)
     session.flush()
+    log_state(batch, before=None)
     repository.put_items(session, batch.id, [row.id for row in draft.rows])
     by_integer = {int(row.account, 16): row.account for row in draft.rows}
     session.add_all(

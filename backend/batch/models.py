@@ -1,5 +1,6 @@
 """Batches: the next state of one bucket, from closing to its final event on chain."""
 
+from dataclasses import dataclass
 from enum import StrEnum
 
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, text
@@ -30,6 +31,20 @@ INACTIVE = (BatchState.QUARANTINED, BatchState.SUPERSEDED)
 """States of batches that never land. Two other batches of one bucket never have the same
 sequence."""
 ACTIVE = "state NOT IN ('quarantined', 'superseded')"
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """What attestors sign beside a batch's content, and the digest of both."""
+
+    attestor_epoch: int
+    valid_until: int
+    """The last second, by the chain's clock, in which the batch can be posted."""
+    digest: bytes
+
+
+class NotStored(AssertionError):
+    """A step relies on a value that the batch does not hold in its state."""
 
 
 class Batch(Base):
@@ -73,8 +88,8 @@ class Batch(Base):
     ledger_head: Mapped[Bytes]
     deltas: Mapped[Bytes]
 
-    # The envelope: what the attestors sign beside the content. Made anew when it has expired
-    # unposted or the epoch moved.
+    # The envelope. It is fixed again when it has expired before the batch was posted, or when the
+    # set of attestors has changed.
     attestor_epoch: Mapped[int | None]
     valid_until: Mapped[int | None] = mapped_column(BigInteger)
     digest: Mapped[bytes | None]
@@ -104,6 +119,24 @@ class Batch(Base):
     reason: Mapped[str | None]
     """Why the batch was quarantined or superseded. Public."""
     created_at: Mapped[CreatedAt]
+
+    def envelope(self) -> Envelope:
+        """The envelope. Raises NotStored if none is fixed."""
+        if self.attestor_epoch is None or self.valid_until is None or self.digest is None:
+            raise NotStored(f"batch {self.id}: no envelope is fixed")
+        return Envelope(self.attestor_epoch, self.valid_until, self.digest)
+
+    def stored_proof(self) -> bytes:
+        """The proof. Raises NotStored if none is made."""
+        if self.proof is None:
+            raise NotStored(f"batch {self.id}: no proof is stored")
+        return self.proof
+
+    def posting_transaction(self) -> int:
+        """Id of the outgoing transaction that posts it. Raises NotStored if there is none."""
+        if self.transaction_id is None:
+            raise NotStored(f"batch {self.id}: no transaction posts it")
+        return self.transaction_id
 
     @property
     def quarantine_group(self) -> QuarantineGroup | None:

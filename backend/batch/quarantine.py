@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from backend.account.models import Account
 from backend.batch import repository
 from backend.batch.models import INACTIVE, Batch, BatchState
+from backend.batch.states import transition
 from backend.errors import NotYet
 from backend.interaction import repository as interactions
 from backend.interaction.models import Interaction, InteractionState
@@ -57,12 +58,15 @@ def quarantine(
     if not going:
         return []
     batch = going[0]
-    for row in going:
-        row.state, row.note, row.retry_at = BatchState.SUPERSEDED, None, None
+    batch.reason = reason
+    transition(batch, BatchState.QUARANTINED)
+    for row in going[1:]:
         row.reason = (
-            f"it stood on batch {batch.sequence} of bucket {batch.bucket}, which was set aside"
+            f"it was built on batch {batch.sequence} of bucket {batch.bucket}, which is quarantined"
         )
-    batch.state, batch.reason = BatchState.QUARANTINED, reason
+        transition(row, BatchState.SUPERSEDED)
+    for row in going:
+        row.note = row.retry_at = None
     session.flush()
     _release_interactions(session, batch, going[1:])
     for bucket in {row.bucket for row in going}:

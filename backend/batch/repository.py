@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from backend.account.models import Account
 from backend.batch.models import ACTIVE, INACTIVE, Batch, BatchAccount, BatchState
+from backend.batch.states import transition
 from backend.interaction.models import (
     Interaction,
     InteractionState,
@@ -258,9 +259,9 @@ def locked(session: Session, batch_id: int, state: str) -> Batch | None:
 
 
 def mark_proven(batch: Batch) -> None:
-    """Signed and proven: from now on anybody may post it, as long as its envelope is good."""
-    batch.state = BatchState.PROVEN
-    batch.landable_until = max(batch.valid_until, batch.landable_until or 0)
+    """The batch is signed and proven: anybody may post it until its envelope expires."""
+    transition(batch, BatchState.PROVEN)
+    batch.landable_until = max(batch.envelope().valid_until, batch.landable_until or 0)
 
 
 def get(session: Session, program_id: int, bucket: int, sequence: int) -> Batch | None:

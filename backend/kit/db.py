@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Annotated, Any
 
-from sqlalchemy import BigInteger, DateTime, LargeBinary, MetaData, create_engine, event, func
+from sqlalchemy import BigInteger, DateTime, LargeBinary, MetaData, create_engine, event, func, text
 from sqlalchemy.engine import Engine
 from sqlalchemy.orm import DeclarativeBase, Session, mapped_column, sessionmaker
 
@@ -53,6 +53,9 @@ BUSY = ("55P03", "57014")
 """SQLSTATEs of a statement that waited for a lock, or ran, for longer than its connection allows;
 nothing is wrong with it or the server."""
 
+_TRY_LOCK = text("SELECT pg_try_advisory_lock(hashtextextended(:name, 0))")
+_UNLOCK = text("SELECT pg_advisory_unlock(hashtextextended(:name, 0))")
+
 
 class Database:
     """An engine and its sessions. Domain code never commits: whoever opens `transaction` owns
@@ -96,6 +99,23 @@ class Database:
                 }
             )
             yield session
+
+    @contextmanager
+    def advisory_lock(self, name: str) -> Iterator[bool]:
+        """Whether this process got the lock `name` for the block.
+
+        The lock is held across transactions, on a connection of its own. PostgreSQL releases the
+        lock when the process dies.
+        """
+        key = {"name": name}
+        autocommit = {"isolation_level": "AUTOCOMMIT"}
+        with self.engine.connect().execution_options(**autocommit) as connection:
+            got = bool(connection.scalar(_TRY_LOCK, key))
+            try:
+                yield got
+            finally:
+                if got:
+                    connection.execute(_UNLOCK, key)
 
     def dispose(self) -> None:
         self.engine.dispose()

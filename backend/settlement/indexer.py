@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from backend.account.models import Account
 from backend.batch import repository as batches
 from backend.batch.models import Batch, BatchState
+from backend.batch.states import transition
 from backend.chain.client import block, final_block
 from backend.chain.events import (
     BatchPosted,
@@ -226,7 +227,9 @@ def _book_batch(session: Session, program: Program, event: BatchPosted, gas: int
 
 
 def _finalize(session: Session, batch: Batch, event: BatchPosted, gas: int) -> None:
-    batch.state = BatchState.FINAL
+    # An event that is recorded again, as a resumed program does, finds the batch final.
+    if batch.state != BatchState.FINAL:
+        transition(batch, BatchState.FINAL)
     batch.tx_hash = "0x" + event.tx_hash.hex()
     batch.block_number = event.block_number
     batch.gas_used = gas

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from backend.attestation.models import Attestation
 from backend.batch import repository as batches
 from backend.batch.models import Batch, BatchState
+from backend.batch.states import transition
 from backend.chain import calldata
 from backend.chain.models import OPEN, OutgoingTransaction, State
 from backend.chain.sender import SimulationReverted
@@ -36,10 +37,10 @@ def post_calldata(batch: Batch, attestations: Sequence[calldata.Attestation]) ->
         batch.items_root,
         batch.interactions_root,
         batch.ledger_head,
-        batch.valid_until,
+        batch.envelope().valid_until,
     )
     return calldata.post_batch(
-        header, batch.deltas, Proof.from_bytes(batch.proof).to_words(), attestations
+        header, batch.deltas, Proof.from_bytes(batch.stored_proof()).to_words(), attestations
     )
 
 
@@ -59,7 +60,7 @@ def enqueue(context: Context, program: Program, batch_id: int, threshold: int) -
         # The digest names the envelope: a batch signed anew is another transaction.
         purpose = (
             f"post {program.chain_id} {program.distributor} {batch.bucket} {batch.sequence} "
-            f"{batch.digest.hex()}"
+            f"{batch.envelope().digest.hex()}"
         )
         standing = attested(session, batch)
         while True:
@@ -77,7 +78,7 @@ def enqueue(context: Context, program: Program, batch_id: int, threshold: int) -
                     raise
                 standing = others
         batch.transaction_id = row.id
-        batch.state = BatchState.POSTED
+        transition(batch, BatchState.POSTED)
         failpoint("post.before_commit")
     failpoint("post.stored")
 
@@ -87,7 +88,7 @@ def track(context: Context, program: Program, batch_id: int) -> State:
     batch is done when the watcher has booked its event, not here."""
     with context.database.transaction() as session:
         batch = session.get_one(Batch, batch_id)
-        state = context.poster.advance(session, batch.transaction_id, program.finality)
+        state = context.poster.advance(session, batch.posting_transaction(), program.finality)
     failpoint("post.tracked")
     return state
 

@@ -95,7 +95,7 @@ def resume(context: Context, program_id: int, from_block: int | None = None) -> 
         NotYet, Unavailable: the node is behind, or does not answer. Whatever is raised, the program
         stays halted.
     """
-    with context.lock(f"resume {program_id}") as mine:
+    with context.database.advisory_lock(f"resume {program_id}") as mine:
         if not mine:
             raise Conflict("the program is being resumed by another process", "program")
         program, reason = _begin(context, program_id, from_block)

@@ -50,7 +50,7 @@ def test_handed_over_once_for_each_look(world: World) -> None:
     handed: list[int] = []
 
     def hand_over(batch_id: int) -> None:
-        with context.lock(f"batch {batch_id}") as free:
+        with context.database.advisory_lock(f"batch {batch_id}") as free:
             assert free, "whoever proves it would find it taken"
         handed.append(batch_id)
 

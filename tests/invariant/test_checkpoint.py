@@ -202,7 +202,7 @@ def test_runs_do_not_pile_up(program: OnChain, monkeypatch: pytest.MonkeyPatch) 
     halts a program that is broken."""
     monkeypatch.setattr(tasks, "_context", lambda: program.context)
     tamper(program.engine, "UPDATE ledger_account SET balance = balance - 1 WHERE kind = 'budget'")
-    with program.context.lock("invariants") as mine:
+    with program.context.database.advisory_lock("invariants") as mine:
         assert mine
         tasks.check_invariants()
     assert program.row.halted is None
