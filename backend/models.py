@@ -1,6 +1,6 @@
 """Every table, in one place for the migrations."""
 
-from backend.account.models import Account
+from backend.account.models import Account, Claim
 from backend.attestation.models import Attestation
 from backend.batch.models import Batch, BatchAccount
 from backend.chain.models import OutgoingTransaction, SenderAccount, TransactionAttempt
@@ -15,7 +15,6 @@ from backend.ledger.models import (
     LedgerUnsealed,
 )
 from backend.partner.models import Partner, PartnerSecret
-from backend.payout.models import Claim
 from backend.program.models import Program
 
 TABLES = (

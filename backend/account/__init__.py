@@ -1,1 +1,1 @@
-"""Wallet addresses and their homes."""
+"""Accounts: wallet addresses, their slots and their claims."""

@@ -1,21 +1,23 @@
-"""Booking the chain: final events move batches, accounts and the ledger, exactly once.
+"""The indexer: it records final events, which move batches, accounts and the ledger exactly once.
 
-The node is asked first, while nothing is locked. Then the events are booked, some whole blocks at a
-time, each time with the cursor behind them in one transaction under the program's row lock. Only
-blocks at or below the program's finality head are read, so there is nothing to take back; should a
-block that was final change all the same, the program halts and waits for an operator.
+The indexer reads from the node first, while nothing is locked. Then it records the events in parts
+of whole blocks. Each part and the cursor behind it are one transaction under the program's row
+lock. Only blocks at or below the finality head are read, so nothing has to be taken back. If a
+final block changes all the same, the program halts and waits for an operator.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
-from sqlalchemy import select, text
+import structlog
+from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from backend.account.models import Account
+from backend.account import repository as accounts
+from backend.account.service import record_claim
 from backend.batch import repository as batches
 from backend.batch.models import Batch, BatchState
 from backend.batch.states import transition
@@ -35,23 +37,37 @@ from backend.errors import Unavailable
 from backend.interaction import service as interactions
 from backend.kit.failpoint import failpoint
 from backend.ledger import service as ledger
-from backend.payout.models import Claim
 from backend.program import repository as programs
 from backend.program.models import Program
 
+log = structlog.get_logger()
+
 BLOCKS_PER_READING = 5000
-EVENTS_PER_BOOKING = 200
-"""Booking goes on in another transaction after the block that makes it so many: whoever books holds
-the budget, which intake needs."""
+EVENTS_PER_PART = 200
+"""A part ends with the block that brings it to this many events. The indexer holds the budget while
+it records a part, and intake needs the budget."""
 
 
 class Contradiction(Exception):
     """The chain says something that the ledger cannot follow."""
 
 
+class Indexed(NamedTuple):
+    """What one call of `index` has recorded.
+
+    Another indexer may have recorded an event first. A batch that is missing in `final_batches` may
+    therefore be final all the same.
+    """
+
+    events: int = 0
+    """How many events were recorded."""
+    final_batches: frozenset[int] = frozenset()
+    """Ids of the batches that became final with them."""
+
+
 @dataclass(frozen=True)
 class _Part:
-    """Whole blocks: their events, and the last of them with its hash."""
+    """Whole blocks: their events, and the last block with its hash."""
 
     events: Sequence[Event]
     last: int
@@ -67,20 +83,7 @@ class _Reading:
 
     program: Program
     parts: Sequence[_Part]
-    gas: dict[bytes, int]
-
-
-class Indexed(NamedTuple):
-    """What one call of `index` has recorded.
-
-    Another indexer may have recorded an event first. A batch that is missing in `final_batches` may
-    therefore be final all the same.
-    """
-
-    events: int = 0
-    """How many events were recorded."""
-    final_batches: frozenset[int] = frozenset()
-    """Ids of the batches that became final with them."""
+    gas: Mapping[bytes, int]
 
 
 def index(context: Context, program_id: int, past_halt: str | None = None) -> Indexed:
@@ -97,26 +100,26 @@ def index(context: Context, program_id: int, past_halt: str | None = None) -> In
         for part in reading.parts:
             with context.database.transaction() as session:
                 program = programs.lock(session, program_id)
-                # Another watcher was faster, or somebody halted the program: what was read is of no
-                # use.
+                # Another indexer was faster, or the program was halted: this reading is out of
+                # date.
                 if (
                     program.halted != past_halt
                     or (program.last_indexed_block, program.last_indexed_block_hash) != at
                 ):
                     break
-                recorded = _book_part(session, program, part, reading.gas)
+                recorded = _record_part(session, program, part, reading.gas)
                 if recorded.events:
                     failpoint("index.before_commit")
             if recorded.events:
                 failpoint("index.after_commit")
+            _log_part(program, part)
             events, final = events + recorded.events, final | recorded.final_batches
             at = part.last, part.last_hash
     return Indexed(events, final)
 
 
 def _read(context: Context, program_id: int, past_halt: str | None) -> _Reading | None:
-    """What comes next, with no lock held and no transaction open; None if there is nothing to
-    book."""
+    """Read what comes next, with no lock and no transaction; None if there is nothing to record."""
     with context.database.transaction() as session:
         program = session.get_one(Program, program_id)
     if program.halted != past_halt:
@@ -146,7 +149,7 @@ def _read(context: Context, program_id: int, past_halt: str | None) -> _Reading 
 def _parts(events: Sequence[Event], last: int, last_hash: bytes) -> Iterator[_Part]:
     start = 0
     for end, (event, following) in enumerate(pairwise(events), start=1):
-        if end - start >= EVENTS_PER_BOOKING and following.block_number != event.block_number:
+        if end - start >= EVENTS_PER_PART and following.block_number != event.block_number:
             yield _Part(events[start:end], event.block_number, event.block_hash)
             start = end
     yield _Part(events[start:], last, last_hash)
@@ -160,49 +163,86 @@ def _halt_changed(context: Context, read: Program) -> None:
             read.last_indexed_block_hash,
         )
         if same and program.halted == read.halted:
-            program.halted = (
-                f"block {read.last_indexed_block} was final and has changed: compare the node with "
-                "others, then resume"
+            _halt(
+                program,
+                f"block {read.last_indexed_block} was final and has changed: compare the node "
+                "with others, then resume",
             )
 
 
-def _book_part(session: Session, program: Program, part: _Part, gas: dict[bytes, int]) -> Indexed:
+def _halt(program: Program, reason: str) -> None:
+    program.halted = reason
+    log.error("program_halted", program=program.name, reason=reason)
+
+
+def _record_part(
+    session: Session, program: Program, part: _Part, gas: Mapping[bytes, int]
+) -> Indexed:
     """Record a part and move the cursor, or halt the program."""
     try:
         with session.begin_nested():
-            final = _book_events(session, program, part.events, gas)
+            final = record_events(session, program, part.events, gas)
     except (Contradiction, IntegrityError, LookupError) as error:
-        program.halted = (
-            f"booking of blocks {program.last_indexed_block + 1} to {part.last} failed: {error}"
-        )
+        blocks = f"{program.last_indexed_block + 1} to {part.last}"
+        _halt(program, f"recording blocks {blocks} failed: {error}")
         return Indexed()
     program.last_indexed_block = part.last
     program.last_indexed_block_hash = part.last_hash
     return Indexed(len(part.events), final)
 
 
-def _book_events(
-    session: Session, program: Program, events: Sequence[Event], gas: dict[bytes, int]
+def _log_part(program: Program, part: _Part) -> None:
+    """One line an event, after the commit. Nothing for a part that halted the program."""
+    if program.last_indexed_block != part.last:
+        return
+    for event in part.events:
+        details: dict[str, str | int] = {}
+        if isinstance(event, BatchPosted):
+            details = {"bucket": event.bucket, "sequence": event.sequence, "total": event.total}
+        elif isinstance(event, Claimed):
+            details = {"account": event.account, "amount": event.amount}
+        elif isinstance(event, Funded | Withdrawn):
+            details = {"amount": event.amount}
+        log.info(
+            "event_recorded",
+            program=program.name,
+            kind=type(event).__name__,
+            block=event.block_number,
+            tx_hash="0x" + event.tx_hash.hex(),
+            **details,
+        )
+
+
+def record_events(
+    session: Session, program: Program, events: Sequence[Event], gas: Mapping[bytes, int]
 ) -> frozenset[int]:
+    """Record events, whole blocks in chain order; returns the ids of the batches now final.
+
+    The caller holds the program's row lock. `gas`: transaction hash -> gas used, of the batches.
+
+    Raises Contradiction, IntegrityError or LookupError for what the ledger cannot follow.
+    """
     posted = [event for event in events if isinstance(event, BatchPosted)]
-    # First, for a batch's row may be locked by whoever posts it and waits for the node: the budget
-    # must not wait with it.
-    final = frozenset(_book_batch(session, program, event, gas[event.tx_hash]) for event in posted)
+    # Batches first. Whoever posts a batch may hold its row while it waits for the node, and the
+    # budget must not wait with it.
+    final = frozenset(
+        _record_batch(session, program, event, gas[event.tx_hash]) for event in posted
+    )
     if len(posted) == len(events):
         return final
-    # Before any account, as intake does: two that lock the same rows in one order cannot end in a
-    # deadlock.
+    # Before any account, as intake does: two transactions that lock the same rows in one order
+    # cannot end in a deadlock.
     ledger.available_budget(session, program.id, lock=True)
     for reference, event in references(events):
-        _book(session, program, event, reference)
+        _record_movement(session, program, event, reference)
     if any(isinstance(event, Funded) for event in events):
         interactions.release_held(session, program.id)
     return final
 
 
-def _book(session: Session, program: Program, event: Event, reference: str) -> None:
+def _record_movement(session: Session, program: Program, event: Event, reference: str) -> None:
     if isinstance(event, Claimed):
-        _book_claim(session, program, event, reference)
+        _record_claim(session, program, event, reference)
     elif isinstance(event, Funded) and event.amount:
         ledger.book_funding(session, program.id, reference, event.amount)
     elif isinstance(event, Withdrawn) and event.amount:
@@ -211,7 +251,18 @@ def _book(session: Session, program: Program, event: Event, reference: str) -> N
         raise Contradiction(f"a log named {event.name} cannot be read: {event.reason}")
 
 
-def _book_batch(session: Session, program: Program, event: BatchPosted, gas: int) -> int:
+def _record_claim(session: Session, program: Program, event: Claimed, reference: str) -> None:
+    account = accounts.at_slot(session, program.id, event.bucket, event.slot)
+    if account is None or account.address != event.account:
+        raise Contradiction(
+            f"a claim of slot {event.slot} of bucket {event.bucket} names another account "
+            "than the ledger"
+        )
+    if ledger.book_claim(session, program.id, reference, event.account, event.amount):
+        record_claim(session, account, event)
+
+
+def _record_batch(session: Session, program: Program, event: BatchPosted, gas: int) -> int:
     """Make the batch final; returns its id."""
     batch = batches.get(session, program.id, event.bucket, event.sequence)
     said = event.new_root, event.items_root, event.interactions_root, event.deltas
@@ -243,30 +294,3 @@ def _finalize(session: Session, batch: Batch, event: BatchPosted, gas: int) -> N
         """),
         {"batch_id": batch.id},
     )
-
-
-def _book_claim(session: Session, program: Program, event: Claimed, reference: str) -> None:
-    query = select(Account).where(
-        Account.program_id == program.id, Account.bucket == event.bucket, Account.slot == event.slot
-    )
-    account = session.scalar(query)
-    if account is None or account.address != event.account:
-        raise Contradiction(
-            f"a claim of slot {event.slot} of bucket {event.bucket} names another account "
-            "than the ledger"
-        )
-    if not ledger.book_claim(session, program.id, reference, event.account, event.amount):
-        return
-    account.claimed += event.amount
-    session.add(
-        Claim(
-            program_id=program.id,
-            account_id=account.id,
-            recipient=event.recipient,
-            amount=event.amount,
-            tx_hash="0x" + event.tx_hash.hex(),
-            block_number=event.block_number,
-            log_index=event.log_index,
-        )
-    )
-    session.flush()

@@ -61,11 +61,11 @@ def reserve(program: OnChain) -> int:
 def test_parts_end_with_whole_blocks(program: OnChain, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is booked at once ends with a block, and the cursor behind it: whatever stops the
     watcher, database and chain agree up to there."""
-    monkeypatch.setattr(indexer, "EVENTS_PER_BOOKING", 2)
+    monkeypatch.setattr(indexer, "EVENTS_PER_PART", 2)
     for amounts in ([1], [2, 4, 8], [16], [32]):
         in_one_block(program, amounts)
     program.chain.rpc("evm_mine")
-    book_part, parts = indexer._book_part, []
+    book_part, parts = indexer._record_part, []
 
     def stop_at_the_second(session: Any, row: Any, part: Any, gas: Any) -> int:
         parts.append(len(part.events))
@@ -73,12 +73,12 @@ def test_parts_end_with_whole_blocks(program: OnChain, monkeypatch: pytest.Monke
             raise KeyboardInterrupt
         return book_part(session, row, part, gas)
 
-    monkeypatch.setattr(indexer, "_book_part", stop_at_the_second)
+    monkeypatch.setattr(indexer, "_record_part", stop_at_the_second)
     with pytest.raises(KeyboardInterrupt):
         index(program.context, program.id)
     assert (parts, reserve(program) - 1000) == ([4, 2], 1 + 2 + 4 + 8)
     assert check_with_chain(program.context, program.id) == []
-    monkeypatch.setattr(indexer, "_book_part", book_part)
+    monkeypatch.setattr(indexer, "_record_part", book_part)
     assert index(program.context, program.id).events == 2
     assert reserve(program) == 1063
     assert program.row.last_indexed_block == program.chain.w3.eth.block_number
@@ -96,7 +96,7 @@ def test_parts() -> None:
             for n, i in places
         ]
 
-    limit = indexer.EVENTS_PER_BOOKING
+    limit = indexer.EVENTS_PER_PART
     for counts in (
         [],
         [1],

@@ -202,7 +202,7 @@ class Engine:
         )
         with self.database.transaction() as session:
             programs.lock(session, program.id)
-            indexer._finalize(session, session.get_one(Batch, batch.id), event, 300_000)
+            indexer.record_events(session, program, [event], {event.tx_hash: 300_000})
 
     def settle(self, program: Program) -> list[Batch]:
         """Close everything and make it final."""
@@ -233,7 +233,7 @@ class Engine:
                 recipient=recipient or account,
                 amount=amount,
             )
-            indexer._book_claim(session, program, event, f"{event.block_number}:{event.log_index}")
+            indexer.record_events(session, program, [event], {})
 
     def owed(self, program: Program, account: str) -> int:
         with self.database.transaction() as session:
