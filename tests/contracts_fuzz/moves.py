@@ -3,67 +3,20 @@ make them."""
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from eth_keys.datatypes import PrivateKey
 from eth_utils import keccak
 
 from prover.eip712 import Domain, claim_to_digest
 from prover.field import P
 from prover.tree import Tree
+from tests.contracts_fuzz.cast import BUCKETS, Cast, Move
+from tests.contracts_fuzz.control import control, fund
 from tests.contracts_fuzz.model import COOLDOWN, DAY, LIFETIME, NOBODY, Model, fingerprint
 from tests.contracts_fuzz.node import CURVE_ORDER, ideal_proof, sign
 
-BUCKETS = 2
 UINT96_MAX = 2**96 - 1
-
-
-def key_of(name: str) -> int:
-    """The key of a person of the test."""
-    return int.from_bytes(keccak(text=f"fuzz {name}"), "big") % CURVE_ORDER
-
-
-def address_of(key: int) -> str:
-    return PrivateKey(key.to_bytes(32, "big")).public_key.to_address()
-
-
-@dataclass(frozen=True)
-class Move:
-    """One call, and what is wrong with it, if its maker knows."""
-
-    sender: str
-    function: str
-    args: tuple[Any, ...]
-    fault: str = ""
-
-
-@dataclass
-class Cast:
-    """Everybody. `wallet` is a contract that signs by EIP-1271 for its holder; it attests and earns
-    like the others."""
-
-    wallet: str
-    keys: dict[str, int] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        people = {
-            name: key_of(name)
-            for name in [f"attestor {i}" for i in range(6)] + [f"account {i}" for i in range(12)]
-        }
-        self.keys = {address_of(key): key for key in people.values()} | {
-            self.wallet: key_of("holder")
-        }
-        addresses = list(self.keys)
-        self.attestors = sorted([*addresses[:6], self.wallet])
-        self.accounts = addresses[6:]
-        self.owners = [address_of(key_of(f"owner {i}")) for i in range(3)]
-        self.guardians = [address_of(key_of(f"guardian {i}")) for i in range(3)]
-        self.strangers = [address_of(key_of(f"stranger {i}")) for i in range(2)]
-
-    @property
-    def everybody(self) -> list[str]:
-        return [*self.owners, *self.guardians, *self.strangers, *self.attestors, *self.accounts]
 
 
 # --------------------------------------------------------------------------------------------------
@@ -466,91 +419,6 @@ def claim_to(rng: random.Random, model: Model, cast: Cast, time: int) -> Move:
     )
     return Move(rng.choice(cast.everybody), "claimTo", arguments, fault)
 
-
-# --------------------------------------------------------------------------------------------------
-# control
-
-
-def fund(rng: random.Random, model: Model, cast: Cast, time: int) -> Move:
-    """Tokens for the program."""
-    amount = 2**98 if model.reserve > 2**126 else rng.choice((1, 10**18, rng.randint(1, 10**24)))
-    return Move(rng.choice(cast.everybody), "mint", (model.address, amount))
-
-
-def control(rng: random.Random, model: Model, cast: Cast, time: int) -> Move:
-    """An owner's or guardian's call, by the right one half of the time, else by one of the others,
-    former holders included."""
-    function, args = rng.choice(CONTROLS)(rng, model, cast)
-    right = (
-        model.guardian
-        if function.startswith("pause")
-        else model.pending_owner
-        if function == "acceptOwnership"
-        else model.owner
-    )
-    right = rng.choice(cast.owners) if right == NOBODY else right
-    sender = (
-        right
-        if rng.random() < 0.6
-        else rng.choice([*cast.owners, *cast.guardians, *cast.everybody])
-    )
-    return Move(sender, function, args)
-
-
-def _announce_attestors(rng: random.Random, model: Model, cast: Cast) -> tuple[str, tuple]:
-    chosen = sorted(rng.sample(cast.attestors, rng.randint(1, len(cast.attestors))))
-    threshold = rng.randint(1, len(chosen))
-    if rng.random() < 0.3:
-        chosen, threshold = rng.choice(
-            [
-                (chosen, 0),
-                (chosen, len(chosen) + 1),
-                ([], 0),
-                ([], 1),
-                (chosen[::-1], 1),
-                (chosen + chosen[-1:], 1),
-                ([NOBODY, *chosen], 1),
-                ([f"{i + 1:#042x}" for i in range(65)], 33),
-            ]
-        )
-    return "announceAttestors", (chosen, threshold)
-
-
-def _announce_withdrawal(rng: random.Random, model: Model, cast: Cast) -> tuple[str, tuple]:
-    free = max(0, model.reserve - model.committed)
-    amount = rng.choice((0, free, free + 1, rng.randint(0, free), 2**256 - 1))
-    return "announceWithdrawal", (
-        rng.choice([*cast.strangers, *cast.accounts, model.address, NOBODY]),
-        amount,
-    )
-
-
-CONTROLS: list[Callable[[random.Random, Model, Cast], tuple[str, tuple]]] = [
-    _announce_attestors,
-    _announce_attestors,
-    _announce_withdrawal,
-    _announce_withdrawal,
-    *[lambda rng, model, cast: ("executeAttestors", ())] * 4,
-    *[lambda rng, model, cast: ("executeWithdrawal", ())] * 4,
-    lambda rng, model, cast: ("cancelAttestors", ()),
-    lambda rng, model, cast: ("cancelWithdrawal", ()),
-    lambda rng, model, cast: ("setGuardian", (rng.choice([*cast.guardians, NOBODY]),)),
-    lambda rng, model, cast: (
-        "pausePosting",
-        (rng.choice((1, DAY, 14 * DAY, rng.choice((0, 14 * DAY + 1, 2**64 - 1)))),),
-    ),
-    lambda rng, model, cast: (
-        "pauseClaims",
-        (rng.choice((1, DAY, 7 * DAY, rng.choice((0, 7 * DAY + 1, 2**64 - 1)))),),
-    ),
-    lambda rng, model, cast: ("unpausePosting", ()),
-    lambda rng, model, cast: ("unpauseClaims", ()),
-    lambda rng, model, cast: ("transferOwnership", (rng.choice([*cast.owners, NOBODY]),)),
-    *[lambda rng, model, cast: ("acceptOwnership", ())] * 2,
-    lambda rng, model, cast: (
-        ("renounceOwnership", ()) if rng.random() < 0.02 else ("acceptOwnership", ())
-    ),
-]
 
 MOVES = [post, claim, claim_many, claim_to, fund, control]
 WEIGHTS = [34, 10, 8, 14, 5, 29]

@@ -7,17 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from prover.eip712 import Domain
+from tests.contracts_fuzz.cast import BUCKETS, Cast, Move, address_of, key_of
 from tests.contracts_fuzz.model import NOBODY, Model, Refused
-from tests.contracts_fuzz.moves import (
-    BUCKETS,
-    MOVES,
-    WEIGHTS,
-    Cast,
-    Move,
-    address_of,
-    key_of,
-    later,
-)
+from tests.contracts_fuzz.moves import MOVES, WEIGHTS, later
 from tests.contracts_fuzz.node import Interface, Node, artifact, creation, place_ideal_verifier
 
 LEVELS = 2

@@ -16,8 +16,8 @@ from eth_utils import keccak
 from prover.eip712 import Domain, claim_to_digest
 from prover.field import P
 from prover.tree import Tree
+from tests.contracts_fuzz.cast import address_of, key_of
 from tests.contracts_fuzz.model import Model, fingerprint, read_deltas
-from tests.contracts_fuzz.moves import address_of, key_of
 from tests.contracts_fuzz.node import (
     Interface,
     Node,

@@ -16,15 +16,15 @@ from tests.support.ptau import rehearsal_ptau
 
 
 @pytest.fixture(scope="session")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Compiler:
+def small() -> Compiler:
     """Compilations of the small instance, real and altered."""
-    return Compiler(INSTANCE, tmp_path_factory.mktemp("small"))
+    return Compiler(INSTANCE)
 
 
 @pytest.fixture(scope="session")
-def dev(tmp_path_factory: pytest.TempPathFactory) -> Compiler:
+def dev() -> Compiler:
     """Compilations of the dev instance, real and altered."""
-    return Compiler(load_instance("dev"), tmp_path_factory.mktemp("dev"))
+    return Compiler(load_instance("dev"))
 
 
 @pytest.fixture(scope="session")

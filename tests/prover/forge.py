@@ -7,6 +7,8 @@ something else, computes every signal for inputs that the real statement refuses
 between compilations by signal name.
 """
 
+import hashlib
+import json
 import re
 import subprocess
 from collections import Counter
@@ -15,7 +17,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from prover.circuit import COMPILER, NODE_MODULES, SOURCES, Instance
+from prover.cache import cache_root, cached_folder
+from prover.circuit import COMPILER, COMPILER_VERSION, NODE_MODULES, SOURCES, Instance
 from prover.witness import WitnessProgram
 from tests.prover.r1cs import R1cs, Symbols, read_r1cs, read_sym
 
@@ -107,26 +110,35 @@ class Compilation:
 
 
 class Compiler:
-    """Compiles sources for one instance, each distinct request once. circom sees only the folder
+    """Compiles sources for one instance, each distinct request once a machine: what circom makes is
+    kept in the user's cache folder, by the digest of all that goes in. circom sees only the folder
     that it runs in: sources are copied there."""
 
-    def __init__(self, instance: Instance, folder: Path) -> None:
-        self.instance, self._folder = instance, folder
-        self._made: dict[tuple, Compilation] = {}
+    def __init__(self, instance: Instance) -> None:
+        self.instance = instance
+        self._made: dict[str, Compilation] = {}
 
     def compile(self, sources: Sources, *options: str) -> Compilation:
         """Compile with `options` besides --sym, main.circom the instance's unless given. Raises
         CalledProcessError with circom's words."""
-        key = (*sources.items(), options)
+        files = {"main.circom": self.instance.main} | sources
+        asked = [COMPILER, COMPILER_VERSION, sorted(files.items()), options]
+        key = hashlib.sha256(json.dumps(asked).encode()).hexdigest()
         if key not in self._made:
-            folder = self._folder / f"{len(self._made)}"
-            for name, text in ({"main.circom": self.instance.main} | sources).items():
-                path = folder / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(text)
-            command = [NODE_MODULES / ".bin" / COMPILER, "main.circom", "--sym", *options]
-            run = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
-            self._made[key] = Compilation(folder, run.stdout + run.stderr)
+
+            def build(folder: Path) -> None:
+                for name, text in files.items():
+                    path = folder / name
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_text(text)
+                command = [NODE_MODULES / ".bin" / COMPILER, "main.circom", "--sym", *options]
+                run = subprocess.run(
+                    command, cwd=folder, check=True, capture_output=True, text=True
+                )
+                (folder / "said").write_text(run.stdout + run.stderr)
+
+            folder = cached_folder(cache_root() / "test-circom" / key, build)
+            self._made[key] = Compilation(folder, (folder / "said").read_text())
         return self._made[key]
 
     @cached_property

@@ -1,8 +1,7 @@
 """prover/ceremony.py and zkey.py: a ceremony of three people, and every way of cheating in one that
 we could think of.
 
-The dev instance's initial key takes minutes the first time on a machine; it and the powers of tau
-are kept in the user's cache folder.
+The initial keys and the powers of tau are kept in the user's cache folder.
 """
 
 import struct
@@ -15,10 +14,10 @@ from backend.chain.deploy import Deployer, deployed_key
 from backend.signer.keystore import KeystoreSigner
 from prover import ceremony, key_store
 from prover.ceremony import CeremonyError
-from prover.circuit import compile_instance
+from prover.circuit import Instance, compile_instance
 from prover.groth16 import Prover
-from prover.keys import SetupError
-from prover.statement import challenged, plan_batch
+from prover.keys import KeyFolder, SetupError
+from prover.statement import Challenged, challenged, plan_batch
 from prover.zkey import read_ptau_power, read_zkey
 from tests.prover.mutations import INSTANCE, ITEMS, OLD, R
 from tests.prover.rehearsal import BEACON, DEV, PEOPLE, flip, held, section, spoiled, swap_points
@@ -256,21 +255,13 @@ def test_the_secret_is_neither_argument_nor_output(
     assert "own typing" not in spread
 
 
-# -- The rehearsal on the dev instance
-# -------------------------------------------------------------------------------------------
+# -- Whole ceremonies
+# --------------------------------------------------------------------------------------------------
 
 
-def test_three_people_make_a_key_whose_proofs_the_deployed_verifier_accepts(tmp_path: Path) -> None:
-    """Three contributions, a beacon, the imported key, a proof, and a verifier on a real chain that
-    takes it and no other; and a file that one party tampered with is caught."""
-    ptau = rehearsal_ptau(ceremony.required_power(DEV))
-    files = held(tmp_path, DEV, ptau)
-    key = key_store.import_zkey(
-        DEV, files[-1], ptau, ptau_blake2b=ceremony.check_ptau(DEV, ptau), out=tmp_path / "key"
-    )
-    assert [link.name for link in key.manifest.transcript.contributions] == [*PEOPLE, "beacon"]
-    statement = challenged(plan_batch(DEV, OLD, ITEMS), R)
-    prover = Prover(compile_instance(DEV), key)
+def require_proofs_on_chain(instance: Instance, key: KeyFolder, statement: Challenged) -> None:
+    """A verifier with this key on a real chain accepts a proof of the statement, and no other."""
+    prover = Prover(compile_instance(instance), key)
     try:
         proof = prover.prove(statement)
     finally:
@@ -286,6 +277,30 @@ def test_three_people_make_a_key_whose_proofs_the_deployed_verifier_accepts(tmp_
         signals = list(statement.public_signals)
         assert verify(proof.to_words(), signals).call()
         assert not verify(proof.to_words(), [*signals[:4], signals[4] + 1]).call()
+
+
+def test_three_people_make_a_key_whose_proofs_the_deployed_verifier_accepts(
+    small_ceremony_key: KeyFolder,
+) -> None:
+    """Three contributions, a beacon, the imported key, a proof, and a verifier on a real chain that
+    takes it and no other."""
+    links = small_ceremony_key.manifest.transcript.contributions
+    assert [link.name for link in links] == [*PEOPLE, "beacon"]
+    statement = challenged(plan_batch(INSTANCE, OLD, ITEMS), R)
+    require_proofs_on_chain(INSTANCE, small_ceremony_key, statement)
+
+
+@pytest.mark.soak
+def test_three_people_make_a_key_of_the_dev_instance(tmp_path: Path) -> None:
+    """The same at the size of the dev instance, with snarkjs for minutes; and a file that one party
+    tampered with is caught."""
+    ptau = rehearsal_ptau(ceremony.required_power(DEV))
+    files = held(tmp_path, DEV, ptau)
+    key = key_store.import_zkey(
+        DEV, files[-1], ptau, ptau_blake2b=ceremony.check_ptau(DEV, ptau), out=tmp_path / "key"
+    )
+    assert [link.name for link in key.manifest.transcript.contributions] == [*PEOPLE, "beacon"]
+    require_proofs_on_chain(DEV, key, challenged(plan_batch(DEV, OLD, ITEMS), R))
     bad = spoiled(files[-1], tmp_path / "bad.zkey", swap_points(8, 64))
     with pytest.raises(CeremonyError, match="L section does not match"):
         ceremony.verify(DEV, bad, ptau)

@@ -55,6 +55,9 @@ PROGRAMS = {
     "rapidsnark": "chain",
 }
 """Executables and the lowest gear that may start them."""
+SOAK = "soak"
+"""Tests with this mark take minutes, or go on for as long as one likes: `make soak` runs them, and
+no other command does."""
 SHARED_WORLD = "world"
 """Stack tests over the shared stack of tests/integration run in one process."""
 
@@ -142,6 +145,10 @@ def marked(item: pytest.Item) -> set[str]:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Give each test its gear, before `-m` selects by it. Raises UsageError for a test with two."""
+    if config.getoption("soak_seed") is None:
+        left_out = [item for item in items if item.get_closest_marker(SOAK)]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
     for item in items:
         if isinstance(item, pytest.Function) and not marked(item):
             item.add_marker(gear_by_reach(item))
@@ -199,6 +206,17 @@ def pytest_runtest_protocol(item: pytest.Item) -> Any:
     """Set-up and call of the test know its gear."""
     with running(gear(item)):
         return (yield)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--soak-seed SEED` includes the tests of the soak, which draw what is random from it."""
+    parser.addoption("--soak-seed", type=int, help="run the long tests too, with this seed")
+
+
+@pytest.fixture(scope="session")
+def soak_seed(pytestconfig: pytest.Config) -> int:
+    """The seed of this round of a soak."""
+    return int(pytestconfig.getoption("soak_seed"))
 
 
 def pytest_configure(config: pytest.Config) -> None:

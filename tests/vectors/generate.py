@@ -1,5 +1,6 @@
-"""Writes the vectors that Python, the circuit and the Solidity tests share: `python
-tests/vectors/generate.py`.
+"""Writes the vectors that Python, the circuit and the Solidity tests share.
+
+Run it with `python -m tests.vectors.generate`.
 
 Everything is drawn from a fixed seed, so a second run writes the same bytes;
 tests/prover/test_vectors.py compares the files with a fresh run and with sources that share no code
@@ -10,54 +11,24 @@ checksummed.
 
 import json
 import random
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from eth_utils import keccak, to_checksum_address
+from eth_utils import keccak
+
+from prover import eip712, merkle, poseidon2
+from prover.circuit import load_instance
+from prover.field import P
+from prover.state import family
+from prover.statement import Pair, plan_batch
+from prover.tree import Tree, capacity, zero_root
+from prover.wire import challenge
+from tests.vectors.deltas import deltas_vectors
+from tests.vectors.values import address, data, element, random_address, random_pairs, shown
 
 FOLDER = Path(__file__).parent
-sys.path.insert(0, str(FOLDER.parent.parent))
-
-from prover import eip712, merkle, poseidon2  # noqa: E402
-from prover.circuit import load_instance  # noqa: E402
-from prover.field import P  # noqa: E402
-from prover.state import family  # noqa: E402
-from prover.statement import Pair, plan_batch  # noqa: E402
-from prover.tree import Tree, capacity, zero_root  # noqa: E402
-from prover.wire import UINT96_MAX, Deltas, challenge  # noqa: E402
-
 DEV = load_instance("dev")
-
-
-def element(value: int) -> str:
-    return f"0x{value:064x}"
-
-
-def data(value: bytes) -> str:
-    return "0x" + value.hex()
-
-
-def address(value: int) -> str:
-    return to_checksum_address(value.to_bytes(20, "big"))
-
-
-def random_address(rng: random.Random) -> int:
-    return rng.randrange(1, 2**160)
-
-
-def random_pairs(rng: random.Random, count: int) -> list[Pair]:
-    """`count` accounts with cumulatives of very different sizes, up to near the contract's limit of
-    2^127."""
-    return [
-        (random_address(rng), rng.randrange(1, 2 ** rng.choice((8, 64, 96, 127))))
-        for _ in range(count)
-    ]
-
-
-def shown(pairs: list[Pair]) -> list[list[str]]:
-    return [[address(a), str(v)] for a, v in pairs]
 
 
 def poseidon2_vectors() -> dict[str, Any]:
@@ -114,115 +85,6 @@ def tree_vectors() -> list[dict[str, Any]]:
             }
         )
     return cases
-
-
-def _valid_deltas() -> list[dict[str, Any]]:
-    rng = random.Random("deltas")
-
-    def amount() -> int:
-        return rng.randrange(1, 2 ** rng.choice((1, 40, 96)))
-
-    def touched(opened: int, count: int) -> tuple[Pair, ...]:
-        return tuple((slot, amount()) for slot in sorted(rng.sample(range(opened), count)))
-
-    def opening(count: int) -> tuple[Pair, ...]:
-        return tuple((random_address(rng), amount()) for _ in range(count))
-
-    top = UINT96_MAX
-    cases = [
-        ("one existing account", 1, 32, Deltas(((0, 1),), ())),
-        ("one opened account", 0, 32, Deltas((), ((1, 1),))),
-        ("the last slot opened", 31, 32, Deltas((), ((2**160 - 1, top),))),
-        ("the last slot touched", 512, 512, Deltas(((511, top),), ())),
-        ("both kinds", 20, 32, Deltas(touched(20, 5), opening(4))),
-        ("same address opened as touched", 3, 32, Deltas(((0, 5),), ((7, 7),))),
-        ("every slot opened", 0, 32, Deltas((), opening(32))),
-        ("every slot touched", 32, 32, Deltas(tuple((s, top) for s in range(32)), ())),
-        ("standard, mixed", 400, 512, Deltas(touched(400, 300), opening(112))),
-        ("standard, every slot touched", 512, 512, Deltas(touched(512, 512), ())),
-    ]
-    rows = []
-    for name, opened, slots, deltas in cases:
-        challenges = [0, 1, P - 1, rng.randrange(P)]
-        rows.append(
-            {
-                "name": name,
-                "opened": opened,
-                "slots": slots,
-                "data": data(deltas.encode()),
-                "hash": data(keccak(deltas.encode())),
-                "existing": [[slot, str(delta)] for slot, delta in deltas.existing],
-                "openings": shown(list(deltas.opened)),
-                "total": str(deltas.total),
-                "fingerprints": [
-                    {"r": element(r), "fingerprint": element(deltas.fingerprint(r, opened, slots))}
-                    for r in challenges
-                ],
-            }
-        )
-    return rows
-
-
-def _malformed_deltas() -> list[dict[str, Any]]:
-    def existing(*pairs: Pair, count: int | None = None) -> bytes:
-        return (
-            Deltas(pairs, ()).encode()
-            if count is None
-            else count.to_bytes(2, "big") + Deltas(pairs, ()).encode()[2:]
-        )
-
-    def opening(*pairs: Pair) -> bytes:
-        return Deltas((), pairs).encode()[2:]
-
-    none, one = existing(), existing((0, 5))
-    cases = [
-        ("empty", b"", 2, "DeltasLength"),
-        ("half a count", b"\x00", 2, "DeltasLength"),
-        ("no record", none, 2, "DeltasLength"),
-        ("count without records", existing(count=1), 2, "DeltasLength"),
-        ("count above the records", existing((0, 5), count=2), 2, "DeltasLength"),
-        ("count far above the records", existing((0, 5), count=65535), 2, "DeltasLength"),
-        ("record cut short", one[:-1], 2, "DeltasLength"),
-        ("one byte more", one + b"\x00", 2, "DeltasLength"),
-        ("opening cut short", none + opening((9, 5))[:-1], 2, "DeltasLength"),
-        ("one byte after an opening", none + opening((9, 5)) + b"\x00", 2, "DeltasLength"),
-        ("existing record where an opening belongs", one + existing((1, 5))[2:], 2, "DeltasLength"),
-        ("same slot twice", existing((0, 5), (0, 5)), 2, "SlotsNotAscending"),
-        ("slots descending", existing((1, 5), (0, 5)), 2, "SlotsNotAscending"),
-        (
-            "slots descending after ascending",
-            existing((0, 1), (2, 1), (1, 1)),
-            3,
-            "SlotsNotAscending",
-        ),
-        ("slot not open", existing((2, 5)), 2, "SlotNotOpen"),
-        ("slot opened by this very batch", existing((2, 5)) + opening((9, 5)), 2, "SlotNotOpen"),
-        ("slot in an empty bucket", existing((0, 5)), 0, "SlotNotOpen"),
-        ("slot 65535", existing((0, 5), (65535, 5)), 2, "SlotNotOpen"),
-        ("existing delta zero", existing((0, 5), (1, 0)), 2, "ZeroDelta"),
-        ("opening delta zero", none + opening((9, 0)), 2, "ZeroDelta"),
-        ("second opening delta zero", one + opening((9, 1), (10, 0)), 2, "ZeroDelta"),
-        ("address zero", none + opening((0, 5)), 2, "ZeroAddress"),
-        ("second address zero", one + opening((9, 1), (0, 5)), 2, "ZeroAddress"),
-        ("opened in a full bucket", none + opening((9, 5)), 32, "BucketFull"),
-        ("one opened too many", one + opening((9, 5), (10, 5)), 31, "BucketFull"),
-        (
-            "a whole bucket and one",
-            none + opening(*((9 + i, 5) for i in range(33))),
-            0,
-            "BucketFull",
-        ),
-    ]
-    return [
-        {"name": n, "opened": o, "slots": DEV.slots, "data": data(t), "rule": r}
-        for n, t, o, r in cases
-    ]
-
-
-def deltas_vectors() -> dict[str, Any]:
-    """Well-formed `deltas` with totals and fingerprints, and every way to be malformed with the
-    rule that it breaks."""
-    return {"valid": _valid_deltas(), "malformed": _malformed_deltas()}
 
 
 def envelope_fields(envelope: eip712.BatchEnvelope) -> dict[str, Any]:
