@@ -1,30 +1,40 @@
-"""Moving a batch on: closed → attested → proven → posted → final.
+"""The process manager of batches, and the regular look at a program.
 
-A batch that cannot be signed yet, because it is not its bucket's next or an attestor is behind, is
-proven meanwhile: its roots are known.
+    closed -> attested -> proven -> posted -> final
 
 `advance` takes one batch as far as it goes now. A PostgreSQL advisory lock keeps two workers off
-one batch and goes away with a worker that dies; every step commits what it has done before the next
-begins, and each can be done again.
+one batch and goes away with a worker that dies. Every step commits what it has done before the next
+step begins, and each step can run again.
+
+A batch that cannot be signed yet, because it is not the next one of its bucket or an attestor is
+behind, is proven meanwhile: its roots are known.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
 
 from backend.attestation import service as attestation
 from backend.batch import repository
+from backend.batch.close import close_all
 from backend.batch.content import as_pairs
 from backend.batch.models import INACTIVE, Batch, BatchState
 from backend.batch.quarantine import affected, quarantine
+from backend.batch.states import reached
 from backend.chain.client import block
 from backend.chain.models import State
 from backend.context import WRONG_CHAIN, Context
 from backend.errors import GuerdonError, NotYet
 from backend.interaction import repository as interactions
+from backend.interaction.service import release_held
+from backend.invariant import check_on_schedule
+from backend.kit.db import Database
 from backend.kit.failpoint import failpoint
 from backend.kit.time import utc_now
+from backend.ledger import blocks
+from backend.program import repository as programs
 from backend.program.models import Program
 from backend.proof import service as proof
 from backend.settlement import post
@@ -34,58 +44,87 @@ from prover.wire import challenge
 
 log = structlog.get_logger()
 
-Step = Callable[[Context, Program, Batch], bool]
-"""Takes a batch one state on; returns whether there may be more to do now."""
-
 WAIT_SECONDS = 0.3
 """How long a batch that waits for something outside is left alone."""
 BACKOFF_SECONDS_MAX = 60
 
 
-class _ProofDue(Exception):
-    """The batch's next step is its proof."""
+@dataclass(frozen=True)
+class Moved:
+    """The batch has changed: there may be another step to take now."""
+
+
+@dataclass(frozen=True)
+class Waits:
+    """The batch cannot go on now, and says why."""
+
+    reason: str
+    failed: bool = False
+    """Whether the step failed, so that the next try is later each time."""
+
+
+@dataclass(frozen=True)
+class NeedsProof:
+    """The next thing that the batch needs is its proof."""
+
+
+Outcome = Moved | Waits | NeedsProof
+"""What a step did."""
+Step = Callable[[Context, Program, Batch], Outcome]
+"""Takes a batch one state on. A GuerdonError that a step raises is an outcome, too: see `_take`."""
+HandOver = Callable[[int], None]
+"""Called with the id of a batch whose proof another process is to make."""
 
 
 def advance(
     context: Context,
     batch_id: int,
     until: BatchState = BatchState.FINAL,
-    hand_over: Callable[[int], None] | None = None,
+    hand_over: HandOver | None = None,
 ) -> BatchState | None:
-    """Take a batch as far as it goes now, at most to `until`; returns its state, None if another
-    worker has it.
+    """Take a batch as far as it goes now, at most to `until`.
 
-    With `hand_over`, which is called with the batch's id, somebody else makes its proof (`prove`).
-    Expected failures (a service that is down, a chain that is behind) are written to the batch,
-    with the time of the next try.
+    With `hand_over`, another process makes the proof of the batch (`prove`). Expected failures (a
+    service that is down, a chain that is behind) are written to the batch, with the time of the
+    next try.
+
+    Returns:
+        The state of the batch; None if another worker has the batch.
     """
     with context.database.advisory_lock(f"batch {batch_id}") as mine:
         if not mine:
             return None
-        while True:
-            program, batch = _load(context, batch_id)
-            state = BatchState(batch.state)
-            if program.halted is not None or list(BatchState).index(state) >= list(
-                BatchState
-            ).index(until):
-                return state
-            try:
-                moved = _take(context, program, batch, _STEPS[state])
-            except _ProofDue:
-                if hand_over is not None:
-                    break
-                # Read again: the step may have made the envelope that the proof is over.
-                moved = _take(context, program, _load(context, batch_id)[1], _make_proof)
-            if not moved:
-                return state
-    # Only now: who takes it up at once must find the lock free, or it waits for the next look.
-    hand_over(batch_id)
+        state, needs_proof = _go_on(context, batch_id, until, prove_here=hand_over is None)
+    # The lock is free now: the other process must not find it taken, or it waits for the next tick.
+    if hand_over is not None and needs_proof:
+        hand_over(batch_id)
     return state
 
 
+def _go_on(
+    context: Context, batch_id: int, until: BatchState, prove_here: bool
+) -> tuple[BatchState, bool]:
+    """Take steps until one does not move the batch; the state before that step, and whether another
+    process has to make the proof."""
+    while True:
+        program, batch = _load(context, batch_id)
+        state = BatchState(batch.state)
+        if program.halted is not None or reached(state, until):
+            return state, False
+        outcome = _take(context, program, batch, _STEPS[state])
+        if prove_here and isinstance(outcome, NeedsProof):
+            # Read again: the step may have fixed the envelope that the proof is over.
+            outcome = _take(context, program, _load(context, batch_id)[1], _make_proof)
+        if not isinstance(outcome, Moved):
+            return state, isinstance(outcome, NeedsProof)
+
+
 def prove(context: Context, batch_id: int) -> bool:
-    """Make the proof of a batch that still wants it, and nothing else; returns whether that has
-    moved it. It needs no key that signs."""
+    """Make the proof of a batch that needs one, and nothing else. No signing key is needed.
+
+    Returns:
+        Whether that has moved the batch.
+    """
     with context.database.advisory_lock(f"batch {batch_id}") as mine:
         if not mine:
             return False
@@ -95,30 +134,80 @@ def prove(context: Context, batch_id: int) -> bool:
             and batch.digest is not None
             and batch.proof is None
         )
-        return wanted and program.halted is None and _take(context, program, batch, _prove_fresh)
+        if not wanted or program.halted is not None:
+            return False
+        return isinstance(_take(context, program, batch, _prove_fresh), Moved)
 
 
-def _take(context: Context, program: Program, batch: Batch, step: Step) -> bool:
-    """Whether `step` has moved the batch; if it failed, the batch says why. Raises Conflict for a
-    program on another chain than the node."""
+def look_at_program(context: Context, program_id: int) -> int:
+    """Record what is final, release what is funded now, close what is due.
+
+    Returns:
+        How many batches were closed.
+
+    Raises:
+        Conflict: the program is on another chain than the node.
+        Unavailable: the node does not answer.
+    """
+    with context.database.transaction() as session:
+        program = session.get_one(Program, program_id)
+    context.require_chain(program)
+    index(context, program_id)
+    with context.database.transaction() as session:
+        # Apart from closing: a release locks the budget, which every request needs.
+        release_held(session, program_id)
+    _seal_full_blocks(context.database, program_id)
+    return len(close_all(context.database, program_id))
+
+
+def _seal_full_blocks(database: Database, program_id: int) -> None:
+    """Seal the ledger's full blocks, one in a transaction. Closing seals too, but a program that
+    closes no batch has rewards all the same."""
+    sealed = True
+    while sealed:
+        with database.transaction() as session:
+            programs.lock(session, program_id)
+            sealed = blocks.seal_full(session, program_id)
+
+
+def check_program(context: Context, program_id: int) -> None:
+    """Check that money is conserved, in the database and against the chain. A broken invariant
+    halts the program until an operator looks.
+
+    Raises:
+        Unavailable: the node does not answer.
+    """
+    findings = check_on_schedule(context, program_id)
+    if findings:
+        log.error("invariants_broken", program=program_id, findings=findings[:10])
+        with context.database.transaction() as session:
+            programs.lock(session, program_id).halted = f"an invariant is broken: {findings[0]}"
+
+
+def _take(context: Context, program: Program, batch: Batch, step: Step) -> Outcome:
+    """Take a step. What the batch waits for, or why the step failed, is written to the batch.
+
+    Raises:
+        Conflict: the program is on another chain than the node.
+    """
     try:
         context.require_chain(program)
-        return step(context, program, batch)
-    except _ProofDue:
-        raise
+        outcome = step(context, program, batch)
     except GuerdonError as error:
         if error.code == WRONG_CHAIN:
-            raise  # Its own chain's workers go on with it: nothing may hold them up.
+            raise  # The workers of that chain take the batch on: nothing may hold them up.
         if isinstance(error, proof.ProverFailed):
             log.error(
                 "prover_failed", batch=batch.id, attempts=batch.prove_attempts, error=error.message
             )
-        _note(context, batch.id, error.message, failed=not error.retryable)
-        return False
+        outcome = Waits(error.message, failed=not error.retryable)
     except Exception as error:
-        _note(context, batch.id, f"{type(error).__name__}: {error}"[:500], failed=True)
+        _note(context, batch.id, Waits(f"{type(error).__name__}: {error}"[:500], failed=True))
         log.exception("batch_step_failed", batch=batch.id, state=batch.state)
         raise
+    if isinstance(outcome, Waits):
+        _note(context, batch.id, outcome)
+    return outcome
 
 
 def _load(context: Context, batch_id: int) -> tuple[Program, Batch]:
@@ -127,63 +216,68 @@ def _load(context: Context, batch_id: int) -> tuple[Program, Batch]:
         return session.get_one(Program, batch.program_id), batch
 
 
-def _note(context: Context, batch_id: int, message: str, failed: bool) -> None:
+def _note(context: Context, batch_id: int, waits: Waits) -> None:
     with context.database.transaction() as session:
         batch = session.get_one(Batch, batch_id)
         if batch.state in (BatchState.FINAL, *INACTIVE):
             return
-        batch.failures = batch.failures + 1 if failed else 0
-        seconds = min(2**batch.failures, BACKOFF_SECONDS_MAX) if failed else WAIT_SECONDS
-        batch.note = message
-        batch.retry_at = utc_now() + timedelta(seconds=seconds)
+        batch.failures = batch.failures + 1 if waits.failed else 0
+        backoff = min(2**batch.failures, BACKOFF_SECONDS_MAX)
+        batch.note = waits.reason
+        batch.retry_at = utc_now() + timedelta(seconds=backoff if waits.failed else WAIT_SECONDS)
 
 
-def _attest(context: Context, program: Program, batch: Batch) -> bool:
+def _attest(context: Context, program: Program, batch: Batch) -> Outcome:
     require_covered(context, program, batch)
     attestation.ensure_envelope(context, program, batch.id)
     with context.database.transaction() as session:
+        # Read again: a new envelope has taken the proof away.
         batch = session.get_one(Batch, batch.id)
-        head = repository.is_head(session, batch)
+        is_head = repository.is_head(session, batch)
+    outcome = _collect(context, program, batch, is_head)
+    return NeedsProof() if isinstance(outcome, Waits) and batch.proof is None else outcome
+
+
+def _collect(context: Context, program: Program, batch: Batch, is_head: bool) -> Moved | Waits:
+    if not is_head:
+        return Waits("the bucket's batch before it is not final")
+    if batch.quarantine_group is not None and batch.proof is None:
+        # What attestors sign blocks the batch's place until the envelope expires. A quarantine
+        # group must therefore be proven first.
+        return Waits("it is proven before it is signed")
     try:
-        if not head:
-            raise NotYet("the bucket's batch before it is not final")
-        if batch.quarantine_group is not None and batch.proof is None:
-            # What attestors sign holds up its place until it expires: suspects must be proven
-            # first.
-            raise NotYet("it is proven before it is signed")
         attestation.collect(context, program, batch.id)
-        return True
-    except NotYet:
-        if batch.proof is not None:
-            raise
-        raise _ProofDue from None
+    except NotYet as error:
+        return Waits(error.message)
+    return Moved()
 
 
-def _prove(context: Context, program: Program, batch: Batch) -> bool:
+def _prove(context: Context, program: Program, batch: Batch) -> Outcome:
     if attestation.is_stale(context, program, batch.envelope()):
         return _start_over(context, batch)
-    raise _ProofDue
+    return NeedsProof()
 
 
-def _prove_fresh(context: Context, program: Program, batch: Batch) -> bool:
-    """A job may have waited long: a proof over an envelope that has expired would be for
-    nothing."""
+def _prove_fresh(context: Context, program: Program, batch: Batch) -> Outcome:
+    """Prove a batch from the queue. The job may have waited long: a proof over an expired envelope
+    is of no use."""
     if attestation.is_stale(context, program, batch.envelope()):
         return _start_over(context, batch)
     return _make_proof(context, program, batch)
 
 
-def _make_proof(context: Context, program: Program, batch: Batch) -> bool:
-    """Prove a batch that is closed or attested. One that fails for good, or that the prover has
-    died of too often, is set aside."""
-    # Whatever goes wrong in here is not the batch's fault.
+def _make_proof(context: Context, program: Program, batch: Batch) -> Outcome:
+    """Prove a batch that is closed or attested. A batch whose proof fails for good, or that the
+    prover has died of too often, is quarantined."""
+    # A failure to get the key or the prover is not the batch's fault.
     key = context.keys.get(program)
     context.provers.get(key)
+    envelope = batch.envelope()
     attempts = _count_attempt(context, batch)
     if attempts is None:
-        return True
+        return Moved()
     if attempts > context.settings.prove_attempts_max:
-        return _set_aside(
+        return _quarantine(
             context, program, batch, f"{attempts - 1} attempts to prove it ended with the prover"
         )
     failpoint("prove.counted")
@@ -196,58 +290,62 @@ def _make_proof(context: Context, program: Program, batch: Batch) -> bool:
         )
     roots = (batch.old_root, batch.new_root, batch.items_root)
     try:
-        proven = proof.prove(context.provers, key, old, items, roots, challenge(batch.digest))
+        proven = proof.prove(context.provers, key, old, items, roots, challenge(envelope.digest))
     except proof.ProofError as error:
-        return _set_aside(context, program, batch, str(error))
+        return _quarantine(context, program, batch, str(error))
     failpoint("prove.before_commit")
     with context.database.transaction() as session:
         if row := repository.locked(session, batch.id, batch.state):
             row.prove_attempts, row.note, row.retry_at = 0, None, None
             # A worker whose connection broke has lost its lock: the batch may have another envelope
-            # by now, which wants another proof.
-            if row.digest == batch.digest:
+            # by now, and needs another proof for it.
+            if row.digest == envelope.digest:
                 row.proof, row.prove_ms = proven.proof.to_bytes(), proven.milliseconds
                 if row.state == BatchState.ATTESTED:
                     repository.mark_proven(row)
     failpoint("prove.after_commit")
-    return True
+    return Moved()
 
 
 def _count_attempt(context: Context, batch: Batch) -> int | None:
-    """Count an attempt before it begins, so that one that takes the worker with it counts too; None
-    if the batch has moved on."""
+    """Count an attempt before it begins, so that an attempt that kills the worker counts too.
+
+    Returns:
+        The number of the attempt; None if the batch has moved on.
+    """
     with context.database.transaction() as session:
         row = repository.locked(session, batch.id, batch.state)
         if row is None:
             return None
         row.prove_attempts = min(row.prove_attempts, context.settings.prove_attempts_max) + 1
-        # If this worker dies of it, the next one waits.
+        # If this worker dies of the attempt, the next worker waits.
         row.retry_at = utc_now() + timedelta(
             seconds=min(2**row.prove_attempts, BACKOFF_SECONDS_MAX)
         )
         return row.prove_attempts
 
 
-def _set_aside(context: Context, program: Program, batch: Batch, reason: str) -> bool:
+def _quarantine(context: Context, program: Program, batch: Batch, reason: str) -> Outcome:
     index(context, program.id)
-    booked = block(context.w3, _load(context, batch.id)[0].last_indexed_block).timestamp
+    indexed_block = _load(context, batch.id)[0].last_indexed_block
+    timestamp = block(context.w3, indexed_block).timestamp
     with context.database.transaction() as session:
-        affected(session, program.id, batch.id, booked)
+        affected(session, program.id, batch.id, timestamp)
     try:
-        # With a broken prover or key every batch would fail: then it is not the batch that must go.
+        # With a broken prover or key every batch would fail: then the batch is not at fault.
         proof.prove_control(context.provers, context.keys.get(program))
     except proof.ProverFailed:
         with context.database.transaction() as session:
             session.get_one(Batch, batch.id).prove_attempts = 0
         raise
     with context.database.transaction() as session:
-        quarantine(session, program.id, batch.id, reason, booked)
+        quarantine(session, program.id, batch.id, reason, timestamp)
         failpoint("quarantine.before_commit")
     failpoint("quarantine.after_commit")
-    return True
+    return Moved()
 
 
-def _post(context: Context, program: Program, batch: Batch) -> bool:
+def _post(context: Context, program: Program, batch: Batch) -> Outcome:
     require_covered(context, program, batch)
     if attestation.is_stale(context, program, batch.envelope()):
         return _start_over(context, batch)
@@ -255,41 +353,44 @@ def _post(context: Context, program: Program, batch: Batch) -> bool:
     try:
         post.enqueue(context, program, batch.id, threshold)
     except GuerdonError:
-        # Most often because it stands on chain already: anyone may post it.
-        index(context, program.id)
-        if BatchState(_load(context, batch.id)[1].state) is BatchState.FINAL:
-            return True
-        raise
-    return True
+        # Most often the chain has the batch already: anybody may post it.
+        if not _has_landed(context, batch):
+            raise
+    return Moved()
 
 
-def _follow(context: Context, program: Program, batch: Batch) -> bool:
+def _track(context: Context, program: Program, batch: Batch) -> Outcome:
     state = post.track(context, program, batch.id)
-    if state in (State.MINED, State.FINAL):
-        index(context, program.id)
-        if BatchState(_load(context, batch.id)[1].state) is BatchState.FINAL:
-            post.track(context, program, batch.id)
-            return True
+    if state in (State.MINED, State.FINAL) and _has_landed(context, batch):
+        post.track(context, program, batch.id)
+        return Moved()
     if state in (State.FAILED, State.LOST):
-        index(context, program.id)
-        if BatchState(_load(context, batch.id)[1].state) is BatchState.FINAL:
-            return True
+        if _has_landed(context, batch):
+            return Moved()
         log.error("post_did_not_land", batch=batch.id, transaction_state=state)
         return _start_over(context, batch)
-    raise NotYet(f"its transaction is {state}")
+    return Waits(f"its transaction is {state}")
 
 
-def _start_over(context: Context, batch: Batch) -> bool:
-    """Back to closed, for a new envelope: the old one can no longer be posted."""
+def _has_landed(context: Context, batch: Batch) -> bool:
+    """Whether the batch is final, once the indexer has recorded what the chain has."""
+    if batch.id in index(context, batch.program_id).final_batches:
+        return True
+    # Another process may have indexed the block first.
+    return _load(context, batch.id)[1].state == BatchState.FINAL
+
+
+def _start_over(context: Context, batch: Batch) -> Outcome:
+    """Take the batch back to closed, for another envelope: the old one can no longer be posted."""
     with context.database.transaction() as session:
         if row := repository.locked(session, batch.id, batch.state):
             attestation.clear_envelope(session, row)
-    return True
+    return Moved()
 
 
 _STEPS: dict[BatchState, Step] = {
     BatchState.CLOSED: _attest,
     BatchState.ATTESTED: _prove,
     BatchState.PROVEN: _post,
-    BatchState.POSTED: _follow,
+    BatchState.POSTED: _track,
 }

@@ -1,8 +1,7 @@
-"""The workers' composition root: all Celery tasks. Thin: they look at the rows and call the
-domains.
+"""The workers' composition root: all Celery tasks. A task looks for work and calls the pipeline.
 
-Start with `celery -A backend.tasks worker -B`; to prove elsewhere, with `-Q guerdon` here and `-Q
-guerdon-proofs` there.
+Start with `celery -A backend.tasks worker -B`. To prove on another machine, start with `-Q guerdon`
+here and with `-Q guerdon-proofs` there.
 """
 
 from collections.abc import Iterator
@@ -15,21 +14,15 @@ from celery.signals import worker_process_init, worker_ready
 
 from backend import pipeline
 from backend.batch import repository
-from backend.batch.close import close_batches
 from backend.batch.models import BatchState
 from backend.config import settings
 from backend.context import Context
 from backend.errors import GuerdonError, Unavailable
-from backend.interaction.service import release_held
-from backend.invariant import check_on_schedule
-from backend.kit.failpoint import failpoint
 from backend.kit.log import configure
-from backend.ledger import blocks
 from backend.program import repository as programs
 from backend.program.models import Program
 from backend.queue import INVARIANTS, PROVE, TICK, celery
 from backend.settlement import post
-from backend.settlement.indexer import index
 
 log = structlog.get_logger()
 app = celery
@@ -113,7 +106,7 @@ def tick() -> None:
 def _look_around(context: Context, rows: list[Program]) -> None:
     for program in rows:
         try:
-            look_at_program(context, program.id)
+            pipeline.look_at_program(context, program.id)
         except GuerdonError as error:
             log.warning("tick_failed", program=program.name, error=error.message)
         except (
@@ -124,43 +117,6 @@ def _look_around(context: Context, rows: list[Program]) -> None:
         post.track_orphaned(context)
     except GuerdonError as error:
         log.warning("track_failed", error=error.message)
-
-
-def look_at_program(context: Context, program_id: int) -> int:
-    """Book what is final, release what is funded now, close what is due. Returns how many batches
-    were closed.
-
-    Raises Conflict if the program is on another chain than the node, Unavailable if the node does
-    not answer.
-    """
-    with context.database.transaction() as session:
-        program = session.get_one(Program, program_id)
-    context.require_chain(program)
-    index(context, program_id)
-    with context.database.transaction() as session:
-        # Apart from closing: whoever releases holds the budget, which every request needs.
-        release_held(session, program_id)
-    _seal_full_blocks(context, program_id)
-    closed = 0
-    while True:
-        with context.database.transaction() as session:
-            batches = close_batches(session, programs.lock(session, program_id))
-            if batches:
-                failpoint("close.before_commit")
-        if not batches:
-            return closed
-        failpoint("close.after_commit")
-        closed += len(batches)
-
-
-def _seal_full_blocks(context: Context, program_id: int) -> None:
-    """What stranger after stranger sends to a program that closes no batch is sealed all the same,
-    a transaction a block."""
-    sealed = True
-    while sealed:
-        with context.database.transaction() as session:
-            programs.lock(session, program_id)
-            sealed = blocks.seal_full(session, program_id)
 
 
 @celery.task(name=INVARIANTS)
@@ -183,14 +139,9 @@ def check_invariants() -> None:
 def _check_invariants(context: Context, program_ids: list[int]) -> None:
     for program_id in program_ids:
         try:
-            findings = check_on_schedule(context, program_id)
+            pipeline.check_program(context, program_id)
         except GuerdonError as error:
             log.warning("invariants_not_checked", program=program_id, error=error.message)
-            continue
-        if findings:
-            log.error("invariants_broken", program=program_id, findings=findings[:10])
-            with context.database.transaction() as session:
-                programs.lock(session, program_id).halted = f"an invariant is broken: {findings[0]}"
 
 
 @celery.task(name="guerdon.advance")

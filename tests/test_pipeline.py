@@ -46,7 +46,7 @@ def test_proof_belongs_to_its_envelope(
     context = SimpleNamespace(
         database=engine.database, keys=part, provers=part, settings=settings(engine.url)
     )
-    assert pipeline._make_proof(context, program, envelope(OLD))
+    assert pipeline._make_proof(context, program, envelope(OLD)) == pipeline.Moved()
     with engine.database.transaction() as session:
         row = session.get_one(Batch, closed.id)
     assert row.prove_attempts == 0

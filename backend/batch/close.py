@@ -17,11 +17,29 @@ from backend.batch.models import Batch, BatchAccount, BatchState
 from backend.batch.repository import OpenInteraction
 from backend.batch.states import log_state
 from backend.interaction.models import DeliveryRow, Interaction
+from backend.kit.db import Database
+from backend.kit.failpoint import failpoint
 from backend.ledger import blocks
 from backend.partner.models import Partner
+from backend.program import repository as programs
 from backend.program.models import Program
 from prover.circuit import Instance, load_instance
 from prover.eip712 import Domain
+
+
+def close_all(database: Database, program_id: int, force: bool = False) -> list[Batch]:
+    """Close until nothing is due, a few batches in a transaction; the new batches. As
+    `close_batches`."""
+    closed: list[Batch] = []
+    while True:
+        with database.transaction() as session:
+            batches = close_batches(session, programs.lock(session, program_id), force)
+            if batches:
+                failpoint("close.before_commit")
+        if not batches:
+            return closed
+        failpoint("close.after_commit")
+        closed += batches
 
 
 def close_batches(session: Session, program: Program, force: bool = False) -> list[Batch]:

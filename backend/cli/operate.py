@@ -16,7 +16,7 @@ from sqlalchemy import select
 from backend import pipeline
 from backend.account.models import Account
 from backend.batch import repository
-from backend.batch.close import close_batches
+from backend.batch.close import close_all
 from backend.batch.models import BatchState
 from backend.batch.quarantine import release_unprovable
 from backend.cli.context import ProgramName, here, opened
@@ -167,18 +167,12 @@ def import_list(
 def batch_close(program: ProgramName) -> None:
     """Close what is open now, without waiting for size or age."""
     with opened() as context:
-        closed = []
-        while True:
-            with context.database.transaction() as session:
-                batches = close_batches(
-                    session, programs.get(session, program, lock=True), force=True
-                )
-            closed += [
-                {"bucket": batch.bucket, "sequence": batch.sequence, "items": batch.items}
-                for batch in batches
-            ]
-            if not batches:
-                break
+        with context.database.transaction() as session:
+            program_id = programs.get(session, program).id
+        closed = [
+            {"bucket": batch.bucket, "sequence": batch.sequence, "items": batch.items}
+            for batch in close_all(context.database, program_id, force=True)
+        ]
     output.print_json(json.dumps(closed))
 
 

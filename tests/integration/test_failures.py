@@ -20,10 +20,10 @@ from backend.chain.distributor import Distributor
 from backend.chain.local import give_ether
 from backend.errors import Unavailable
 from backend.ledger.service import available_budget
+from backend.pipeline import look_at_program
 from backend.settlement import post
 from backend.settlement.indexer import index
 from backend.signer.keystore import KeystoreSigner
-from backend.tasks import look_at_program
 from tests.integration.exact import assert_audited, assert_exact, poster_receipts, read_chain
 from tests.integration.proxy import Proxy
 from tests.integration.world import World, running_world

@@ -111,7 +111,7 @@ def test_entries_name_both_chains(here: OnChain, there: OnChain) -> None:
     before = standing(there)
     batch = there.batches()[-1].id
     for attempt in (
-        lambda: tasks.look_at_program(here.context, there.id),
+        lambda: pipeline.look_at_program(here.context, there.id),
         lambda: pipeline.advance(here.context, batch),
         lambda: here.context.distributor(there.row),
         lambda: push_claims(here.context, there.row, [address("ann")], together=1),

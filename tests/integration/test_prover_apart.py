@@ -6,8 +6,8 @@ from pathlib import Path
 from backend import pipeline
 from backend.batch.models import BatchState
 from backend.context import Context
+from backend.pipeline import look_at_program
 from backend.queue import WORK
-from backend.tasks import look_at_program
 from tests.integration.exact import assert_exact
 from tests.integration.world import World, command_lines
 

@@ -11,8 +11,8 @@ from backend.batch import repository
 from backend.batch.close import close_batches
 from backend.batch.models import Batch, BatchState
 from backend.batch.quarantine import quarantine, release_unprovable
+from backend.pipeline import look_at_program
 from backend.program import repository as programs
-from backend.tasks import look_at_program
 from prover.groth16 import Groth16Error, Prover
 from prover.statement import Challenged
 from prover.wire import Proof

@@ -13,9 +13,9 @@ from backend.chain.events import Event
 from backend.invariant import check_with_chain
 from backend.ledger import blocks, repository
 from backend.ledger import service as ledger
+from backend.pipeline import look_at_program
 from backend.settlement import indexer
 from backend.settlement.indexer import index
-from backend.tasks import look_at_program
 from tests.support.engine import address, report
 from tests.support.onchain import OnChain
 

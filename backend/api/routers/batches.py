@@ -8,7 +8,7 @@ from backend.api import lookup
 from backend.api.operator_key import require_operator
 from backend.api.schemas.batch import BatchDetailOut, BatchesOut, BatchOut
 from backend.batch import repository
-from backend.batch.close import close_batches
+from backend.batch.close import close_all
 from backend.program import repository as programs
 
 router = APIRouter(prefix="/v1/programs/{program}/batches", tags=["batches"])
@@ -48,11 +48,9 @@ def read_batch(program: str, bucket: Number, sequence: Number, request: Request)
 def close_now(program: str, request: Request) -> list[BatchOut]:
     """For the operator: close what is open without waiting for size or age; the worker takes it
     from there."""
-    closed: list[BatchOut] = []
-    while True:
-        with request.app.state.database.transaction() as session:
-            batches = close_batches(session, programs.get(session, program, lock=True), force=True)
-            closed += [BatchOut.model_validate(batch) for batch in batches]
-        if not batches:
-            request.app.state.wake()
-            return closed
+    database = request.app.state.database
+    with database.transaction() as session:
+        program_id = programs.get(session, program).id
+    closed = close_all(database, program_id, force=True)
+    request.app.state.wake()
+    return [BatchOut.model_validate(batch) for batch in closed]
