@@ -247,6 +247,8 @@ def _run(
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
+        assert process.stdin is not None  # both are pipes
+        assert process.stdout is not None
         try:
             # Its question is answered before it is asked, and never through its arguments, which
             # every user of the machine can see.

@@ -83,7 +83,7 @@ class CompiledCircuit:
             for _ in range(sections):
                 kind, size = struct.unpack("<IQ", file.read(12))
                 if kind == 1:
-                    return struct.unpack("<I", file.read(size)[-4:])[0]
+                    return int.from_bytes(file.read(size)[-4:], "little")
                 file.seek(size, 1)
         raise CircuitError(f"{self.r1cs}: no header: remove its folder to have it made again")
 

@@ -38,7 +38,7 @@ class LibraryEngine:
 
     def __init__(self, key: KeyFolder, process: Groth16Process) -> None:
         self._key, self._process = key, process
-        self._loaded_in: object = None
+        self._loaded_in: subprocess.Popen[str] | None = None
 
     def load(self) -> None:
         if not self._process.is_running(self._loaded_in):

@@ -33,9 +33,7 @@ class Groth16Process:
             timer = threading.Timer(self._seconds_max, process.kill)
             timer.start()
             try:
-                process.stdin.write(json.dumps({"do": do, **fields}) + "\n")
-                process.stdin.flush()
-                line = process.stdout.readline()
+                line = _exchange(process, json.dumps({"do": do, **fields}))
             except BrokenPipeError:
                 line = ""
             except BaseException:
@@ -57,13 +55,13 @@ class Groth16Process:
         return answer["ok"]
 
     @property
-    def running(self) -> object:
+    def running(self) -> subprocess.Popen[str] | None:
         """The process that answers now, to be asked `is_running` about later."""
         return self._process
 
-    def is_running(self, process: object) -> bool:
+    def is_running(self, process: subprocess.Popen[str] | None) -> bool:
         """Whether it is still this very process that answers: what another had loaded is gone."""
-        return process is not None and process is self._process and self._process.poll() is None
+        return process is not None and process is self._process and process.poll() is None
 
     def close(self) -> None:
         """End the process; a later request starts a new one."""
@@ -86,3 +84,12 @@ class Groth16Process:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _exchange(process: subprocess.Popen[str], request: str) -> str:
+    """Write one line, read one line."""
+    assert process.stdin is not None  # both are pipes
+    assert process.stdout is not None
+    process.stdin.write(request + "\n")
+    process.stdin.flush()
+    return process.stdout.readline()

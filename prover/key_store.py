@@ -14,7 +14,7 @@ from prover import ceremony
 from prover.cache import cache_root, cached_folder
 from prover.circuit import PUBLIC_SIGNALS, Instance, compile_instance
 from prover.groth16 import Groth16Error, Groth16Process, Prover, dev_key
-from prover.keys import KeyFolder, SetupError, VerifyingKey, file_sha256, write_manifest
+from prover.keys import KeyFolder, SetupError, Transcript, VerifyingKey, file_sha256, write_manifest
 from prover.statement import challenged, plan_batch
 from prover.zkey import Zkey, read_zkey
 
@@ -224,7 +224,7 @@ def verify_key(
         "delta, nor its negative"
     )
     if key.manifest.transcript is not None:
-        _verify_transcript(key, instance, ptau, report)
+        _verify_transcript(key, key.manifest.transcript, instance, ptau, report)
     elif ptau is not None:
         raise SetupError(
             f"{key.path}: a development key: there is no ceremony to check against powers of tau"
@@ -237,9 +237,9 @@ def verify_key(
 
 
 def _verify_transcript(
-    key: KeyFolder, instance: Instance, ptau: Path | None, report: Report
+    key: KeyFolder, said: Transcript, instance: Instance, ptau: Path | None, report: Report
 ) -> None:
-    source, said = read_zkey(key.zkey), key.manifest.transcript
+    source = read_zkey(key.zkey)
     if file_sha256(key.zkey) != said.zkey_sha256:
         raise SetupError(f"{key.zkey}: not the file that manifest.json describes")
     if source.verifying_key != key.verifying_key or (source.contributions, source.circuit_hash) != (

@@ -9,6 +9,7 @@ digest; it must never guard real money, so it is refused for any chain that is n
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +26,22 @@ LOCAL_CHAIN_IDS = frozenset({1337, 31337})
 
 class SetupError(Exception):
     """A key cannot be used as asked; the message says why and what to do."""
+
+
+def _read_g1(point: Sequence[str]) -> G1:
+    return int(point[0]), int(point[1])
+
+
+def _read_g2(point: Sequence[Sequence[str]]) -> G2:
+    return _read_g1(point[0]), _read_g1(point[1])
+
+
+def _written_g1(point: G1) -> list[str]:
+    return [str(point[0]), str(point[1]), "1"]
+
+
+def _written_g2(point: G2) -> list[list[str]]:
+    return [[str(c) for c in point[0]], [str(c) for c in point[1]], ["1", "0"]]
 
 
 @dataclass(frozen=True)
@@ -51,14 +68,12 @@ class VerifyingKey:
         """From the `verification_key.json` that snarkjs and most tools write. Raises SetupError if
         a field is missing."""
         try:
-            g1 = lambda p: (int(p[0]), int(p[1]))  # noqa: E731 - two one-line readers used right here
-            g2 = lambda p: ((int(p[0][0]), int(p[0][1])), (int(p[1][0]), int(p[1][1])))  # noqa: E731
             return cls(
-                g1(data["vk_alpha_1"]),
-                g2(data["vk_beta_2"]),
-                g2(data["vk_gamma_2"]),
-                g2(data["vk_delta_2"]),
-                tuple(g1(point) for point in data["IC"]),
+                _read_g1(data["vk_alpha_1"]),
+                _read_g2(data["vk_beta_2"]),
+                _read_g2(data["vk_gamma_2"]),
+                _read_g2(data["vk_delta_2"]),
+                tuple(_read_g1(point) for point in data["IC"]),
             )
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise SetupError(
@@ -67,17 +82,15 @@ class VerifyingKey:
 
     def to_snarkjs(self) -> dict[str, Any]:
         """Inverse of `from_snarkjs`."""
-        g1 = lambda p: [str(p[0]), str(p[1]), "1"]  # noqa: E731
-        g2 = lambda p: [[str(c) for c in p[0]], [str(c) for c in p[1]], ["1", "0"]]  # noqa: E731
         return {
             "protocol": "groth16",
             "curve": "bn128",
             "nPublic": len(self.ic) - 1,
-            "vk_alpha_1": g1(self.alpha),
-            "vk_beta_2": g2(self.beta),
-            "vk_gamma_2": g2(self.gamma),
-            "vk_delta_2": g2(self.delta),
-            "IC": [g1(point) for point in self.ic],
+            "vk_alpha_1": _written_g1(self.alpha),
+            "vk_beta_2": _written_g2(self.beta),
+            "vk_gamma_2": _written_g2(self.gamma),
+            "vk_delta_2": _written_g2(self.delta),
+            "IC": [_written_g1(point) for point in self.ic],
         }
 
     def to_words(self) -> list[int]:
@@ -91,9 +104,11 @@ class VerifyingKey:
     @classmethod
     def from_words(cls, words: list[int]) -> "VerifyingKey":
         """Inverse of `to_words`."""
-        g2s = [((w[1], w[0]), (w[3], w[2])) for w in (words[2:6], words[6:10], words[10:14])]
+        beta, gamma, delta = (
+            ((w[1], w[0]), (w[3], w[2])) for w in (words[2:6], words[6:10], words[10:14])
+        )
         ic = tuple((words[i], words[i + 1]) for i in range(14, len(words), 2))
-        return cls((words[0], words[1]), *g2s, ic)
+        return cls((words[0], words[1]), beta, gamma, delta, ic)
 
     @property
     def digest(self) -> str:

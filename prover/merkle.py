@@ -47,7 +47,7 @@ class InteractionsTree:
         order = sorted(range(len(hashes)), key=hashes.__getitem__)
         size = 2 * len(hashes) - 1
         self._nodes = [b""] * size
-        self._position = {}
+        self._position: dict[int, int] = {}
         for rank, index in enumerate(order):
             if leaves[index].item_index in self._position:
                 raise ValueError(f"leaves: item index {leaves[index].item_index} twice")

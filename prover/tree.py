@@ -11,13 +11,16 @@ from prover.poseidon2 import h4
 @lru_cache(maxsize=64)
 def zero_root(levels: int) -> int:
     """Root of the tree of 4^levels zeros; level 0 is the element 0 itself."""
-    return 0 if levels == 0 else h4(*[zero_root(levels - 1)] * 4)
+    if levels == 0:
+        return 0
+    child = zero_root(levels - 1)
+    return h4(child, child, child, child)
 
 
 def capacity(levels: int) -> int:
-    """Number of (address, value) pairs that a tree of 4^levels elements holds: the N of the
-    protocol."""
-    return 4**levels // 2
+    """Number of (address, value) pairs in a tree of 4^levels elements: the protocol's N."""
+    elements: int = 4**levels
+    return elements // 2
 
 
 class Tree:

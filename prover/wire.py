@@ -67,7 +67,7 @@ class Deltas:
                 "DeltasLength",
                 f"{len(data)} bytes do not hold {count} existing accounts and whole openings",
             )
-        existing = []
+        existing: list[tuple[int, int]] = []
         for at in range(2, 2 + 14 * count, 14):
             slot, delta = (
                 int.from_bytes(data[at : at + 2], "big"),
@@ -80,7 +80,7 @@ class Deltas:
             if delta == 0:
                 raise DeltasError("ZeroDelta", f"slot {slot}")
             existing.append((slot, delta))
-        openings = []
+        openings: list[tuple[int, int]] = []
         for at in range(2 + 14 * count, len(data), 32):
             address, delta = (
                 int.from_bytes(data[at : at + 20], "big"),

@@ -11,7 +11,18 @@ import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from wasmtime import Engine, FuncType, Linker, Memory, Module, Store, ValType, WasmtimeError
+from wasmtime import (
+    Engine,
+    Func,
+    FuncType,
+    Instance,
+    Linker,
+    Memory,
+    Module,
+    Store,
+    ValType,
+    WasmtimeError,
+)
 
 from prover.field import P
 
@@ -65,6 +76,27 @@ def fnv1a64(name: str) -> int:
     return value
 
 
+class _Exports:
+    """What an instance exports, by name and kind: the module's maker may have left one out."""
+
+    def __init__(self, store: Store, instance: Instance) -> None:
+        self._store, self._exports = store, instance.exports(store)
+
+    def __call__(self, name: str, *arguments: int) -> int:
+        """Call a function of 32-bit integers; 0 if it returns nothing."""
+        function = self._exports[name]
+        if not isinstance(function, Func):
+            raise WitnessError(f"the witness program's {name} is not a function")
+        result = function(self._store, *arguments)
+        return result if isinstance(result, int) else 0
+
+    def memory(self, name: str) -> Memory:
+        memory = self._exports[name]
+        if not isinstance(memory, Memory):
+            raise WitnessError(f"the witness program's {name} is not a memory")
+        return memory
+
+
 class WitnessProgram:
     """A compiled circuit's witness program, ready to run many times. Not safe for concurrent
     use."""
@@ -100,22 +132,22 @@ class WitnessProgram:
         circuit = linker.instantiate(store, self._circuit)
         linker.define_instance(store, "circuit", circuit)
         copier = linker.instantiate(store, self._copier)
-        call, copy = circuit.exports(store), copier.exports(store)
-        words = call["getFieldNumLen32"](store)
+        call, copy = _Exports(store, circuit), _Exports(store, copier)
+        words = call("getFieldNumLen32")
         width = 4 * words
-        memory: Memory = copy["memory"]
+        memory = copy.memory("memory")
 
         def reserve(size: int) -> None:
             missing = size - memory.data_len(store)
             if missing > 0:
                 memory.grow(store, (missing + 0xFFFF) // 0x10000)
 
-        call["init"](store, 0)
+        call("init", 0)
         try:
             for name, values in inputs.items():
                 key = fnv1a64(name)
                 high, low = key >> 32, key & 0xFFFFFFFF
-                if call["getInputSignalSize"](store, _signed(high), _signed(low)) != len(values):
+                if call("getInputSignalSize", _signed(high), _signed(low)) != len(values):
                     raise WitnessError(
                         f"input {name}: not an input of the circuit with {len(values)} elements"
                     )
@@ -123,7 +155,7 @@ class WitnessProgram:
                 memory.write(
                     store, b"".join((value % P).to_bytes(width, "little") for value in values), 0
                 )
-                copy["load"](store, _signed(high), _signed(low), len(values), words)
+                copy("load", _signed(high), _signed(low), len(values), words)
         except WasmtimeError as error:
             raise WitnessError(
                 f"the witness program stopped: {', '.join(messages) or error}"
@@ -132,12 +164,12 @@ class WitnessProgram:
             raise WitnessError(f"the inputs do not satisfy the circuit: {', '.join(messages)}")
         # The program computes when the last input is set: without it, it would hand out zeros for a
         # witness.
-        expected, given = call["getInputSize"](store), sum(map(len, inputs.values()))
+        expected, given = call("getInputSize"), sum(map(len, inputs.values()))
         if given != expected:
             raise WitnessError(f"inputs: expected {expected} input elements in all, got {given}")
-        count = call["getWitnessSize"](store)
+        count = call("getWitnessSize")
         reserve(width * count)
-        copy["dump"](store, count, words)
+        copy("dump", count, words)
         return bytes(memory.read(store, 0, width * count))
 
 

@@ -97,10 +97,8 @@ def read_ptau_power(path: Path) -> int:
     try:
         sections = _sections(path, b"ptau", (1,))
         size = struct.unpack_from("<I", sections[1])[0]
-        modulus, power = (
-            int.from_bytes(sections[1][4 : 4 + size], "little"),
-            struct.unpack_from("<I", sections[1], 4 + size)[0],
-        )
+        modulus = int.from_bytes(sections[1][4 : 4 + size], "little")
+        power: int = struct.unpack_from("<I", sections[1], 4 + size)[0]
     except (struct.error, IndexError, KeyError) as error:
         raise SetupError(f"{path}: not a complete .ptau file ({error!r})") from error
     if modulus != Q:

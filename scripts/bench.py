@@ -9,7 +9,7 @@ measures these sections only; all by default
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -81,7 +81,7 @@ def measure_prover() -> Figures:
     return bench_prover.measure(challenged(full_batch("dev"), 2**253 // 3))
 
 
-SECTIONS: dict[str, Callable[[], Figures]] = {
+SECTIONS: dict[str, Callable[[], Mapping[str, float]]] = {
     "circuit": measure_circuit,
     "prover": measure_prover,
     "gas": measure_gas,

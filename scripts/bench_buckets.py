@@ -64,6 +64,8 @@ def measure() -> dict[str, float]:
 def _round(local: Local, instance: Instance, sequence: int) -> tuple[float, int]:
     """Fill both buckets' next batch and wait until both are final; (seconds, most proofs seen under
     way at once)."""
+    if local.partner is None or local.partner_secret is None:
+        raise BenchFailed("the stack has no partner")
     client = PartnerClient(local.api_url, local.program, local.partner, local.partner_secret)
     start, at_once = time.monotonic(), 0
 
@@ -135,13 +137,13 @@ def _figures(local: Local, instance: Instance) -> dict[str, float]:
     report = audit(local.context.w3, local.deployment.distributor)
     if report.findings or report.totals["committed"] != sum(batch.total for batch in batches):
         raise BenchFailed(f"the audit finds {report.findings} and {report.totals}")
+    proving = [batch.prove_ms for batch in batches if batch.prove_ms is not None]
+    gas = [batch.gas_used for batch in batches if batch.gas_used is not None]
+    if len(proving) != len(batches) or len(gas) != len(batches):
+        raise BenchFailed("a final batch lacks its proof's time or its post's gas")
     return {
-        "two_full_buckets_proof_seconds_max": round(
-            max(batch.prove_ms for batch in batches) / 1000, 1
-        ),
-        "two_full_buckets_proof_seconds_min": round(
-            min(batch.prove_ms for batch in batches) / 1000, 1
-        ),
-        "two_full_buckets_post_gas_max": max(batch.gas_used for batch in batches),
+        "two_full_buckets_proof_seconds_max": round(max(proving) / 1000, 1),
+        "two_full_buckets_proof_seconds_min": round(min(proving) / 1000, 1),
+        "two_full_buckets_post_gas_max": max(gas),
         "two_full_buckets_audit_seconds": round(time.monotonic() - start, 1),
     }

@@ -14,7 +14,7 @@ one, and what it costs does not depend on the key.
 
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
@@ -162,9 +162,9 @@ class Bench:
         data = bytes.fromhex(
             self.hasher.encode_abi("root", [payouts, siblings, self.instance.levels])[2:]
         )
-        return self.hasher.functions.root(payouts, siblings, self.instance.levels).estimate_gas(
-            {"from": self.sender}
-        ) - _intrinsic(data)
+        call = self.hasher.functions.root(payouts, siblings, self.instance.levels)
+        gas: int = call.estimate_gas({"from": self.sender})
+        return gas - _intrinsic(data)
 
     def _many(self, slots: list[int]) -> tuple[list[Any], list[int]]:
         payouts = [
@@ -180,10 +180,8 @@ class Bench:
         for levels in (4, 5):
             path = [(0, self._address(1), 1), [2] * (3 * levels - 1), levels]
             data = bytes.fromhex(self.hasher.encode_abi("rootOfOne", path)[2:])
-            costs.append(
-                self.hasher.functions.rootOfOne(*path).estimate_gas({"from": self.sender})
-                - _intrinsic(data)
-            )
+            gas: int = self.hasher.functions.rootOfOne(*path).estimate_gas({"from": self.sender})
+            costs.append(gas - _intrinsic(data))
         return costs[1] - costs[0]
 
     def _address(self, account: int) -> str:
@@ -265,7 +263,8 @@ def _advance(bench: Bench, accounts: list[int], batches: int) -> None:
         bench.post([bench.rng.choice(accounts)])
 
 
-def _mean(costs: Any) -> int:
+def _mean(costs: Iterable[int]) -> int:
+    """Rounded to whole gas, half to even."""
     return round(mean(costs))
 
 

@@ -7,6 +7,7 @@ request.
 
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -102,7 +103,7 @@ def _send(clients: list[PartnerClient], label: str, requests: int, size: int) ->
         list(pool.map(request, range(requests)))
 
 
-def _rate(database: Database, program_id: int, send: object) -> float:
+def _rate(database: Database, program_id: int, send: Callable[[], None]) -> float:
     before = _booked(database, program_id)
     start = time.monotonic()
     send()
@@ -112,9 +113,10 @@ def _rate(database: Database, program_id: int, send: object) -> float:
 def _booked(database: Database, program_id: int) -> int:
     """Reward entries in the ledger, once the balances are seen to add up to them."""
     with database.transaction() as session:
-        count, total = session.execute(
+        row = session.execute(
             text("SELECT count(*), -sum(amount) FROM ledger_entry WHERE interaction_id IS NOT NULL")
         ).one()
+        count, total = int(row[0]), int(row[1] or 0)
         owed = session.scalar(
             text(
                 "SELECT -sum(balance) FROM ledger_account WHERE kind = 'account' AND "
@@ -122,8 +124,6 @@ def _booked(database: Database, program_id: int) -> int:
             ),
             {"id": program_id},
         )
-        if (total or 0) != (owed or 0) or BUDGET - ledger.available_budget(session, program_id) != (
-            total or 0
-        ):
+        if total != (owed or 0) or BUDGET - ledger.available_budget(session, program_id) != (total):
             raise SystemExit(f"entries add up to {total}, balances to {owed}")
     return count
