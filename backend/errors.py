@@ -11,6 +11,8 @@ GuerdonError (500 internal)
 └── Unavailable (503 unavailable)         a server that we depend on is down; retry
 
 The attestor adds its own kinds in backend/attestor/errors.py. They share this shape.
+
+CommandError is apart: it ends a command of the command line, and no server answers with it.
 """
 
 
@@ -77,3 +79,7 @@ class Invalid(GuerdonError):
 class Unavailable(GuerdonError):
     status, code = 503, "unavailable"
     retryable = True
+
+
+class CommandError(Exception):
+    """Expected failure of a command. The message is for the person who ran the command."""

@@ -359,7 +359,6 @@ LONG_FUNCTIONS = {
     "backend/migrations/versions/0001_initial.py: upgrade": "generated: one statement a table",
     "backend/cli/programs.py: deploy": "to be cut",
     "backend/chain/deploy.py: deploy_program": "to be cut",
-    "backend/devstack/local.py: prepare": "to be cut",
 }
 LONG_FILES = {
     "backend/migrations/versions/0001_initial.py": "generated: one statement a table",

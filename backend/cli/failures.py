@@ -1,4 +1,4 @@
-"""What can be expected to go wrong, as one clear line and exit code 1 instead of a traceback."""
+"""Expected failures of a command, as one clear line and exit code 1 instead of a traceback."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,33 +11,21 @@ from requests.exceptions import RequestException
 from sqlalchemy.exc import DBAPIError
 
 from backend.cli.output import errors
-from backend.client.partner_client import ReportError
-from backend.client.reward_list import ListError
-from backend.devstack.demo import DemoError
-from backend.devstack.stack import StackError
-from backend.errors import GuerdonError
+from backend.errors import CommandError, GuerdonError
 from backend.signer.base import SignerError
 from prover.circuit import CircuitError
 from prover.groth16 import Groth16Error
 from prover.keys import SetupError
 
-_OURS = (
-    GuerdonError,
-    SignerError,
-    ListError,
-    ReportError,
-    DemoError,
-    StackError,
-    CircuitError,
-    Groth16Error,
-    SetupError,
-)
+_OURS = (GuerdonError, CommandError, SignerError, CircuitError, Groth16Error, SetupError)
 
 
 @contextmanager
 def failures() -> Iterator[None]:
-    """Inside, a failure of ours, of a server that is away, of a setting or of a file ends the
-    command with its reason."""
+    """Inside, an expected failure ends the command with its reason.
+
+    Expected are errors of ours, a server that does not answer, a bad setting and a bad file.
+    """
     try:
         yield
     except _OURS as error:
@@ -53,7 +41,7 @@ def failures() -> Iterator[None]:
     except RedisError as error:
         reason = f"Redis (REDIS_URL): {error}"
     except httpx.HTTPError as error:
-        reason = f"no answer over HTTP: {error or type(error).__name__}"
+        reason = f"no answer over HTTP: {str(error) or type(error).__name__}"
     except RequestException as error:
         # Its text holds the node's URL, and so perhaps its key.
         reason = f"the node (RPC_URL) does not answer: {type(error).__name__}"

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 
+from backend.errors import CommandError
 from backend.interaction.report import ITEMS_MAX
 from backend.kit.time import utc_now
 from backend.partner.evidence import PARTNER_HEADER, Delivery
@@ -33,8 +34,8 @@ class Reported:
         }
 
 
-class ReportError(Exception):
-    """The API did not take a request in; the message is its answer."""
+class DeliveryRefused(CommandError):
+    """The API refused a whole request. The message is its answer."""
 
 
 class PartnerClient:
@@ -46,18 +47,20 @@ class PartnerClient:
         self._http = httpx.Client(timeout=60)
 
     def report(self, interactions: Sequence[Reported]) -> Counter[str]:
-        """Send everything, 1,000 a request; returns how many were accepted, duplicate, held,
-        rejected. Raises ReportError."""
+        """Send everything, at most 1,000 interactions a request. Counts the outcomes.
+
+        Raises DeliveryRefused.
+        """
         outcomes: Counter[str] = Counter()
         for part in chunks(interactions, ITEMS_MAX):
             response = self.send(part)
             if response.status_code not in (200, 207, 422) or "results" not in response.json():
-                raise ReportError(f"{response.status_code}: {response.text[:300]}")
+                raise DeliveryRefused(f"{response.status_code}: {response.text[:300]}")
             outcomes.update(result["status"] for result in response.json()["results"])
         return outcomes
 
     def send(self, interactions: Sequence[Reported], secret: str | None = None) -> httpx.Response:
-        """One request, signed with another secret if one is given."""
+        """Send one request, signed with `secret` if given, else with the partner's."""
         body = json.dumps(
             {"interactions": [interaction.to_json() for interaction in interactions]}
         ).encode()

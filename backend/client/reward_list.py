@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from backend.errors import CommandError
 from backend.interaction.report import address_fault, to_checksum
 from prover.wire import UINT96_MAX
 
@@ -17,13 +18,12 @@ ADDRESS_LIKE = re.compile(r"0x[0-9a-fA-F]{40}")
 TOTAL_MAX = 2**127 - 1
 PARTS_MAX = 64
 ACCOUNT_MAX = PARTS_MAX * UINT96_MAX
-"""More for one account is no reward but a mistake of units, and would take more interactions than
-anyone wants."""
+"""A larger amount for one account is a mistake of units, and would need too many interactions."""
 SAMPLE_ROWS = 20
 
 
-class ListError(Exception):
-    """The list cannot be used; the message names the line, the column and what was expected."""
+class ListError(CommandError):
+    """The list cannot be used. The message names line, column and what was expected."""
 
 
 @dataclass
@@ -32,8 +32,7 @@ class RewardList:
 
     amounts: dict[str, int] = field(default_factory=dict)
     repeated: dict[str, list[int]] = field(default_factory=dict)
-    """address -> lines on which it stands, for those that stand more than once: their amounts are
-    summed."""
+    """Address -> its lines, for each address on several lines. Their amounts are summed."""
 
     @property
     def total(self) -> int:
@@ -46,8 +45,10 @@ def read_reward_list(
     amount_column: str | None = None,
     decimals: int | None = None,
 ) -> RewardList:
-    """Read and check a list. Columns are found by name if given, else by content. Amounts are base
-    units, or whole tokens with up to `decimals` decimals if that is given.
+    """Read and check a list.
+
+    Columns are found by name if given, else by content. Amounts are base units, or whole tokens
+    with at most `decimals` decimals if that is given.
 
     Raises:
         ListError: naming the line at fault.
@@ -70,10 +71,10 @@ def read_reward_list(
         and amount_at < len(header)
         and DECIMAL.fullmatch(header[amount_at])
     ):
-        # A first row that has an amount in it is no header: whoever it is for must not be left out
-        # in silence.
+        # A first row with an amount is no header: its account must not be left out silently.
         data = rows
-    rewards, lines = RewardList(), {}
+    rewards = RewardList()
+    lines: dict[str, list[int]] = {}
     for line, row in data:
         address, amount = _read_row(path, line, row, address_at, amount_at, decimals)
         lines.setdefault(address, []).append(line)
@@ -93,9 +94,11 @@ def read_reward_list(
 
 
 def _rows(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
-    """(line on which it begins, cells) of every row that is not blank. Raises ListError, e.g. for a
-    quote that is never closed."""
-    # Strict: otherwise a stray quote makes one cell of all that follows it.
+    """(line on which it begins, cells) of each row that is not blank.
+
+    Raises ListError, for example for a quote that is never closed.
+    """
+    # Strict: otherwise an open quote makes one cell of the rest of the file.
     reader = csv.reader(
         io.StringIO(text, newline=""),
         delimiter=_delimiter(text),
@@ -116,7 +119,7 @@ def _rows(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _delimiter(text: str) -> str:
-    """The delimiter by which most of the first rows have an address beside something else."""
+    """The delimiter that gives most of the first rows an address and another cell."""
     lines = list(itertools.islice(io.StringIO(text, newline=""), SAMPLE_ROWS + 1))
 
     def rows_with_address(delimiter: str) -> int:
@@ -155,8 +158,7 @@ def _find_column(
     pattern = ADDRESS_LIKE if kind == "address" else DECIMAL
     sample = [row for _, row in data[:SAMPLE_ROWS]]
     width = max(map(len, sample))
-    # By most matches, so that one bad row in the sample is reported as a bad row, not as a missing
-    # column.
+    # By majority: one bad row in the sample is reported as a bad row, not as a missing column.
     matches = [
         sum(at < len(row) and bool(pattern.fullmatch(row[at])) for row in sample)
         for at in range(width)
@@ -217,8 +219,9 @@ def _base_units(text: str, decimals: int | None) -> int | None:
 
 
 def split_amount(amount: int, parts: int) -> list[int]:
-    """`amount` as `parts` positive amounts that add up to it, each below 2^96: more parts if it is
-    too large, fewer if too small.
+    """`amount` as `parts` positive amounts below 2^96 that add up to it.
+
+    A large amount gets more parts, a small one fewer.
 
     Raises ValueError for an amount above ACCOUNT_MAX.
     """

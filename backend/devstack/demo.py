@@ -1,5 +1,4 @@
-"""The main job on one machine: a reward list becomes proven roots and paid claims, audited from the
-chain alone."""
+"""The main job on one machine: from a reward list to proven roots, paid claims and an audit."""
 
 import random
 import time
@@ -20,6 +19,7 @@ from backend.chain.local import give_ether
 from backend.client.partner_client import PartnerClient, Reported, chunks
 from backend.client.reward_list import RewardList, split_amount
 from backend.devstack.local import ETHER, Local
+from backend.errors import CommandError
 from backend.interaction.models import Interaction, InteractionState
 from backend.invariant import check_with_chain
 from backend.ledger.service import reserve
@@ -43,8 +43,8 @@ Step = Callable[[str, int, int], None]
 """(what, done, total)"""
 
 
-class DemoError(Exception):
-    """The demonstration did not show what it must; the message says what."""
+class DemoError(CommandError):
+    """The demonstration did not show what it must. The message says what is missing."""
 
 
 @dataclass
@@ -115,22 +115,28 @@ class Demo:
         rounds = self._rounds()
         total = sum(map(len, rounds))
         local = self.local
+        if local.partner is None or local.partner_secret is None:
+            raise DemoError("the stack has no partner")
         client = PartnerClient(local.api_url, local.program, local.partner, local.partner_secret)
         for interactions in rounds:
             for part in chunks(interactions, 500):
                 outcomes = client.report(part)
                 if outcomes["accepted"] != len(part):
-                    raise DemoError(f"of {len(part)} interactions the API took in {dict(outcomes)}")
+                    raise DemoError(
+                        f"of {len(part)} interactions, the API answered {dict(outcomes)}"
+                    )
                 self.interactions += len(part)
                 self.step("Reporting interactions", self.interactions, total)
-            self._report_in_vain(client, interactions)
+            self._report_without_effect(client, interactions)
             local.stack.check()
             self._settle(total)
         client.close()
 
-    def _report_in_vain(self, client: PartnerClient, interactions: list[Reported]) -> None:
-        """Once more what is known already, and something new with a wrong signature: no balance may
-        change."""
+    def _report_without_effect(self, client: PartnerClient, interactions: list[Reported]) -> None:
+        """Report known interactions again, and new ones with a wrong signature.
+
+        Neither may change a balance.
+        """
         before = self._owed()
         again = interactions[: max(1, len(interactions) // 4)]
         outcomes = client.report(again)
@@ -152,7 +158,7 @@ class Demo:
         self.rejected += len(forged)
 
     def _owed(self) -> list[int]:
-        """earned of every account, as the ledger has it now."""
+        """What each account has earned by the ledger."""
         with self.local.context.database.transaction() as session:
             program = session.get_one(Program, self.local.program_id)
             return [payout.standing(session, program, address).earned for address in self.amounts]
@@ -160,8 +166,8 @@ class Demo:
     # Waiting for the pipeline
 
     def _wait(self, what: str, measure: Callable[[], tuple[int, int]]) -> None:
-        """Wait until `measure()` says done = total; complain if it stands still."""
-        last, since = None, time.monotonic()
+        """Wait until `measure()` returns done = total. Raises DemoError without progress."""
+        last, since = -1, time.monotonic()
         while True:
             done, total = measure()
             self.step(what, done, total)
@@ -200,15 +206,15 @@ class Demo:
     def _settle(self, expected: int) -> None:
         def settled() -> tuple[int, int]:
             with self.local.context.database.transaction() as session:
-                done = session.scalar(
+                done = session.scalars(
                     select(func.count())
                     .select_from(Interaction)
-                    .join(Batch)
+                    .join(Batch, Batch.id == Interaction.batch_id)
                     .where(Batch.state == BatchState.FINAL)
-                )
-                target = session.scalar(
+                ).one()
+                target = session.scalars(
                     select(func.count()).where(Interaction.state == InteractionState.ACCEPTED)
-                )
+                ).one()
                 self.step("Attesting, proving, posting", done, expected)
                 return int(done == target), 1
 
@@ -224,8 +230,10 @@ class Demo:
     # Claiming
 
     def _claim_from_wallets(self) -> None:
-        """The demo's own accounts claim from their wallets: every other one to another recipient,
-        by its signed permission."""
+        """The demo's own accounts claim from their wallets.
+
+        Every second one signs a permission instead, which pays another recipient.
+        """
         for i, wallet in enumerate(self.own):
             self.step("Claiming from wallets", i, len(self.own))
             give_ether(self.local.context.w3, wallet.address, ETHER)
@@ -252,7 +260,7 @@ class Demo:
         self.step("Claiming from wallets", len(self.own), len(self.own))
 
     def _claim_to(self, wallet: KeystoreSigner, call: payout.ClaimCall) -> bytes:
-        """Somebody else sends it and pays the gas; the wallet has only signed the permission."""
+        """Calldata of a claim to another recipient. The wallet signs; another key pays the gas."""
         recipient = self.own[0].address
         domain = Domain(self.local.context.w3.eth.chain_id, self.local.deployment.distributor)
         deadline = int(time.time()) + 3600
@@ -272,8 +280,7 @@ class Demo:
         )
 
     def _push_claims(self) -> None:
-        """One claim for every address of the list: half of them one by one, the others by
-        claimMany."""
+        """One claim for each address of the list: half of them singly, the others by claimMany."""
         addresses = list(self.rewards.amounts)
         half = len(addresses) // 2
         done = 0
@@ -291,7 +298,7 @@ class Demo:
                 if part
                 else []
             ):
-                if len(push.accounts) < len(push.payments):
+                if push.tx_hash is None or len(push.accounts) < len(push.payments):
                     raise DemoError(f"a pushed claim did not pay: {push.payments}")
                 how = "claim" if together == 1 else "claimMany"
                 for account in push.accounts:
@@ -327,9 +334,9 @@ class Demo:
         if not report.ok:
             raise DemoError(f"the audit found {report.findings}")
         if broken := check_with_chain(self.local.context, self.local.program_id):
-            raise DemoError(f"the ledger does not agree with itself or the chain: {broken}")
+            raise DemoError(f"the ledger disagrees with itself or the chain: {broken}")
         if report.totals["committed"] != self.total or report.totals["claimed"] != self.total:
-            raise DemoError(f"the chain holds {report.totals}, the list adds up to {self.total}")
+            raise DemoError(f"the chain has {report.totals}, the list adds up to {self.total}")
         return report
 
     def batches(self) -> list[Batch]:
@@ -340,10 +347,10 @@ class Demo:
     def signatures(self) -> int:
         """How many attestations were collected."""
         with self.local.context.database.transaction() as session:
-            return session.scalar(select(func.count()).select_from(Attestation))
+            return session.scalars(select(func.count()).select_from(Attestation)).one()
 
     def report(self, audited: AuditReport) -> dict[str, Any]:
-        """Everything in one JSON-able object; amounts are decimal texts."""
+        """All figures as JSON. Amounts are decimal texts."""
         local, totals = self.local, audited.totals
         return {
             "rpc_url": local.rpc_url,
@@ -366,7 +373,7 @@ class Demo:
                     "gas_used": batch.gas_used,
                     "items": batch.items,
                     "accounts_touched": batch.accounts_touched,
-                    "prove_seconds": batch.prove_ms / 1000,
+                    "prove_seconds": (batch.prove_ms or 0) / 1000,
                 }
                 for batch in self.batches()
             ],

@@ -1,16 +1,16 @@
-"""A program on a local chain: keys, contracts, partner and attestors, ready to take interactions.
+"""A program on a local chain: keys, contracts, partner and attestors, ready for interactions.
 
-Every secret is made fresh and lives in one folder. Keystores there use a light key derivation: they
-guard play money.
+Every secret is new and lies in one folder. The keystores use a light key derivation, because they
+guard test tokens only.
 
     folder/environment          what API, worker and CLI need, as shell assignments
     folder/keys/*.json          owner, poster, payer
-    folder/attestor-N/          an attestor's own: key, password, token, pins, configuration, store
+    folder/attestor-N/          key, password, token, partner keys, configuration, store
 """
 
 import json
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,21 +90,21 @@ class Local(Prepared):
         self.stack.close()
 
 
-def prepare(
-    folder: Path,
-    urls: Urls,
-    *,
-    program: str,
-    partner: str | None,
-    instance: str,
-    attestor_urls: Sequence[str],
-    attestor_hosts: Sequence[tuple[str, int]],
-    batch_age_max_seconds: int,
-    tick_seconds: float,
-    progress: Progress = lambda _: None,
-) -> Prepared:
-    """Make keys, deploy, register, and write every file below `folder`. `attestor_hosts`: the
-    (host, port) that each listens on."""
+@dataclass(frozen=True)
+class Plan:
+    """What to prepare. `attestor_hosts`: the (host, port) that each attestor listens on."""
+
+    program: str
+    partner: str | None
+    instance: str
+    attestor_urls: Sequence[str]
+    attestor_hosts: Sequence[tuple[str, int]]
+    batch_age_max_seconds: int
+    tick_seconds: float
+
+
+def prepare(folder: Path, urls: Urls, plan: Plan, progress: Progress = lambda _: None) -> Prepared:
+    """Make keys, deploy, register, and write every file below `folder`."""
     progress("keys")
     password, operator_key, attestor_token = (secrets.token_urlsafe(24) for _ in range(3))
     keys = {
@@ -113,60 +113,111 @@ def prepare(
         )
         for name in ("owner", "poster", "payer")
     }
-    environment = {
+    environment = _environment(folder, urls) | {
+        "GUERDON_KEYSTORE_PASSWORD": password,
+        "GUERDON_OPERATOR_API_KEY": operator_key,
+        "GUERDON_ATTESTOR_TOKEN": attestor_token,
+        "GUERDON_TICK_SECONDS": str(plan.tick_seconds),
+    }
+    context = Context(_settings(environment))
+    try:
+        chain_id = require_local(context.w3)
+        for signer in keys.values():
+            give_ether(context.w3, signer.address, 1000 * ETHER)
+        attestors = [
+            _attestor_key(folder / f"attestor-{i}", attestor_token)
+            for i in range(len(plan.attestor_urls))
+        ]
+        secret = generate_secret() if plan.partner is not None else None
+        deployment, program_id = _deploy(context, plan, keys["owner"], attestors, secret, progress)
+        _write_attestors(folder, urls, plan, chain_id, deployment, secret)
+    except BaseException:
+        context.close()
+        raise
+    # Last: a folder with this file is complete.
+    lines = (f"export {name}='{value}'\n" for name, value in environment.items())
+    write_private(folder / "environment", "".join(lines))
+    return Prepared(
+        folder,
+        context,
+        environment,
+        keys["owner"],
+        deployment,
+        program_id,
+        plan.program,
+        plan.instance,
+        operator_key,
+        plan.partner,
+        secret,
+    )
+
+
+def _environment(folder: Path, urls: Urls) -> dict[str, str]:
+    """The settings that are no secrets, by their variables."""
+    return {
         "GUERDON_DATABASE_URL": urls.database,
         "GUERDON_REDIS_URL": urls.redis,
         "GUERDON_RPC_URL": urls.rpc,
         "GUERDON_KEYSTORE": str(folder / "keys" / "poster.json"),
         "GUERDON_PAYER_KEYSTORE": str(folder / "keys" / "payer.json"),
         "GUERDON_OWNER_KEYSTORE": str(folder / "keys" / "owner.json"),
-        "GUERDON_KEYSTORE_PASSWORD": password,
-        "GUERDON_OPERATOR_API_KEY": operator_key,
-        "GUERDON_ATTESTOR_TOKEN": attestor_token,
-        "GUERDON_TICK_SECONDS": str(tick_seconds),
     }
-    context = Context(
-        Settings(
-            **{name.removeprefix("GUERDON_").lower(): value for name, value in environment.items()}
-        )
-    )
-    chain_id = require_local(context.w3)
+
+
+def _settings(environment: Mapping[str, str]) -> Settings:
+    """The settings that a service reads from `environment`, with this process's for the rest."""
+    named = {name.removeprefix("GUERDON_").lower(): value for name, value in environment.items()}
+    return Settings(**named)  # type: ignore[arg-type]  # texts, as from the environment: validated
+
+
+def _deploy(
+    context: Context,
+    plan: Plan,
+    owner: KeystoreSigner,
+    attestors: Sequence[str],
+    secret: str | None,
+    progress: Progress,
+) -> tuple[Deployment, int]:
+    """The contracts, and the id of the registered program."""
     upgrade(context.database)
     with context.database.transaction() as session:
-        programs.require_free(session, program)
-
+        programs.require_free(session, plan.program)
     progress("proving key")
-    key = key_for(load_instance(instance), context.settings.key)
+    instance = load_instance(plan.instance)
+    key = key_for(instance, context.settings.key)
     progress("contracts")
-    for signer in keys.values():
-        give_ether(context.w3, signer.address, 1000 * ETHER)
-    attestors = [
-        _attestor_key(folder / f"attestor-{i}", attestor_token) for i in range(len(attestor_urls))
-    ]
-    deployment = deploy_program(
-        context.w3, keys["owner"], key, load_instance(instance), attestors, THRESHOLD
-    )
-    secret = generate_secret() if partner is not None else None
+    deployment = deploy_program(context.w3, owner, key, instance, list(attestors), THRESHOLD)
     with context.database.transaction() as session:
         row = programs.register(
             session,
             Distributor(context.w3, deployment.distributor),
-            program,
+            plan.program,
             deployment.block,
             key.verifying_key,
-            list(attestor_urls),
+            list(plan.attestor_urls),
             finality="latest",
             batch_items_max=10**6,
-            batch_age_max_seconds=batch_age_max_seconds,
+            batch_age_max_seconds=plan.batch_age_max_seconds,
         )
-        if partner is not None:
-            partners.add(session, row.id, partner, secret)
-    pins = (
-        {deployment.distributor: {partner: {"scheme": "standard-webhooks", "secrets": [secret]}}}
-        if partner is not None
-        else {}
-    )
-    for i, (host, port) in enumerate(attestor_hosts):
+        if plan.partner is not None and secret is not None:
+            partners.add(session, row.id, plan.partner, secret)
+    return deployment, row.id
+
+
+def _write_attestors(
+    folder: Path, urls: Urls, plan: Plan, chain_id: int, deployment: Deployment, secret: str | None
+) -> None:
+    """Each attestor's configuration and partner keys."""
+    scheme = {"scheme": "standard-webhooks", "secrets": [secret]}
+    known = {deployment.distributor: {plan.partner: scheme}} if plan.partner is not None else {}
+    program = {
+        "distributor": deployment.distributor,
+        "instance": plan.instance,
+        "families": 1,
+        "first_block": deployment.block,
+        "finality": "latest",
+    }
+    for i, (host, port) in enumerate(plan.attestor_hosts):
         config = {
             "chain_id": chain_id,
             "rpc_url": urls.rpc,
@@ -177,36 +228,11 @@ def prepare(
             "token_file": "token",
             "database": "attestor.sqlite",
             "pins": "partners.json",
-            "programs": [
-                {
-                    "distributor": deployment.distributor,
-                    "instance": instance,
-                    "families": 1,
-                    "first_block": deployment.block,
-                    "finality": "latest",
-                }
-            ],
+            "programs": [program],
         }
-        write_private(folder / f"attestor-{i}" / "partners.json", json.dumps(pins, indent=2))
-        write_private(folder / f"attestor-{i}" / "attestor.json", json.dumps(config, indent=2))
-    # Last: a folder with this file is complete.
-    write_private(
-        folder / "environment",
-        "".join(f"export {name}='{value}'\n" for name, value in environment.items()),
-    )
-    return Prepared(
-        folder,
-        context,
-        environment,
-        keys["owner"],
-        deployment,
-        row.id,
-        program,
-        instance,
-        operator_key,
-        partner,
-        secret,
-    )
+        own = folder / f"attestor-{i}"
+        write_private(own / "partners.json", json.dumps(known, indent=2))
+        write_private(own / "attestor.json", json.dumps(config, indent=2))
 
 
 def _attestor_key(folder: Path, token: str) -> str:
@@ -229,14 +255,17 @@ def start_local(
     worker_processes: int = 2,
     api_port: int | None = None,
     progress: Progress = lambda _: None,
+    stack: Stack | None = None,
 ) -> Local:
-    """Start servers, prepare a program and start its services. On any failure what was started is
-    stopped.
+    """Start servers, prepare a program and start its services.
 
-    Raises: StackError, and what deploying raises.
+    After a failure, and after a signal that raised KeyboardInterrupt, none of them runs. Give
+    `stack` to close it yourself.
+
+    Raises: StackError, and the errors of a deployment.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    stack = Stack(folder)
+    stack = stack or Stack(folder)
     try:
         progress("PostgreSQL")
         database_url = stack.start_postgres()
@@ -245,18 +274,16 @@ def start_local(
         progress("Anvil")
         urls = Urls(database_url, redis_url, stack.start_chain())
         hosts = [("127.0.0.1", free_port()) for _ in range(ATTESTORS)]
-        prepared = prepare(
-            folder,
-            urls,
+        plan = Plan(
             program=program,
             partner=partner,
             instance=instance,
-            attestor_urls=[f"http://{h}:{p}" for h, p in hosts],
+            attestor_urls=[f"http://{host}:{port}" for host, port in hosts],
             attestor_hosts=hosts,
             batch_age_max_seconds=batch_age_max_seconds,
             tick_seconds=tick_seconds,
-            progress=progress,
         )
+        prepared = prepare(folder, urls, plan, progress)
         stack.environment |= prepared.environment
         for i, (_, port) in enumerate(hosts):
             progress(f"attestor {i + 1}")

@@ -1,9 +1,10 @@
-"""`guerdon demo` and `guerdon up`: commands that run a whole stack."""
+"""`guerdon demo`, `guerdon up` and `guerdon prepare-local`: commands for one machine."""
 
+import contextlib
+import itertools
 import json
 import os
 import shutil
-import signal
 import tempfile
 import time
 from collections.abc import Iterator
@@ -28,8 +29,9 @@ from backend.cli.output import (
 from backend.client.reward_list import RewardList, read_reward_list
 from backend.config import settings
 from backend.devstack.demo import Demo
-from backend.devstack.local import Local, Urls, prepare, start_local
-from backend.devstack.stack import ROOT
+from backend.devstack.local import Local, Plan, Urls, prepare, start_local
+from backend.devstack.signals import signals_held_back, stop_on_signals
+from backend.devstack.stack import ROOT, Stack
 from backend.kit.files import write_private
 from prover.circuit import instances
 
@@ -37,74 +39,66 @@ DEFAULT_LIST = ROOT / "examples" / "op-superstacks-head.csv"
 DATA = ROOT / ".guerdon"
 
 
-@contextmanager
-def _stop_on_signals() -> Iterator[None]:
-    """SIGTERM ends the block like Ctrl-C does, so that everything is stopped in order."""
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+STARTING_PARTS = 10
 
 
 @contextmanager
 def _stack(
     program: str, partner: str | None, instance: str, api_port: int | None, show: Steps
 ) -> Iterator[Local]:
+    """A running stack in a folder of its own below .guerdon. Its end leaves no process and no file.
+
+    GUERDON_KEEP_FILES keeps the files.
+    """
     if instance not in instances():
         raise typer.BadParameter(
             f"expected one of {', '.join(instances())}", param_hint="--instance"
         )
     DATA.mkdir(exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f"{program}-", dir=DATA))
-    parts = 10
+    stack = Stack(folder)
+    started = itertools.count(1)
 
     def progress(what: str) -> None:
-        progress.done += 1
-        show("Starting the stack", min(progress.done, parts), parts)
+        show("Starting the stack", min(next(started), STARTING_PARTS), STARTING_PARTS)
         if what == "proving key" and instance != "dev":
             show.line(
-                "The first run of this instance compiles the circuit and makes its key: some "
-                "minutes."
+                "The first run of this instance compiles the circuit and makes its key. This takes "
+                "some minutes."
             )
 
-    progress.done = 0
-    local = start_local(
-        folder,
-        program=program,
-        partner=partner,
-        instance=instance,
-        api_port=api_port,
-        progress=progress,
-    )
     try:
-        show("Starting the stack", parts, parts)
-        yield local
+        local = start_local(
+            folder,
+            program=program,
+            partner=partner,
+            instance=instance,
+            api_port=api_port,
+            progress=progress,
+            stack=stack,
+        )
+        show("Starting the stack", STARTING_PARTS, STARTING_PARTS)
+        try:
+            yield local
+        finally:
+            local.context.close()
     finally:
-        # A second Ctrl-C must not leave processes behind.
-        ignored = [
-            (number, signal.signal(number, signal.SIG_IGN))
-            for number in (signal.SIGINT, signal.SIGTERM)
-        ]
-        local.close()
-        for number, previous in ignored:
-            signal.signal(number, previous)
-    if "GUERDON_KEEP_FILES" not in os.environ:
-        shutil.rmtree(folder, ignore_errors=True)
+        with signals_held_back():
+            stack.close()
+            if "GUERDON_KEEP_FILES" not in os.environ:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _wait_for_signal(local: Local) -> None:
-    """Until Ctrl-C or SIGTERM; a service that ends by itself ends it too."""
+    """Wait until SIGINT, SIGTERM or SIGHUP. Raises StackError if a service ends by itself."""
     try:
         while True:
             local.stack.check()
             time.sleep(0.5)
     except KeyboardInterrupt:
-        errors.print("\nStopping.")
+        # The terminal may be gone: SIGHUP says so.
+        with contextlib.suppress(OSError):
+            errors.print("\nStopping.")
 
 
 def _print_urls(local: Local) -> None:
@@ -129,32 +123,36 @@ def demo(
         ),
     ] = DEFAULT_LIST,
     address_column: Annotated[
-        str | None, typer.Option(help="Name of the address column, if it is not found by content.")
+        str | None, typer.Option(help="Name of the address column; found by content if not given.")
     ] = None,
     amount_column: Annotated[
-        str | None, typer.Option(help="Name of the amount column, if it is not found by content.")
+        str | None, typer.Option(help="Name of the amount column; found by content if not given.")
     ] = None,
     decimals: Annotated[
         int | None,
-        typer.Option(min=0, max=36, help="Amounts are whole tokens with up to so many decimals."),
+        typer.Option(min=0, max=36, help="Amounts are whole tokens with up to this many decimals."),
     ] = None,
     instance: Annotated[str, typer.Option(help="Size of the circuit: dev or standard.")] = "dev",
-    report: Annotated[Path | None, typer.Option(help="Write everything to this JSON file.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write all figures to this JSON file.")
+    ] = None,
     keep: Annotated[
-        bool, typer.Option("--keep", help="Leave the stack running afterwards, until Ctrl-C.")
+        bool, typer.Option("--keep", help="Leave the stack running at the end, until Ctrl-C.")
     ] = False,
     api_port: Annotated[
         int | None, typer.Option(help="Port of the API; a free one if not given.")
     ] = None,
 ) -> None:
-    """Run the main job: a reward list goes in, proven roots and paid claims come out, audited from
-    the chain alone."""
-    with failures(), _stop_on_signals():
+    """Run the main job on an embedded stack.
+
+    A reward list goes in. Proven roots and paid claims come out, audited from the chain alone.
+    """
+    with failures(), stop_on_signals():
         rewards = read_reward_list(input_file, address_column, amount_column, decimals)
         if report is not None:
-            # A place that cannot be written to is said now, not after the whole run.
+            # A file that cannot be written must fail now, not after the whole run.
             report.touch()
-        _say_list(input_file, rewards)
+        _report_list(input_file, rewards)
         start = time.monotonic()
         # A database that outlives the run may hold the programs of earlier ones.
         name = f"demo-{int(time.time())}" if "DATABASE_URL" in os.environ else "demo"
@@ -176,10 +174,10 @@ def demo(
                 _wait_for_signal(local)
 
 
-def _say_list(path: Path, rewards: RewardList) -> None:
+def _report_list(path: Path, rewards: RewardList) -> None:
     for address, lines in rewards.repeated.items():
         errors.print(
-            f"{address} stands on lines {', '.join(map(str, lines))}: summed.",
+            f"{address} is on lines {', '.join(map(str, lines))}: summed.",
             highlight=False,
             soft_wrap=True,
         )
@@ -197,10 +195,10 @@ def up(
         int | None, typer.Option(help="Port of the API; a free one if not given.")
     ] = None,
 ) -> None:
-    """Start the same stack with an empty program, ready for use by hand, until Ctrl-C."""
+    """Start the same stack with an empty program, for use by hand, until Ctrl-C."""
     with (
         failures(),
-        _stop_on_signals(),
+        stop_on_signals(),
         steps() as show,
         _stack(program, None, instance, api_port, show) as local,
     ):
@@ -233,21 +231,18 @@ def prepare_local(
     ] = None,
     instance: Annotated[str, typer.Option(help="Size of the circuit: dev or standard.")] = "dev",
 ) -> None:
-    """On a local chain, deploy a program and write what its services start from; somebody else
-    (docker compose) starts them.
+    """Deploy a program on a local chain and write the files that its services start from.
 
-    Servers are those of DATABASE_URL, REDIS_URL and RPC_URL. Does nothing if FOLDER holds a program
-    already.
+    Docker compose starts the services. The servers are those of DATABASE_URL, REDIS_URL and
+    RPC_URL. Does nothing if FOLDER already holds a program.
     """
     if (folder / "environment").exists():
-        errors.print(f"{folder} holds a program already.", highlight=False, soft_wrap=True)
+        errors.print(f"{folder} already holds a program.", highlight=False, soft_wrap=True)
         return
     hosts = [("0.0.0.0", urlsplit(url).port or 80) for url in attestor_url]
     with failures():
         config = settings()
-        prepared = prepare(
-            folder,
-            Urls(config.database_url, config.redis_url, config.rpc_url),
+        plan = Plan(
             program=program,
             partner=partner,
             instance=instance,
@@ -255,6 +250,9 @@ def prepare_local(
             attestor_hosts=hosts,
             batch_age_max_seconds=5,
             tick_seconds=1.0,
+        )
+        prepared = prepare(
+            folder, Urls(config.database_url, config.redis_url, config.rpc_url), plan
         )
     if prepared.partner_secret is not None:
         write_private(folder / "partner-secret", prepared.partner_secret)

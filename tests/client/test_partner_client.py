@@ -5,7 +5,7 @@ import httpx
 import pytest
 
 from backend.cli.output import tokens
-from backend.client.partner_client import PartnerClient, Reported, ReportError, chunks
+from backend.client.partner_client import DeliveryRefused, PartnerClient, Reported, chunks
 from tests.support.engine import Api, address, now
 
 
@@ -37,9 +37,9 @@ def test_refused_request_is_an_error(served: Api) -> None:
     counted."""
     program = served.engine.program()
     secret = served.engine.secrets[program.id, "adnet"]
-    with pytest.raises(ReportError, match="401"):
+    with pytest.raises(DeliveryRefused, match="401"):
         client(served, program.name, "whsec_" + "A" * 44).report([reported("e")])
-    with pytest.raises(ReportError, match="404"):
+    with pytest.raises(DeliveryRefused, match="404"):
         client(served, "nowhere", secret).report([reported("e")])
     assert client(served, program.name, secret).report(
         [reported("e"), reported("f", amount=0)]

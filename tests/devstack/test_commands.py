@@ -30,9 +30,11 @@ class Running:
 
     def __init__(self, *arguments: str, log: Path) -> None:
         self._log = log
+        # As a script starts its background jobs: the signals that stop it are ignored.
+        ignoring = ["sh", "-c", 'trap "" INT HUP; exec "$@"', "sh"]
         with log.open("wb") as output:
             self._process = subprocess.Popen(
-                [GUERDON, *arguments],
+                [*ignoring, GUERDON, *arguments],
                 cwd=ROOT,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -68,6 +70,10 @@ class Running:
             if any(folder in word for folder in folders for word in _words(p))
         ]
         return list({p.pid: p for p in (own, *own.children(recursive=True), *strangers)}.values())
+
+    def runs(self, command: str) -> bool:
+        """Whether one of the processes has a word that ends in `command`."""
+        return any(word.endswith(command) for one in self.family() for word in _words(one))
 
     def stop(self, number: int) -> int:
         """Send a signal; returns the exit code."""
@@ -145,7 +151,7 @@ def test_any_list_any_columns(tmp_path: Path) -> None:
     ]
     with running("demo", *options, log=tmp_path / "log") as demo:
         demo.wait_for("Running until Ctrl-C")
-        assert f"{A} stands on lines 2, 4: summed." in demo.output
+        assert f"{A} is on lines 2, 4: summed." in demo.output
         facts = json.loads(report.read_text())
         own = sum(range(1, 5)) * 1000 * 10**18
         assert facts["totals"] == {
@@ -237,6 +243,27 @@ def test_up_and_every_step_by_hand(tmp_path: Path) -> None:
         family = up.family()
         assert up.stop(signal.SIGINT) == 0
     assert_gone(family)
+
+
+@pytest.mark.parametrize(
+    ("number", "command"),
+    [(signal.SIGHUP, "anvil"), (signal.SIGTERM, "backend.api.app:create_app")],
+)
+def test_a_start_that_is_cut_short_leaves_nothing(
+    tmp_path: Path, number: int, command: str
+) -> None:
+    """A signal while the stack starts, as soon as `command` runs, leaves no process, no folder."""
+    data = ROOT / ".guerdon"
+    before = set(data.iterdir()) if data.exists() else set()
+    with running("up", log=tmp_path / "log") as up:
+        deadline = time.monotonic() + START_SECONDS
+        while not up.runs(command):
+            assert time.monotonic() < deadline, up.output
+            time.sleep(0.05)
+        family = up.family()
+        assert up.stop(number) != 0
+    assert_gone(family)
+    assert set(data.iterdir()) - before == set()
 
 
 def _environment(path: Path) -> dict[str, str]:

@@ -79,7 +79,7 @@ def test_what_prepare_writes_is_what_the_services_start_from(tmp_path: Path) -> 
                 check=False,
             )
             assert done.returncode == 0, done.stdout + done.stderr
-        assert "holds a program already" in done.stderr
+        assert "already holds a program" in done.stderr
         assert (folder / "partner-secret").read_text().startswith("whsec_")
         for name in ATTESTORS:
             config = Path(COMPOSE["services"][name]["entrypoint"][-1].replace("/data", str(folder)))
@@ -106,7 +106,7 @@ def test_commands_name_what_exists(service: str, module: str) -> None:
     """What API and worker are started with is what the embedded stack starts."""
     line = COMPOSE["services"][service]["command"][0]
     assert module in line
-    assert module in (ROOT / "backend" / "cli" / "stack.py").read_text()
+    assert module in (ROOT / "backend" / "devstack" / "stack.py").read_text()
 
 
 def test_every_queue_has_a_worker() -> None:
