@@ -8,9 +8,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 PYTEST := $(BIN)/python -m pytest -p no:ape_test -q
+# Compiled modules are kept: the tests start hundreds of processes that import the same ones.
+unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(CURDIR)/$(BIN):$(CURDIR)/node_modules/.bin:$(PATH)
 
-.PHONY: help demo up test fuzz setup contracts circuits lint format bench lock clean
+.PHONY: help demo up check test test-suite test-contracts soak fuzz setup contracts circuits lint \
+  check-lint types format bench lock clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,20 +24,27 @@ demo: setup ## the main job, end to end; options: make demo ARGS="--keep"
 up: setup ## the same stack with an empty program, until Ctrl-C
 	@$(BIN)/guerdon up $(ARGS)
 
-test: setup ## every test, in two lanes; one lane alone: make test-stack, test-rest, test-contracts
-	@$(MAKE) --no-print-directory --jobs 2 test-stack test-rest test-contracts
+# The gears: each test has one, see tests/support/gears.py and CONTRIBUTING.md.
+WORKERS ?= 2
+SUITE := $(PYTEST) -n $(WORKERS) --dist loadgroup
 
-# Two lanes share the screen: whole lines at a time, and each line of dots says whose it is.
+check: setup ## lint, types, and the tests without a chain: for every change
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target check-lint types
+	$(SUITE) -m "(pure or db) and not slow" --ignore=tests/contracts $(COVERAGE) $(ARGS)
+
+test: setup ## every test that a newcomer needs to trust it; one gear: make test GEAR=chain
+	@$(MAKE) --no-print-directory --jobs 2 test-suite $(if $(GEAR),,test-contracts)
+
+# Two runs share the screen: whole lines at a time, and each line of dots says whose it is.
 AS_LANE = | sed -u -E 's/^[.FEsx]+ *\[/$@ &/'
-STACK_TESTS := tests/integration tests/devstack tests/attestor tests/chain/sender
-test-stack: setup # whole stacks, killed and restarted: mostly waiting
-	$(PYTEST) $(STACK_TESTS) $(ARGS) $(AS_LANE)
-
-test-rest: setup
-	$(PYTEST) tests $(STACK_TESTS:%=--ignore=%) --ignore=tests/contracts $(ARGS) $(AS_LANE)
+test-suite: setup
+	$(SUITE) $(if $(GEAR),-m $(GEAR)) --ignore=tests/contracts $(ARGS) $(AS_LANE)
 
 test-contracts: setup
 	$(BIN)/ape test --network ethereum:local:foundry -q tests/contracts $(AS_LANE)
+
+soak: setup ## the long tests and the fuzz, round after round; options: make soak SEED=7 HOURS=8
+	@$(BIN)/python -m tests.soak $(if $(SEED),--seed $(SEED)) $(if $(HOURS),--hours $(HOURS))
 
 fuzz: setup ## random calls of the contracts against their models, ten minutes; options: make fuzz SECONDS=60, ARGS="--seed 1a2b3c4d"
 	@$(BIN)/python -m tests.contracts_fuzz.campaign $(or $(SECONDS),600) $(ARGS)
@@ -64,10 +74,16 @@ contracts: $(VENV)/.installed node_modules/.installed ## compile the contracts
 circuits: $(VENV)/.installed node_modules/.installed ## compile the dev circuit and make its development key, once a machine
 	@$(BIN)/python -m prover.keygen dev
 
-lint: setup ## style, common mistakes, Slither over the contracts
+lint: check-lint ## style, common mistakes, import arrows, Slither over the contracts
+	$(BIN)/python -m scripts.slither
+
+check-lint: setup # the fast half of lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m scripts.slither
+	$(BIN)/lint-imports --no-logo
+
+types: setup ## check the types
+	$(BIN)/mypy
 
 format: $(VENV)/.installed ## put code into the house's form
 	$(BIN)/ruff check --fix .

@@ -1,9 +1,10 @@
 """`make fuzz`: random seeds for as long as it is given. Ends with exit code 1 at the first
 disagreement, naming the seed and the last calls.
 
-python -m tests.contracts_fuzz.campaign [SECONDS] [--seed SEED]
+python -m tests.contracts_fuzz.campaign [SECONDS] [--first SEED] [--seed SEED]
 
-plays for 600 seconds unless told otherwise; --seed plays one seed of the Distributor again
+plays for 600 seconds unless told otherwise; --first draws all seeds from one; --seed plays one seed
+of the Distributor again
 """
 
 import argparse
@@ -12,6 +13,8 @@ import secrets
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
+from itertools import count
 
 from rich.console import Console
 
@@ -23,9 +26,16 @@ from tests.contracts_fuzz.runner import DEPLOYER, START, Chain, Disagreement, Ru
 CALLS, CASES = 400, 2_000
 
 
-def campaign(seconds: float, console: Console) -> Counter:
+def seeds(first: str | None) -> Iterator[str]:
+    """Random seeds, or those that follow from a first one."""
+    for number in count():
+        yield secrets.token_hex(4) if first is None else f"{first}-{number}"
+
+
+def campaign(seconds: float, console: Console, first: str | None = None) -> Counter:
     """Alternates runs of the Distributor and of the parser. Raises AssertionError at the first
     finding."""
+    drawn = seeds(first)
     found: Counter = Counter()
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -34,7 +44,7 @@ def campaign(seconds: float, console: Console) -> Counter:
             harness = fresh.deploy(creation("DeltasHarness"), DEPLOYER, START + 5)
             chain.keep()
             for _ in range(20):
-                seed = secrets.token_hex(4)
+                seed = next(drawn)
                 run = Run(chain, seed)
                 run.play(CALLS)
                 rng = random.Random(seed)
@@ -68,6 +78,7 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("seconds", nargs="?", type=float, default=600)
     parser.add_argument("--seed", help="play this seed alone")
+    parser.add_argument("--first", help="draw all seeds from this one")
     options = parser.parse_args(arguments)
     console = Console(highlight=False)
     compile_contracts()
@@ -77,7 +88,7 @@ def main(arguments: list[str]) -> int:
                 Run(Chain(fresh), options.seed).play(CALLS)
             console.print(f"seed {options.seed} agrees")
             return 0
-        found = campaign(options.seconds, console)
+        found = campaign(options.seconds, console, options.first)
     except (Disagreement, AssertionError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -1,6 +1,8 @@
 """SIGKILL of the worker at every step of a batch: after a restart everything is exact, and nothing
 was sent twice."""
 
+import random
+import time
 from itertools import pairwise
 
 import pytest
@@ -60,6 +62,23 @@ def test_worker_processes_killed_at_every_step(world: World) -> None:
     world.settle()
     assert {batch.bucket for batch in world.batches()} == {0, 1}
     assert_exact(world)
+
+
+@pytest.mark.soak
+def test_worker_killed_at_random_steps(world: World, soak_seed: int) -> None:
+    """Deaths of the whole worker or of one of its processes, at steps and with rewards that a seed
+    draws: everything lands once."""
+    rng = random.Random(soak_seed)
+    for _ in range(10):
+        steps = rng.sample((*STEPS, TRACKED), rng.randint(1, 4))
+        whole = {"GUERDON_FAILPOINT_WHOLE": "1"} if rng.random() < 0.5 else {}
+        world.start("worker", failpoint=",".join(steps), **whole)
+        for _ in range(rng.randint(1, 3)):
+            world.report([rng.randrange(40) for _ in range(rng.randint(1, 12))])
+        time.sleep(rng.uniform(0, 5))  # where the next death finds it
+        world.start("worker")
+        world.settle()
+        assert_exact(world)
 
 
 def _prover_pids(world: World) -> list[int]:
