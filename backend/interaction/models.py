@@ -42,6 +42,8 @@ class InteractionState(StrEnum):
     HELD = "held"
     ACCEPTED = "accepted"
     UNPROVABLE = "unprovable"
+    REVERSED = "reversed"
+    """Its reward was taken back in the ledger before any batch held it. Nothing sets it yet."""
 
 
 class DeliveryRow(Base):
@@ -92,6 +94,12 @@ class Interaction(Base):
             postgresql_where=text("state = 'accepted' AND batch_id IS NULL"),
         ),
         Index("ix_interaction_held", "program_id", "id", postgresql_where=text("state = 'held'")),
+        Index(
+            "ix_interaction_reversed",
+            "program_id",
+            "id",
+            postgresql_where=text("state = 'reversed'"),
+        ),
         Index(
             "ix_interaction_held_amount",
             "program_id",

@@ -93,6 +93,26 @@ def accept(session: Session, ids: Sequence[int]) -> None:
     session.execute(query, execution_options={"synchronize_session": False})
 
 
+def mark_reversed(session: Session, program_id: int, interaction_id: int) -> bool:
+    """Mark an interaction as reversed. False unless it is booked and no batch holds it.
+
+    The caller books the reversal in the same transaction (`ledger.service.book_reversal`).
+    """
+    query = (
+        update(Interaction)
+        .where(
+            Interaction.id == interaction_id,
+            Interaction.program_id == program_id,
+            Interaction.state.in_((InteractionState.ACCEPTED, InteractionState.UNPROVABLE)),
+            Interaction.batch_id.is_(None),
+        )
+        .values(state=InteractionState.REVERSED)
+        .returning(Interaction.id)
+    )
+    options = {"synchronize_session": False}
+    return session.scalar(query, execution_options=options) is not None
+
+
 def existing(session: Session, partner_id: int, event_ids: Sequence[str]) -> dict[str, Interaction]:
     """The interactions that stand under these event ids."""
     query = select(Interaction).where(

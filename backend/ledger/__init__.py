@@ -1,1 +1,1 @@
-"""Append-only double entry with a hash chain."""
+"""The double-entry ledger and its hash chain."""

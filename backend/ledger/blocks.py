@@ -1,8 +1,9 @@
-"""The hash chain over the ledger: blocks sealed after the fact, so that booking never waits for it.
+"""The hash chain over the ledger. Blocks are sealed later, so that booking never waits for them.
 
-A block's hash is sha256 over the previous hash and, for each of its transactions in order, id,
-kind, reference and legs, each part behind its length. Whoever holds a later hash (attestors sign
-the newest into every batch) can tell if an entry was changed or removed.
+A block's hash is sha256 over the previous hash, the height, the number of transactions and, for
+each transaction in order, its id, kind, reference, number of legs and legs. Each part follows its
+length. A later hash therefore shows whether an entry was changed or removed, and attestors sign the
+newest hash into every batch.
 """
 
 import hashlib
@@ -11,14 +12,14 @@ from collections.abc import Sequence
 from sqlalchemy.orm import Session
 
 from backend.ledger import repository
-from backend.ledger.models import LedgerBlock
+from backend.ledger.models import LedgerBlock, LedgerTransactionKind
 from backend.ledger.repository import Movement
 
 GENESIS = b"\0" * 32
 BLOCK_TRANSACTIONS_MAX = 1000
 BLOCK_LEGS_MAX = 20_000
-"""A block ends before its legs are more, unless one transaction has them all: what is hashed at
-once stays small."""
+"""A block ends before it has more legs than this, unless one transaction has more: little is hashed
+at once."""
 BLOCKS_PER_READ = 1000
 
 
@@ -28,7 +29,7 @@ def _part(value: bytes | str | int) -> bytes:
 
 
 def block_hash(previous: bytes, height: int, movements: Sequence[Movement]) -> bytes:
-    """32 bytes."""
+    """The block's hash, 32 bytes."""
     digest = hashlib.sha256(_part(previous) + _part(height) + _part(len(movements)))
     for movement in movements:
         digest.update(
@@ -44,14 +45,17 @@ def block_hash(previous: bytes, height: int, movements: Sequence[Movement]) -> b
                 + _part(leg.amount)
                 + _part(leg.interaction_id or 0)
             )
+            # Only here: the hashes of transactions of the other kinds stay what they were.
+            if movement.kind == LedgerTransactionKind.REVERSAL:
+                digest.update(_part(leg.reverses_id or 0))
     return digest.digest()
 
 
 def seal(session: Session, program_id: int) -> bytes:
-    """Seal whatever is booked and not sealed, in as many blocks as it takes; returns the newest
-    block's hash (zeros before the first).
+    """Seal everything that is booked and not sealed; returns the newest block's hash.
 
-    The caller holds the program's row lock, so blocks are sealed one after another.
+    Before the first block the hash is zeros. The caller holds the program's row lock, so blocks are
+    sealed one after another.
     """
     while ids := _next_block(session, program_id)[0]:
         _seal_block(session, program_id, ids)
@@ -60,8 +64,11 @@ def seal(session: Session, program_id: int) -> bytes:
 
 
 def seal_full(session: Session, program_id: int) -> bool:
-    """Seal one block if more is queued than it holds, and say whether: a program that closes no
-    batch grows no tail. As for `seal`."""
+    """Seal one block if more is queued than it holds; returns whether it did.
+
+    The queue of a program that closes no batch then stays short. The caller holds the program's row
+    lock.
+    """
     ids, more = _next_block(session, program_id)
     if more:
         _seal_block(session, program_id, ids)
@@ -69,7 +76,7 @@ def seal_full(session: Session, program_id: int) -> bool:
 
 
 def _next_block(session: Session, program_id: int) -> tuple[list[int], bool]:
-    """Ids of what the next block takes, and whether more is queued behind it."""
+    """Ids of the next block's transactions, and whether more are queued behind them."""
     queued = repository.unsealed(session, program_id, BLOCK_TRANSACTIONS_MAX + 1)
     counts = repository.entry_counts(session, queued)
     taken, legs = 0, 0
@@ -92,10 +99,10 @@ def _seal_block(session: Session, program_id: int, ids: list[int]) -> None:
 
 
 def verify(session: Session, program_id: int, after: int = 0) -> int:
-    """Recompute every block above height `after`, which was verified before; returns the height up
-    to which the chain holds.
+    """Recompute every block above height `after`, which was verified before; returns the height
+    of the newest block.
 
-    Raises AssertionError naming the first that does not.
+    Raises AssertionError that names the first block that does not follow.
     """
     below = repository.blocks(session, program_id, after - 1, 1) if after else []
     if after and [block.height for block in below] != [after]:
@@ -112,7 +119,7 @@ def verify(session: Session, program_id: int, after: int = 0) -> int:
 def _require_follows(session: Session, block: LedgerBlock, height: int, previous: bytes) -> None:
     ids = repository.block_transaction_ids(session, block.id)
     movements = {movement.id: movement for movement in repository.movements(session, ids)}
-    # One that is gone is left out, and the hash no longer agrees.
+    # A transaction that is gone is left out, and the hash no longer agrees.
     ordered = [movements[id_] for id_ in ids if id_ in movements]
     if (block.height, block.previous_hash, block.hash) != (
         height,

@@ -1,17 +1,21 @@
 """The append-only double-entry ledger and its hash-chained blocks.
 
 Amounts of entries are signed: positive is a debit, negative a credit. `reserve` (what the
-Distributor holds) is an asset; `budget` (funded,
-not yet promised) and each `account` (owed to an address) are liabilities. Every transaction sums to
-zero; a trigger in the database checks that, and refuses every UPDATE, DELETE and TRUNCATE of what
-is written once.
+Distributor holds) is an asset. `budget` (funded, not yet promised) and each `account` (owed to an
+address) are liabilities. Every transaction sums to zero. Triggers in the database check the sum,
+and refuse every UPDATE, DELETE and TRUNCATE of rows that are written once.
 
     fund      reserve +x, budget  -x        claim     account +x, reserve -x
     reward    budget  +x, account -x        withdraw  budget  +x, reserve -x
+    reversal  account +x, budget  -x
 
-The Distributor lets its owner withdraw whatever no landed batch has committed, rewards included
-that are booked here and not landed yet. What the chain did is booked: a withdrawal may leave the
-budget as a debit, the *deficit*. No reward may be booked that leaves one.
+A reversal is the exact opposite of one earlier reward. It names that reward's entry, a unique
+column admits one reversal an entry, and a trigger admits it only for an interaction that is marked
+as reversed, so that no batch can hold it.
+
+The Distributor's owner may withdraw everything that no final batch has committed, which includes
+rewards that are booked here and not posted yet. The ledger books what the chain did: a withdrawal
+may leave the budget as a debit, the *deficit*. No reward may be booked that leaves a deficit.
 """
 
 from enum import StrEnum
@@ -33,17 +37,20 @@ class LedgerTransactionKind(StrEnum):
     REWARD = "reward"
     CLAIM = "claim"
     WITHDRAW = "withdraw"
+    REVERSAL = "reversal"
 
 
 class LedgerAccount(Base):
-    """`holder` is the checksummed address for kind `account`, else empty. `balance` is the sum of
-    its entries, kept with each booking."""
+    """One balance. `holder` is the checksummed address for kind `account`, else empty.
+
+    `balance` is the sum of the account's entries. Each booking updates it.
+    """
 
     __tablename__ = "ledger_account"
     __table_args__ = (
         UniqueConstraint("program_id", "kind", "holder"),
-        # An asset cannot be credited below zero, nor an account debited above it. For the budget,
-        # the trigger on entries looks at the cause.
+        # An asset cannot be credited below zero, and an account cannot be debited above zero. For
+        # the budget, the trigger on entries looks at the cause.
         CheckConstraint(
             "CASE kind WHEN 'reserve' THEN balance >= 0 WHEN 'account' THEN balance <= 0 ELSE "
             "true END",
@@ -59,7 +66,7 @@ class LedgerAccount(Base):
 
 
 class LedgerTransaction(Base):
-    """One booking. (program, kind, reference) is unique: what caused it is booked once."""
+    """One booking. (program, kind, reference) is unique, so each cause is booked once."""
 
     __tablename__ = "ledger_transaction"
     __table_args__ = (UniqueConstraint("program_id", "kind", "reference"),)
@@ -72,7 +79,11 @@ class LedgerTransaction(Base):
 
 
 class LedgerEntry(Base):
-    """One leg of a transaction. A reward's leg names its interaction."""
+    """One leg of a transaction.
+
+    A reward's leg on an account names its interaction. A reversal's leg on an account names the
+    entry that it reverses.
+    """
 
     __tablename__ = "ledger_entry"
 
@@ -81,6 +92,7 @@ class LedgerEntry(Base):
     account_id: Mapped[int] = mapped_column(ForeignKey("ledger_account.id"), index=True)
     amount: Mapped[Money]
     interaction_id: Mapped[int | None] = mapped_column(ForeignKey("interaction.id"), unique=True)
+    reverses_id: Mapped[int | None] = mapped_column(ForeignKey("ledger_entry.id"), unique=True)
 
 
 class LedgerUnsealed(Base):
@@ -109,7 +121,7 @@ class LedgerBlock(Base):
 
 
 class LedgerBlockTransaction(Base):
-    """Which transaction stands where in which block."""
+    """The place of a transaction in a block."""
 
     __tablename__ = "ledger_block_transaction"
     __table_args__ = (UniqueConstraint("block_id", "position"),)

@@ -1,11 +1,10 @@
-"""All SQL of the ledger. Bulk work goes in arrays, one statement a table."""
+"""All SQL of the ledger. Bulk work is one statement a table, with arrays as parameters."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import (
     BigInteger,
-    ColumnElement,
     Numeric,
     String,
     any_,
@@ -18,6 +17,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.elements import CollectionAggregate
 
 from backend.ledger.models import (
     LedgerAccount,
@@ -28,7 +28,7 @@ from backend.ledger.models import (
     LedgerTransactionKind,
 )
 
-# Sorted, so that two requests that touch the same accounts lock them in one order.
+# Sorted: two requests that touch the same accounts then lock them in the same order.
 _UPSERT_ACCOUNTS = text("""
     INSERT INTO ledger_account AS account (program_id, kind, holder, balance)
     SELECT :program_id, :kind, holder, amount
@@ -41,22 +41,41 @@ _UPSERT_ACCOUNTS = text("""
 )
 
 _INSERT_ENTRIES = text("""
-    INSERT INTO ledger_entry (transaction_id, account_id, amount, interaction_id)
-    SELECT :transaction_id, * FROM unnest(:accounts, :amounts, :interactions)
+    INSERT INTO ledger_entry (transaction_id, account_id, amount, interaction_id, reverses_id)
+    SELECT :transaction_id, * FROM unnest(:accounts, :amounts, :interactions, :reversed)
 """).bindparams(
     bindparam("accounts", type_=ARRAY(BigInteger)),
     bindparam("amounts", type_=ARRAY(Numeric(78, 0))),
     bindparam("interactions", type_=ARRAY(BigInteger)),
+    bindparam("reversed", type_=ARRAY(BigInteger)),
 )
 
 
+class NewEntry(NamedTuple):
+    """One leg to be inserted; `account_id` is a ledger account's id, `amount` is signed."""
+
+    account_id: int
+    amount: int
+    interaction_id: int | None = None
+    reverses_id: int | None = None
+
+
+class RewardEntry(NamedTuple):
+    """The entry that rewards an interaction: `amount`, above zero, is owed to `holder`."""
+
+    id: int
+    holder: str
+    amount: int
+
+
 class Leg(NamedTuple):
-    """One entry: on which ledger account, the signed amount, the interaction that it rewards."""
+    """One entry as it is hashed: `kind` and `holder` name its ledger account."""
 
     kind: str
     holder: str
     amount: int
     interaction_id: int | None
+    reverses_id: int | None
 
 
 class Movement(NamedTuple):
@@ -72,7 +91,7 @@ def insert_transaction(
     session: Session, program_id: int, kind: LedgerTransactionKind, reference: str
 ) -> int | None:
     """A new transaction's id, queued for sealing; None if this reference is booked already."""
-    row = session.execute(
+    id_: int | None = session.execute(
         text("""
             INSERT INTO ledger_transaction (program_id, kind, reference)
               VALUES (:program_id, :kind, :reference)
@@ -80,22 +99,22 @@ def insert_transaction(
         """),
         {"program_id": program_id, "kind": kind, "reference": reference},
     ).scalar()
-    if row is not None:
+    if id_ is not None:
         session.execute(
             text(
                 "INSERT INTO ledger_unsealed (transaction_id, program_id) VALUES (:id, :program_id)"
             ),
-            {"id": row, "program_id": program_id},
+            {"id": id_, "program_id": program_id},
         )
-    return row
+    return id_
 
 
 def grow_balances(
     session: Session, program_id: int, kind: LedgerAccountKind, changes: Mapping[str, int]
 ) -> dict[str, int]:
-    """Grow balances (debits of `reserve`, credits of the others), making accounts that are new.
+    """Grow balances: debit `reserve`, or credit the other kinds. Accounts that are new are made.
 
-    holder -> signed change; returns holder -> ledger account id.
+    `changes`: holder -> signed amount. Returns holder -> ledger account id.
     """
     parameters = {
         "program_id": program_id,
@@ -109,8 +128,10 @@ def grow_balances(
 def shrink_balance(
     session: Session, program_id: int, kind: LedgerAccountKind, holder: str, change: int
 ) -> int:
-    """Take from a balance; returns the ledger account's id. Raises IntegrityError for an overdraft,
-    LookupError for no account."""
+    """Take from a balance; returns the ledger account's id.
+
+    Raises IntegrityError for an overdraft, LookupError if the account does not exist.
+    """
     query = (
         update(LedgerAccount)
         .where(
@@ -127,17 +148,14 @@ def shrink_balance(
     return account_id
 
 
-def insert_entries(
-    session: Session, transaction_id: int, legs: Sequence[tuple[int, int, int | None]]
-) -> None:
-    """(ledger account id, signed amount, interaction id) of each leg, in one statement: the trigger
-    checks that it sums to zero."""
-    accounts, amounts, interactions = zip(*legs, strict=True)
+def insert_entries(session: Session, transaction_id: int, entries: Sequence[NewEntry]) -> None:
+    """All legs of a transaction in one statement: the trigger checks that they sum to zero."""
     parameters = {
         "transaction_id": transaction_id,
-        "accounts": list(accounts),
-        "amounts": list(amounts),
-        "interactions": list(interactions),
+        "accounts": [entry.account_id for entry in entries],
+        "amounts": [entry.amount for entry in entries],
+        "interactions": [entry.interaction_id for entry in entries],
+        "reversed": [entry.reverses_id for entry in entries],
     }
     session.execute(_INSERT_ENTRIES, parameters)
 
@@ -145,14 +163,30 @@ def insert_entries(
 def balance(
     session: Session, program_id: int, kind: LedgerAccountKind, holder: str = "", lock: bool = False
 ) -> int:
-    """The signed balance, 0 for an account that does not exist. `lock` keeps others from booking on
-    it until the transaction ends."""
+    """The signed balance, 0 for an account that does not exist.
+
+    `lock` keeps others from booking on the account until the transaction ends.
+    """
     query = select(LedgerAccount.balance).where(
         LedgerAccount.program_id == program_id,
         LedgerAccount.kind == kind,
         LedgerAccount.holder == holder,
     )
     return session.scalar(query.with_for_update(key_share=True) if lock else query) or 0
+
+
+def reward_entry(session: Session, program_id: int, interaction_id: int) -> RewardEntry | None:
+    """The entry that rewards an interaction of this program; None if the interaction has none."""
+    query = (
+        select(LedgerEntry.id, LedgerAccount.holder, LedgerEntry.amount)
+        .join(LedgerAccount, LedgerAccount.id == LedgerEntry.account_id)
+        .where(LedgerEntry.interaction_id == interaction_id, LedgerAccount.program_id == program_id)
+    )
+    row = session.execute(query).one_or_none()
+    if row is None:
+        return None
+    id_, holder, amount = row
+    return RewardEntry(id_, holder, -amount)
 
 
 def head(session: Session, program_id: int) -> LedgerBlock | None:
@@ -167,8 +201,7 @@ def head(session: Session, program_id: int) -> LedgerBlock | None:
 
 
 def unsealed(session: Session, program_id: int, limit: int | None = None) -> list[int]:
-    """Ids of the committed transactions that no block holds, ascending; the first `limit` of
-    them."""
+    """Ids of the committed transactions that no block holds, ascending, at most `limit`."""
     query = text(
         "SELECT transaction_id FROM ledger_unsealed WHERE program_id = :program_id ORDER BY "
         "transaction_id LIMIT :limit"
@@ -181,37 +214,49 @@ def entry_counts(session: Session, ids: Sequence[int]) -> dict[int, int]:
     query = select(LedgerEntry.transaction_id, func.count()).where(
         LedgerEntry.transaction_id == any_id(ids)
     )
-    return dict(session.execute(query.group_by(LedgerEntry.transaction_id)).all())
+    rows = session.execute(query.group_by(LedgerEntry.transaction_id))
+    return dict(rows.all())
 
 
-def any_id(ids: Sequence[int]) -> ColumnElement[int]:
-    """The right side of `column == any_id(ids)`: one parameter, however many ids; IN takes one
-    each, and PostgreSQL 65,535 in all."""
+def any_id(ids: Sequence[int]) -> CollectionAggregate[bool]:
+    """The right side of `column == any_id(ids)`, one parameter for any number of ids.
+
+    IN takes one parameter an id, and PostgreSQL takes 65,535 in all.
+    """
     return any_(literal(list(ids), ARRAY(BigInteger)))
 
 
 def movements(session: Session, ids: Sequence[int]) -> list[Movement]:
     """The transactions under these ids with their legs, each in order of id."""
-    query = select(LedgerTransaction.id, LedgerTransaction.kind, LedgerTransaction.reference)
-    rows = session.execute(
-        query.where(LedgerTransaction.id == any_id(ids)).order_by(LedgerTransaction.id)
+    transactions = (
+        select(LedgerTransaction.id, LedgerTransaction.kind, LedgerTransaction.reference)
+        .where(LedgerTransaction.id == any_id(ids))
+        .order_by(LedgerTransaction.id)
     )
-    found = {row.id: Movement(row.id, row.kind, row.reference, []) for row in rows}
-    query = (
+    found = {
+        id_: Movement(id_, kind, reference, [])
+        for id_, kind, reference in session.execute(transactions)
+    }
+    entries = (
         select(
             LedgerEntry.transaction_id,
             LedgerAccount.kind,
             LedgerAccount.holder,
             LedgerEntry.amount,
             LedgerEntry.interaction_id,
+            LedgerEntry.reverses_id,
         )
         .join(LedgerAccount, LedgerAccount.id == LedgerEntry.account_id)
         .where(LedgerEntry.transaction_id == any_id(ids))
         .order_by(LedgerEntry.id)
     )
-    for transaction_id, *leg in session.execute(query):
+    for transaction_id, kind, holder, amount, interaction_id, reverses_id in session.execute(
+        entries
+    ):
         if transaction_id in found:
-            found[transaction_id].legs.append(Leg(*leg))
+            found[transaction_id].legs.append(
+                Leg(kind, holder, amount, interaction_id, reverses_id)
+            )
     return list(found.values())
 
 
@@ -244,7 +289,7 @@ def block_transaction_ids(session: Session, block_id: int) -> list[int]:
 def blocks(
     session: Session, program_id: int, after: int = 0, limit: int | None = None
 ) -> list[LedgerBlock]:
-    """Blocks above height `after`, oldest first; the first `limit` of them."""
+    """Blocks above height `after`, oldest first, at most `limit`."""
     query = select(LedgerBlock).where(
         LedgerBlock.program_id == program_id, LedgerBlock.height > after
     )

@@ -1,20 +1,23 @@
-"""Booking: each function books one cause once, under its unique reference, inside the caller's
-transaction."""
+"""Booking: each function books one cause once, under its unique reference.
+
+All functions work in the caller's transaction.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
+from backend.errors import NotFound
 from backend.ledger import repository
 from backend.ledger.models import LedgerAccountKind as Account
 from backend.ledger.models import LedgerTransactionKind as Kind
+from backend.ledger.repository import NewEntry
 
 
 @dataclass(frozen=True, slots=True)
 class Reward:
-    """One accepted interaction: its row's id, the checksummed address and the amount in base
-    units."""
+    """One accepted interaction: the id of its row, the checksummed address, and base units."""
 
     interaction_id: int
     address: str
@@ -22,8 +25,7 @@ class Reward:
 
 
 def book_funding(session: Session, program_id: int, reference: str, amount: int) -> bool:
-    """Tokens have reached the Distributor. False if this reference (transaction and log index) is
-    booked already."""
+    """Tokens have reached the Distributor. False if this reference is booked already."""
     return _book_two(
         session,
         program_id,
@@ -35,8 +37,10 @@ def book_funding(session: Session, program_id: int, reference: str, amount: int)
 
 
 def book_withdrawal(session: Session, program_id: int, reference: str, amount: int) -> bool:
-    """The owner has withdrawn uncommitted tokens, which may leave the budget in deficit. False if
-    booked already."""
+    """The owner has withdrawn uncommitted tokens. False if this reference is booked already.
+
+    A withdrawal may leave the budget in deficit.
+    """
     return _book_two(
         session,
         program_id,
@@ -50,7 +54,7 @@ def book_withdrawal(session: Session, program_id: int, reference: str, amount: i
 def book_claim(
     session: Session, program_id: int, reference: str, address: str, amount: int
 ) -> bool:
-    """The Distributor has paid an account. False if booked already."""
+    """The Distributor has paid an account. False if this reference is booked already."""
     return _book_two(
         session,
         program_id,
@@ -72,7 +76,7 @@ def _book_two(
     transaction_id = repository.insert_transaction(session, program_id, kind, reference)
     if transaction_id is None:
         return False
-    legs = []
+    entries = []
     for account, holder, amount in (debit, credit):
         if (account is Account.RESERVE) == (amount > 0):
             account_id = repository.grow_balances(session, program_id, account, {holder: amount})[
@@ -80,19 +84,18 @@ def _book_two(
             ]
         else:
             account_id = repository.shrink_balance(session, program_id, account, holder, amount)
-        legs.append((account_id, amount, None))
-    repository.insert_entries(session, transaction_id, legs)
+        entries.append(NewEntry(account_id, amount))
+    repository.insert_entries(session, transaction_id, entries)
     return True
 
 
 def book_rewards(
     session: Session, program_id: int, reference: str, rewards: Sequence[Reward]
 ) -> None:
-    """Move the sum of the rewards from the budget to their accounts, one transaction with a leg a
-    reward.
+    """Move rewards from the budget to their accounts: one transaction, one leg a reward.
 
-    The caller has locked the budget's row and made sure that it covers them; the database refuses a
-    reward that leaves a deficit.
+    The caller has locked the budget's row and made sure that it covers the rewards. The database
+    refuses a reward that leaves a deficit.
     """
     transaction_id = repository.insert_transaction(session, program_id, Kind.REWARD, reference)
     if transaction_id is None:
@@ -103,18 +106,49 @@ def book_rewards(
     ids = repository.grow_balances(session, program_id, Account.ACCOUNT, changes)
     total = sum(reward.amount for reward in rewards)
     budget = repository.shrink_balance(session, program_id, Account.BUDGET, "", total)
-    legs: list[tuple[int, int, int | None]] = [
-        (ids[reward.address], -reward.amount, reward.interaction_id) for reward in rewards
+    entries = [
+        NewEntry(ids[reward.address], -reward.amount, reward.interaction_id) for reward in rewards
     ]
-    repository.insert_entries(session, transaction_id, [*legs, (budget, total, None)])
+    repository.insert_entries(session, transaction_id, [*entries, NewEntry(budget, total)])
+
+
+def book_reversal(session: Session, program_id: int, reference: str, interaction_id: int) -> bool:
+    """Book the exact opposite of one interaction's reward. False if `reference` is booked already.
+
+    A seam: no endpoint and no command uses it yet. The caller locks the budget's row
+    (`available_budget`), then marks the interaction as reversed
+    (`interaction.repository.mark_reversed`, which no batch can then take), then books, all in one
+    transaction. What the budget gains may cover held interactions: the caller releases them.
+
+    Raises:
+        NotFound: the interaction has no reward in this program.
+        IntegrityError: the interaction is not marked as reversed, a batch holds it, or its reward
+        is reversed already under another reference.
+    """
+    reward = repository.reward_entry(session, program_id, interaction_id)
+    if reward is None:
+        raise NotFound(f"interaction {interaction_id}: no reward is booked for it", "interaction")
+    transaction_id = repository.insert_transaction(session, program_id, Kind.REVERSAL, reference)
+    if transaction_id is None:
+        return False
+    budget = repository.grow_balances(session, program_id, Account.BUDGET, {"": -reward.amount})
+    account = repository.shrink_balance(
+        session, program_id, Account.ACCOUNT, reward.holder, reward.amount
+    )
+    entries = [
+        NewEntry(account, reward.amount, reverses_id=reward.id),
+        NewEntry(budget[""], -reward.amount),
+    ]
+    repository.insert_entries(session, transaction_id, entries)
+    return True
 
 
 def available_budget(session: Session, program_id: int, lock: bool = False) -> int:
-    """Funded and not promised yet, in base units. Below zero it is a deficit: the owner has
-    withdrawn what was promised.
+    """Funded and not promised yet, in base units.
 
-    Whoever locks it does so before any account or interaction, so that two who need the same rows
-    cannot end in a deadlock.
+    Below zero it is a deficit: the owner has withdrawn promised funds. A caller that locks the
+    budget does so before it locks any account or interaction: two transactions that need the same
+    rows then cannot end in a deadlock.
     """
     return -repository.balance(session, program_id, Account.BUDGET, lock=lock)
 
@@ -125,5 +159,5 @@ def owed(session: Session, program_id: int, address: str) -> int:
 
 
 def reserve(session: Session, program_id: int) -> int:
-    """What the Distributor holds by the ledger, in base units."""
+    """What the Distributor holds according to the ledger, in base units."""
     return repository.balance(session, program_id, Account.RESERVE)

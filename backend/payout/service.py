@@ -86,8 +86,14 @@ def standing(session: Session, program: Program, address: str) -> Standing:
         )
         .group_by(Interaction.state, Interaction.held_reason)
     ).all()
-    held = {reason: int(amount) for state, reason, amount in rows if state == InteractionState.HELD}
-    pending = {state: int(amount) for state, _, amount in rows if state != InteractionState.HELD}
+    held = {
+        str(reason): int(amount) for state, reason, amount in rows if state == InteractionState.HELD
+    }
+    pending = {
+        state: int(amount)
+        for state, _, amount in rows
+        if state in (InteractionState.ACCEPTED, InteractionState.UNPROVABLE)
+    }
     pending["batched"] = earned - posted - sum(pending.values())
     return Standing(
         earned,

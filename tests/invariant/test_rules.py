@@ -6,7 +6,9 @@ import pytest
 from sqlalchemy import text
 
 from backend.chain.distributor import Totals
+from backend.interaction.repository import mark_reversed
 from backend.invariant import check_all
+from backend.ledger import service as ledger
 from backend.program.models import Program
 from tests.support.engine import Engine, address, report
 
@@ -15,8 +17,8 @@ ALICE = address("alice")
 
 @pytest.fixture
 def lived(own_engine: Engine) -> Program:
-    """A program with every kind of row: final, closed and open interactions in three buckets of two
-    sequences, held ones, a claim."""
+    """A program with every kind of row: final, closed, open and reversed interactions in three
+    buckets of two sequences, held ones, a claim."""
     program = own_engine.program(funded=10_000, families=2)
     own_engine.take_in(
         program,
@@ -30,6 +32,11 @@ def lived(own_engine: Engine) -> Program:
     )
     own_engine.close(program)
     own_engine.take_in(program, [report("open", "alice", 3), report("held", "bob", 10**6)])
+    own_engine.take_in(program, [report("reversed", "alice", 7)])
+    with own_engine.database.transaction() as session:
+        id_ = session.scalars(text("SELECT max(id) FROM interaction")).one()
+        mark_reversed(session, program.id, id_)
+        ledger.book_reversal(session, program.id, "case", id_)
     assert findings(own_engine, program) == []
     return program
 
@@ -80,6 +87,22 @@ BROKEN = {
     "an interaction deleted": (
         "interactions_booked",
         "UPDATE ledger_entry SET interaction_id = NULL WHERE amount = -3",
+    ),
+    "a mark taken back": (
+        "interactions_booked",
+        "UPDATE interaction SET state = 'accepted' WHERE event_id = 'reversed'",
+    ),
+    "a mark without a reversal": (
+        "interactions_booked",
+        "UPDATE interaction SET state = 'reversed' WHERE event_id = 'open'",
+    ),
+    "a reversal of nothing": (
+        "interactions_booked",
+        "UPDATE ledger_entry SET reverses_id = NULL WHERE amount = 7",
+    ),
+    "a reversal of another amount": (
+        "interactions_booked",
+        "UPDATE ledger_entry SET amount = 6 WHERE amount = 7 AND reverses_id IS NOT NULL",
     ),
     "a batch removed": ("batches_follow", "DELETE FROM batch WHERE sequence = 1 AND bucket = 0"),
     "a root": (

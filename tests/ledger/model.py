@@ -36,6 +36,13 @@ class PlainLedger:
         self.reserve -= amount
         return True
 
+    def reverse(self, address: str, amount: int) -> bool:
+        if amount > self.owed[address]:
+            return False
+        self.owed[address] -= amount
+        self.budget += amount
+        return True
+
     def withdraw(self, amount: int) -> bool:
         if amount > self.reserve:
             return False

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from backend.interaction.repository import mark_reversed
 from backend.invariant import check_all
 from backend.ledger import repository
 from backend.ledger import service as ledger
@@ -88,7 +89,7 @@ def insert_entries(
             session, program.id, LedgerTransactionKind.FUND, reference
         )
         repository.insert_entries(
-            session, id_, [(account, amount, None) for account, amount in legs]
+            session, id_, [repository.NewEntry(account, amount) for account, amount in legs]
         )
 
 
@@ -269,10 +270,31 @@ steps = st.lists(
         st.tuples(st.just("reward"), st.sampled_from("abc"), amounts),
         st.tuples(st.just("claim"), st.sampled_from("abc"), amounts),
         st.tuples(st.just("withdraw"), st.just(""), amounts),
+        st.tuples(st.just("reverse"), st.just(""), st.integers(0, 9)),
     ),
     min_size=1,
     max_size=25,
 )
+
+
+def reverse_one(engine: Engine, program: Program, model: PlainLedger, number: int) -> None:
+    """Reverse the accepted interaction at this place, if there is one, here and in the model."""
+    with engine.database.transaction() as session:
+        found = session.execute(
+            text(
+                "SELECT id, account, amount FROM interaction WHERE program_id = :id "
+                "AND state = 'accepted' ORDER BY id OFFSET :number LIMIT 1"
+            ),
+            {"id": program.id, "number": number},
+        ).one_or_none()
+    if found is None:
+        return
+    booked = False
+    with contextlib.suppress(IntegrityError), engine.database.transaction() as session:
+        ledger.available_budget(session, program.id, lock=True)
+        assert mark_reversed(session, program.id, found.id)
+        booked = ledger.book_reversal(session, program.id, f"reversal of {found.id}", found.id)
+    assert booked == model.reverse(found.account, int(found.amount))
 
 
 @settings(
@@ -282,8 +304,8 @@ steps = st.lists(
 def test_random_bookings_against_a_plain_model(
     engine: Engine, script: list[tuple[str, str, int]]
 ) -> None:
-    """Any sequence of fundings, rewards, claims and withdrawals leaves what a plain dictionary
-    says; what is refused changes nothing."""
+    """Any sequence of fundings, rewards, claims, withdrawals and reversals leaves what a plain
+    dictionary says; what is refused changes nothing."""
     program, model = engine.program(funded=0), PlainLedger()
     for number, (kind, name, amount) in enumerate(script):
         who = address(name)
@@ -293,6 +315,8 @@ def test_random_bookings_against_a_plain_model(
         elif kind == "reward":
             (answer,) = engine.take_in(program, [report(number, who, amount)])
             assert (answer.outcome == "accepted") == model.reward(who, amount)
+        elif kind == "reverse":
+            reverse_one(engine, program, model, amount)
         else:
             booked = False
             with (

@@ -58,14 +58,15 @@ class BatchRef(Out):
 
 class InteractionOut(Out):
     """`state`: held, accepted (waits for a batch), batched, posted (its batch is final on chain),
-    or unprovable (waits for the operator; its reward is earned all the same)."""
+    unprovable (waits for the operator; its reward is earned all the same), or reversed (its reward
+    was taken back before it was batched)."""
 
     partner: str
     event_id: str
     account: str
     amount: AmountText
     occurred_at: int
-    state: Literal["held", "accepted", "batched", "posted", "unprovable"]
+    state: Literal["held", "accepted", "batched", "posted", "unprovable", "reversed"]
     held_reason: str | None
     batch: BatchRef | None
     interaction: InteractionFields
