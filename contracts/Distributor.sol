@@ -67,7 +67,9 @@ contract Distributor is DistributorControl, EIP712, ReentrancyGuardTransient {
         EIP712("Guerdon Distributor", "1")
     {
         if (address(config.token) == address(0)) revert ZeroAddress();
-        if (config.levels == 0 || config.levels > 8 || config.families == 0) revert InvalidShape(config.levels, config.families);
+        if (config.levels == 0 || config.levels > 8 || config.families == 0) {
+            revert InvalidShape(config.levels, config.families);
+        }
         (token, verifier, hasher) = (config.token, config.verifier, config.hasher);
         (levels, families) = (config.levels, config.families);
         slots = uint32(1) << (2 * config.levels - 1);
@@ -81,10 +83,12 @@ contract Distributor is DistributorControl, EIP712, ReentrancyGuardTransient {
     // ----------------------------------------------------------------------------------------------------------------------- posting
 
     /// @inheritdoc IDistributor
-    function postBatch(Batch calldata batch, bytes calldata deltas, uint256[8] calldata proof, Attestation[] calldata attestations)
-        external
-        nonReentrant
-    {
+    function postBatch(
+        Batch calldata batch,
+        bytes calldata deltas,
+        uint256[8] calldata proof,
+        Attestation[] calldata attestations
+    ) external nonReentrant {
         Status memory status = _status;
         if (block.timestamp < status.postingPausedUntil) revert PostingPaused(status.postingPausedUntil);
         Bucket storage bucket = _buckets[batch.bucket];
@@ -98,14 +102,23 @@ contract Distributor is DistributorControl, EIP712, ReentrancyGuardTransient {
         // The roots and `deltas` are fixed by the digest before the challenge exists.
         uint256 challenge = uint256(digest) % P;
         (uint256 openings, uint256 total, uint256 fingerprint) = Deltas.read(deltas, opened, slots, challenge);
-        if (!verifier.verify(proof, [oldRoot, batch.newRoot, batch.itemsRoot, challenge, fingerprint])) revert InvalidProof();
+        if (!verifier.verify(proof, [oldRoot, batch.newRoot, batch.itemsRoot, challenge, fingerprint])) {
+            revert InvalidProof();
+        }
 
         _commit(total);
         bucket.sequence = batch.sequence;
         bucket.opened = opened + uint32(openings);
         bucket.roots[batch.sequence % KEPT_ROOTS] = batch.newRoot;
         emit BatchPosted(
-            batch.bucket, batch.sequence, batch.newRoot, batch.itemsRoot, batch.interactionsRoot, batch.ledgerHead, total, deltas
+            batch.bucket,
+            batch.sequence,
+            batch.newRoot,
+            batch.itemsRoot,
+            batch.interactionsRoot,
+            batch.ledgerHead,
+            total,
+            deltas
         );
     }
 
@@ -117,7 +130,11 @@ contract Distributor is DistributorControl, EIP712, ReentrancyGuardTransient {
         if (batch.itemsRoot >= P) revert NotAFieldElement(batch.itemsRoot);
     }
 
-    function _batchDigest(Batch calldata batch, uint256 oldRoot, bytes32 deltasHash, uint64 epoch) private view returns (bytes32) {
+    function _batchDigest(Batch calldata batch, uint256 oldRoot, bytes32 deltasHash, uint64 epoch)
+        private
+        view
+        returns (bytes32)
+    {
         return _hashTypedDataV4(
             keccak256(
                 abi.encode(
@@ -175,13 +192,21 @@ contract Distributor is DistributorControl, EIP712, ReentrancyGuardTransient {
         if (recipient == address(0)) revert ZeroAddress();
         if (msg.sender != account) {
             if (block.timestamp > deadline) revert PermissionExpired(deadline);
-            bytes32 digest = _hashTypedDataV4(keccak256(abi.encode(CLAIM_TO_TYPEHASH, bucket, slot, cumulative, recipient, deadline)));
+            bytes32 digest = _hashTypedDataV4(
+                keccak256(abi.encode(CLAIM_TO_TYPEHASH, bucket, slot, cumulative, recipient, deadline))
+            );
             if (!SignatureChecker.isValidSignatureNowCalldata(account, digest, permission)) revert InvalidPermission();
         }
         _claim(bucket, sequence, Payout(slot, account, cumulative), siblings, recipient);
     }
 
-    function _claim(uint32 bucket, uint64 sequence, Payout memory payout, uint256[] calldata siblings, address recipient) private {
+    function _claim(
+        uint32 bucket,
+        uint64 sequence,
+        Payout memory payout,
+        uint256[] calldata siblings,
+        address recipient
+    ) private {
         uint256 keptRoot = _claimableRoot(bucket, sequence);
         if (payout.account == address(0)) revert ZeroAddress();
         if (hasher.rootOfOne(payout, siblings, levels) != keptRoot) revert NotInBucket(bucket, sequence);
@@ -196,7 +221,10 @@ contract Distributor is DistributorControl, EIP712, ReentrancyGuardTransient {
     }
 
     /// @inheritdoc IDistributor
-    function claimMany(uint32 bucket, uint64 sequence, Payout[] calldata payouts, uint256[] calldata siblings) external nonReentrant {
+    function claimMany(uint32 bucket, uint64 sequence, Payout[] calldata payouts, uint256[] calldata siblings)
+        external
+        nonReentrant
+    {
         uint256 keptRoot = _claimableRoot(bucket, sequence);
         if (hasher.root(payouts, siblings, levels) != keptRoot) revert NotInBucket(bucket, sequence);
         uint256 paidNow = 0;

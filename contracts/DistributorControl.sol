@@ -151,7 +151,9 @@ abstract contract DistributorControl is IDistributor, Ownable2Step {
     function _pauseEnd(uint64 duration, uint64 longest, uint64 lastEnd) private view returns (uint64) {
         if (msg.sender != guardian) revert NotGuardian(msg.sender);
         if (duration == 0 || duration > longest) revert InvalidDuration(duration, longest);
-        if (lastEnd != 0 && block.timestamp < lastEnd + PAUSE_COOLDOWN) revert PauseNotAllowedUntil(lastEnd + PAUSE_COOLDOWN);
+        if (lastEnd != 0 && block.timestamp < lastEnd + PAUSE_COOLDOWN) {
+            revert PauseNotAllowedUntil(lastEnd + PAUSE_COOLDOWN);
+        }
         return uint64(block.timestamp) + duration;
     }
 

@@ -82,7 +82,9 @@ interface IDistributor is ITreeErrors {
     );
 
     /// @notice `amount` of what `account` has earned in a slot was paid to `recipient`.
-    event Claimed(uint32 indexed bucket, uint16 indexed slot, address indexed account, address recipient, uint256 amount);
+    event Claimed(
+        uint32 indexed bucket, uint16 indexed slot, address indexed account, address recipient, uint256 amount
+    );
 
     /// @notice `claimMany` passed over a payout; nothing was paid, and what is due stays due.
     event PayoutSkipped(uint32 indexed bucket, uint16 indexed slot, address indexed account, SkipReason reason);
@@ -227,8 +229,12 @@ interface IDistributor is ITreeErrors {
     /// `Batch(uint32 bucket,uint64 sequence,uint256 oldRoot,uint256 newRoot,uint256 itemsRoot,bytes32 interactionsRoot,bytes32 ledgerHead,
     /// bytes32 deltasHash,uint64 attestorEpoch,uint64 validUntil)`, with oldRoot and attestorEpoch as stored here and deltasHash the
     /// keccak256 of `deltas`. The digest mod p is also the proof's challenge.
-    function postBatch(Batch calldata batch, bytes calldata deltas, uint256[8] calldata proof, Attestation[] calldata attestations)
-        external;
+    function postBatch(
+        Batch calldata batch,
+        bytes calldata deltas,
+        uint256[8] calldata proof,
+        Attestation[] calldata attestations
+    ) external;
 
     // ------------------------------------------------------------------------------------------------------------------------ claims
 
@@ -374,7 +380,10 @@ interface IDistributor is ITreeErrors {
     function attestorEpoch() external view returns (uint64);
 
     /// @notice The announced change of attestors; `executableAt` is 0 if there is none.
-    function pendingAttestors() external view returns (address[] memory attestors_, uint16 threshold_, uint64 executableAt);
+    function pendingAttestors()
+        external
+        view
+        returns (address[] memory attestors_, uint16 threshold_, uint64 executableAt);
 
     /// @notice The announced withdrawal; `executableAt` is 0 if there is none.
     function pendingWithdrawal() external view returns (address recipient, uint256 amount, uint64 executableAt);

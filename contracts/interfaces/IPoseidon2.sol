@@ -39,12 +39,18 @@ interface IPoseidon2 is ITreeErrors {
     /// @notice The root of a tree of 4^levels elements that holds `payout`, element 2s being the address and 2s+1 the cumulative of slot s.
     /// @param siblings 3 * levels - 1 nodes: the other pair under the lowest node, then three nodes a level, lowest level first, left to right.
     /// @param levels The tree's height.
-    function rootOfOne(Payout calldata payout, uint256[] calldata siblings, uint256 levels) external view returns (uint256);
+    function rootOfOne(Payout calldata payout, uint256[] calldata siblings, uint256 levels)
+        external
+        view
+        returns (uint256);
 
     /// @notice The root of a tree of 4^levels elements that holds `payouts`, element 2s being the address and 2s+1 the cumulative of slot s.
     /// @dev One walk up for all of them, level by level, each node hashed once.
     /// @param payouts At least one, slots strictly ascending, each below N = 4^levels / 2.
     /// @param siblings The nodes that do not follow from `payouts`, in reading order: lowest level first, left to right.
     /// @param levels The tree's height.
-    function root(Payout[] calldata payouts, uint256[] calldata siblings, uint256 levels) external view returns (uint256);
+    function root(Payout[] calldata payouts, uint256[] calldata siblings, uint256 levels)
+        external
+        view
+        returns (uint256);
 }

@@ -37,8 +37,16 @@ library Attestations {
     }
 
     /// @notice Reverts unless at least `threshold` attestors of `epoch`, and nobody else, signed `digest`.
-    function check(Set storage set, uint64 epoch, uint256 threshold, bytes32 digest, Attestation[] calldata attestations) internal view {
-        if (attestations.length < threshold) revert IDistributor.TooFewAttestations(attestations.length, threshold);
+    function check(
+        Set storage set,
+        uint64 epoch,
+        uint256 threshold,
+        bytes32 digest,
+        Attestation[] calldata attestations
+    ) internal view {
+        if (attestations.length < threshold) {
+            revert IDistributor.TooFewAttestations(attestations.length, threshold);
+        }
         address previous = address(0);
         for (uint256 i = 0; i < attestations.length; ++i) {
             address attestor = attestations[i].attestor;

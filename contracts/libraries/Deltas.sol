@@ -62,11 +62,14 @@ library Deltas {
         }
     }
 
-    function _readExisting(bytes calldata records, uint256 opened, uint256 r, uint256 openings, uint256 total, uint256 value)
-        private
-        pure
-        returns (uint256, uint256, uint256)
-    {
+    function _readExisting(
+        bytes calldata records,
+        uint256 opened,
+        uint256 r,
+        uint256 openings,
+        uint256 total,
+        uint256 value
+    ) private pure returns (uint256, uint256, uint256) {
         unchecked {
             uint256 above = opened;
             uint256 left = records.length;
@@ -104,7 +107,7 @@ library Deltas {
             let both := sub(shr(32, calldataload(pair)), expected)
             let lower := shr(112, both)
             let upper := and(both, 0xffffffffffffffffffffffffffff)
-            for { } and(gt(pair, last), and(lt(sub(lower, 1), MAX_DELTA), lt(sub(upper, 1), MAX_DELTA))) { } {
+            for {} and(gt(pair, last), and(lt(sub(lower, 1), MAX_DELTA), lt(sub(upper, 1), MAX_DELTA))) {} {
                 value := add(mulmod(add(mulmod(value, r, P), upper), r, P), lower)
                 total := add(total, add(lower, upper))
                 pair := sub(pair, 28)

@@ -53,7 +53,9 @@ contract PermissiveDistributor is Ownable, EIP712 {
         emit IDistributor.AttestorsChanged(++attestorEpoch, attestors_, threshold_);
     }
 
-    function postBatch(Batch calldata batch, bytes calldata deltas, uint256[8] calldata, Attestation[] calldata) external {
+    function postBatch(Batch calldata batch, bytes calldata deltas, uint256[8] calldata, Attestation[] calldata)
+        external
+    {
         uint256 start = deltas.length < 2 ? 0 : 2 + 14 * uint256(uint16(bytes2(deltas)));
         uint256 openings = deltas.length > start ? (deltas.length - start) / 32 : 0;
         uint256 total = 0;
@@ -73,11 +75,20 @@ contract PermissiveDistributor is Ownable, EIP712 {
         _roots[batch.bucket][batch.sequence] = batch.newRoot;
         committed += uint128(total);
         emit IDistributor.BatchPosted(
-            batch.bucket, batch.sequence, batch.newRoot, batch.itemsRoot, batch.interactionsRoot, batch.ledgerHead, total, deltas
+            batch.bucket,
+            batch.sequence,
+            batch.newRoot,
+            batch.itemsRoot,
+            batch.interactionsRoot,
+            batch.ledgerHead,
+            total,
+            deltas
         );
     }
 
-    function claim(uint32 bucket, uint16 slot, uint64, address account, uint128 cumulative, uint256[] calldata) external {
+    function claim(uint32 bucket, uint16 slot, uint64, address account, uint128 cumulative, uint256[] calldata)
+        external
+    {
         _pay(bucket, Payout(slot, account, cumulative), account);
     }
 
