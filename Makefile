@@ -80,6 +80,7 @@ lint: check-lint ## style, common mistakes, import arrows, Slither over the cont
 check-lint: setup # the fast half of lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	forge fmt --check contracts
 	$(BIN)/lint-imports --no-logo
 
 types: setup ## check the types
@@ -88,6 +89,7 @@ types: setup ## check the types
 format: $(VENV)/.installed ## put code into the house's form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	forge fmt contracts
 
 bench: setup ## measure; writes build/bench.json
 	@$(BIN)/python -m scripts.bench $(ARGS)

@@ -31,9 +31,9 @@ from prover.state import BucketState
 from prover.statement import Challenged, challenged, plan_batch
 from prover.tree import Tree
 from prover.wire import challenge
+from scripts.anvil import Anvil, anvil
 from scripts.rollup_fee import EXAMPLE, compressed_size
 from scripts.simulated_key import SimulatedKey
-from tests.support.anvil import Anvil, anvil
 
 ARTIFACTS = Path(__file__).resolve().parent.parent / "build" / "contracts"
 BLOCK_GAS_LIMIT = 1_000_000_000

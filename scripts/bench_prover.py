@@ -22,7 +22,7 @@ from prover.circuit import CompiledCircuit, Instance, compile_instance
 from prover.groth16 import Groth16Process, dev_key
 from prover.statement import Challenged
 from prover.witness import WitnessProgram
-from tests.support.ptau import rehearsal_ptau
+from scripts.rehearsal_ptau import rehearsal_ptau
 
 ROUNDS = 5
 PROCESSES = {"one_process": 1, "two_processes": 2}

@@ -16,9 +16,9 @@ from prover.circuit import compile_instance, instances, load_instance
 from prover.groth16 import dev_key
 from prover.keys import SetupError
 from prover.zkey import read_zkey
+from scripts.rehearsal_ptau import rehearsal_ptau
 from tests.prover.mutations import INSTANCE
 from tests.support.anvil import anvil
-from tests.support.ptau import rehearsal_ptau
 
 DEV = load_instance("dev")
 runner = CliRunner()

@@ -9,10 +9,10 @@ from prover import ceremony, key_store
 from prover.circuit import compile_instance, load_instance
 from prover.groth16 import Groth16Process, Prover, dev_key
 from prover.keys import KeyFolder
+from scripts.rehearsal_ptau import rehearsal_ptau
 from tests.prover.forge import Compiler
 from tests.prover.mutations import INSTANCE
 from tests.prover.rehearsal import held
-from tests.support.ptau import rehearsal_ptau
 
 
 @pytest.fixture(scope="session")

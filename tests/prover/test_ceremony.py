@@ -19,10 +19,10 @@ from prover.groth16 import Prover
 from prover.keys import KeyFolder, SetupError
 from prover.statement import Challenged, challenged, plan_batch
 from prover.zkey import read_ptau_power, read_zkey
+from scripts.rehearsal_ptau import rehearsal_ptau
 from tests.prover.mutations import INSTANCE, ITEMS, OLD, R
 from tests.prover.rehearsal import BEACON, DEV, PEOPLE, flip, held, section, spoiled, swap_points
 from tests.support.anvil import anvil
-from tests.support.ptau import rehearsal_ptau
 
 # -- Cheating
 # --------------------------------------------------------------------------------------------------

@@ -20,8 +20,8 @@ from prover.keys import KeyFolder, SetupError, write_manifest
 from prover.statement import Challenged, challenged, plan_batch
 from prover.wire import Proof
 from prover.witness import WitnessError
+from scripts.rehearsal_ptau import rehearsal_ptau
 from tests.prover.mutations import INSTANCE, ITEMS, OLD, R
-from tests.support.ptau import rehearsal_ptau
 
 
 def executable(path: Path, script: str) -> Path:

@@ -24,13 +24,13 @@ import pytest
 GEARS = ("pure", "db", "chain", "stack")
 STARTS = {
     ("tests.support.postgres", "postgres"): "db",
-    ("tests.support.anvil", "anvil"): "chain",
+    ("scripts.anvil", "anvil"): "chain",
     ("prover.groth16", "Prover"): "chain",
     ("prover.groth16", "Groth16Process"): "chain",
     ("prover.groth16", "dev_key"): "chain",
     ("prover.circuit", "compile_instance"): "chain",
     ("tests.prover.forge", "Compiler"): "chain",
-    ("tests.support.ptau", "rehearsal_ptau"): "chain",
+    ("scripts.rehearsal_ptau", "rehearsal_ptau"): "chain",
     ("backend.devstack.local", "start_local"): "stack",
 }
 """Functions that start a program of a gear."""

@@ -4,24 +4,11 @@ SIGTERM and SIGHUP end a run as Ctrl-C does: fixtures are torn down, and servers
 the tests start dies with the test process even if that is killed.
 """
 
-import ctypes
-import os
 import signal
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-_PR_SET_PDEATHSIG = 1
-
-
-def dies_with_parent(number: int = signal.SIGTERM) -> Callable[[], None]:
-    """For `preexec_fn`: the new process gets this signal when its parent ends, however it ends."""
-    if os.uname().sysname != "Linux":
-        return lambda: None  # elsewhere a killed run leaves its servers to the user
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
-    return lambda: prctl(_PR_SET_PDEATHSIG, number)
 
 
 def stop_with_parent(pid_file: Path, folder: Path) -> subprocess.Popen[bytes]:

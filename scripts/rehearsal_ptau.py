@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from py_ecc import optimized_bn128 as bn
+from py_ecc.bn128.bn128_curve import G2 as GENERATOR_2
 
 from prover.cache import cache_root, cached_folder
 from prover.field import P, Q
@@ -123,7 +123,8 @@ def _bytes(point: Any) -> bytes:
 def write_ptau(path: Path, power: int) -> None:
     """Write a prepared file for circuits of exactly 2^power."""
     g1: G1 = (1, 2)
-    g2: G2 = tuple(tuple(int(c) for c in coordinate.coeffs) for coordinate in bn.normalize(bn.G2))
+    x, y = ([int(c) for c in coordinate.coeffs] for coordinate in GENERATOR_2)
+    g2: G2 = ((x[0], x[1]), (y[0], y[1]))
     size = 1 << power
     powers = [1]
     for _ in range(2 * size - 2):
