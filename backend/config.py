@@ -1,5 +1,4 @@
-"""All settings, from the environment. Secrets are SecretStr, so that no log or traceback shows
-them."""
+"""All settings, from the environment. A secret is a SecretStr: no log and no traceback shows it."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -9,8 +8,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class Settings(BaseSettings):
-    """Settings of the API, the worker and the CLI. Each is GUERDON_<NAME>; the three URLs also go
-    by their usual names."""
+    """Settings of the API, the worker and the command line.
+
+    The variable of each is GUERDON_<NAME>. The three URLs have their usual names too.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix="GUERDON_", extra="ignore", hide_input_in_errors=True
@@ -28,13 +29,13 @@ class Settings(BaseSettings):
     )
 
     operator_api_key: SecretStr | None = None
-    """What the operator's calls must present as `Authorization: Bearer`. Without it they are all
-    refused."""
+    """What the operator's calls must present as `Authorization: Bearer`. Without the setting all
+    are refused."""
 
     keystore: Path = Path("poster.json")
     """Keystore of the key that posts batches. It pays gas and can do nothing else."""
     payer_keystore: Path | None = None
-    """Keystore of the key that pushes claims; the posting key if not set."""
+    """Keystore of the key that pushes claims; the key that posts if not set."""
     owner_keystore: Path | None = None
     """Keystore of the key that deploys and funds from the command line; the posting key if not set.
     Servers do not need it."""
@@ -49,31 +50,40 @@ class Settings(BaseSettings):
     prove anything."""
 
     attestor_token: SecretStr = SecretStr("")
-    """What attestors ask of whoever sends them batches, as `Authorization: Bearer`."""
+    """What attestors expect of the coordinator as `Authorization: Bearer`."""
     attestor_timeout_seconds: int = 60
-    """For all that passes with one attestor about one batch, leaves that it lacks included."""
+    """Limit for one attestor and one batch, with the leaves that the attestor lacks."""
 
     batch_valid_seconds: int = 3600
     """How long an attested batch may wait for its transaction: the `validUntil` of its envelope."""
     rapidsnark: Path | None = None
-    """An executable with rapidsnark's command line that makes the proofs instead of the library; it
-    takes `zkey`."""
+    """An executable with rapidsnark's command line that makes the proofs instead of the library. It
+    reads `zkey`."""
     zkey: Path | None = None
-    """The ceremony's key file for it: of the key whose verifier is deployed."""
+    """The ceremony's key file for rapidsnark, of the key whose verifier is deployed."""
     prove_attempts_max: int = 3
-    """How often a proof may be begun for one batch: if it crashes each time, and other proofs do
-    not, the batch is set aside."""
+    """How often a proof of one batch may begin. If each attempt crashes, and other proofs do not,
+    the batch is quarantined."""
     tick_seconds: float = 1.0
-    """How often the worker looks for work that nobody announced."""
+    """How often the worker looks for work."""
 
     invariants_seconds: float = 300.0
-    """How often the worker checks that money is conserved, in what is new."""
+    """How often the worker checks the invariants on new rows."""
     invariants_full_seconds: float = 86_400.0
-    """How often in everything there ever was."""
+    """How often the worker checks the invariants on all rows."""
 
     max_fee_per_gas_wei: int = 200 * 10**9
     request_bytes_max: int = 2 * 2**20
     """Largest request body in bytes: a thousand interactions take about 200 kB."""
+
+    metrics_token: SecretStr | None = None
+    """What a request for the API's /metrics must present as `Authorization: Bearer`. Without the
+    setting all are refused."""
+    metrics_host: str = "127.0.0.1"
+    """Address on which a worker serves its metrics, without a guard."""
+    metrics_port: int | None = Field(None, ge=1, le=65535)
+    """Port on which a worker serves its metrics; none if not set. The worker's processes share
+    PROMETHEUS_MULTIPROC_DIR, a folder that is empty at their start."""
 
     @model_validator(mode="after")
     def _require_both(self) -> "Settings":

@@ -6,26 +6,30 @@ from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from backend import queue
+from backend.api.dependencies import Resources
 from backend.api.routers import ROUTERS
 from backend.config import Settings, settings
-from backend.errors import Unavailable
+from backend.errors import GuerdonError, Unavailable
 from backend.kit.db import BUSY, Database
 from backend.kit.http import add_error_handlers, add_handler, error_response
 from backend.kit.log import configure
+from backend.kit.metrics import HTTP_REFUSALS
 
 log = structlog.get_logger()
 
 LOCK_MS_MAX, STATEMENT_MS_MAX = 5_000, 30_000
-"""A request that waits longer than this for others, or for one statement, is answered with a 503:
-its thread and connection are needed."""
+"""Limits for one lock and one statement. A request that exceeds one is answered with 503, because
+other requests need its thread and connection."""
 
-DESCRIPTION = """Guerdon takes in partners' signed reports of rewarded interactions
-and serves what accounts have earned and can claim.
-Amounts are decimal texts in token base units; times are Unix seconds or RFC 3339 in UTC."""
+DESCRIPTION = """Partners report rewarded interactions in signed requests. Everyone can read what an
+account has earned, get the call that claims it, and check each interaction and batch.
+
+Amounts are decimal strings in token base units. Times are Unix seconds, or RFC 3339 in UTC. Each
+response has an `X-Request-ID` header: the request's own if it is well formed, else a new one."""
 
 
 def create_app(config: Settings | None = None) -> FastAPI:
-    """The application. It needs PostgreSQL; Redis only wakes the worker sooner."""
+    """The application. It needs PostgreSQL. Redis only makes the workers start sooner."""
     configure()
     config = config or settings()
     app = FastAPI(
@@ -35,21 +39,27 @@ def create_app(config: Settings | None = None) -> FastAPI:
         docs_url="/docs",
         openapi_url="/openapi.json",
     )
-    app.state.settings = config
-    app.state.database = Database(
+    database = Database(
         config.database_url,
         pool_size=20,
         lock_ms_max=LOCK_MS_MAX,
         statement_ms_max=STATEMENT_MS_MAX,
     )
-    app.state.wake = queue.soon
-    app.state.ping_redis = lambda: queue.ping(config.redis_url)
+    app.state.resources = Resources(
+        config, database, wake=queue.soon, ping_redis=lambda: queue.ping(config.redis_url)
+    )
     for router in ROUTERS:
         app.include_router(router)
-    add_error_handlers(app)
+    add_error_handlers(app, _count)
     for kind in (OperationalError, InterfaceError, PoolTimeout):
         add_handler(app, kind, _database_error)
     return app
+
+
+def _count(_: Request, error: GuerdonError) -> None:
+    HTTP_REFUSALS.labels(error.code).inc()
+    # Neither the message nor the path: both can hold what a field held.
+    log.info("request_refused", code=error.code, field=error.field, status=error.status)
 
 
 def _database_error(request: Request, error: SQLAlchemyError) -> Response:
@@ -58,4 +68,6 @@ def _database_error(request: Request, error: SQLAlchemyError) -> Response:
     log.error("database_unavailable", kind=type(cause).__name__)
     busy = getattr(cause, "sqlstate", None) in BUSY
     message = f"the database {'is busy' if busy else 'does not answer'}: send again"
-    return error_response(request, Unavailable(message))
+    answer = Unavailable(message)
+    HTTP_REFUSALS.labels(answer.code).inc()
+    return error_response(request, answer)

@@ -19,35 +19,39 @@ from prover.eip712 import Domain
 from prover.merkle import LEAF_TYPES, InteractionsTree, Leaf
 
 _trees: SingleFlightCache[bytes, InteractionsTree] = SingleFlightCache(64)
-"""Trees of final batches by their root: what is kept is never stale, whichever database it came
-from. Some 400 kB each at most."""
+"""Trees of final batches by root, so that no entry is ever stale. At most 400 kB each."""
 
 
 def interaction_out(
     session: Session, program: Program, partner: str, row: Interaction
 ) -> InteractionOut:
-    """An interaction's public facts; the membership proof once its batch is final."""
+    """An interaction's public facts, with the membership proof once its batch is final."""
     domain = Domain(program.chain_id, program.distributor)
     (item,) = items_of(session, [row])
     hashed = item.interaction(domain)
     batch = session.get(Batch, row.batch_id) if row.batch_id is not None else None
-    final = batch is not None and batch.state == BatchState.FINAL
+    reference, membership, state = None, None, row.state
+    if batch is not None and row.item_index is not None:
+        state = "batched"
+        reference = BatchRef(
+            bucket=batch.bucket,
+            sequence=batch.sequence,
+            item_index=row.item_index,
+            state=batch.state,
+            tx_hash=batch.tx_hash,
+        )
+        if batch.state == BatchState.FINAL:
+            state = "posted"
+            membership = _membership(session, domain, batch, leaf(domain, row.item_index, item))
     return InteractionOut(
         partner=partner,
         event_id=row.event_id,
         account=row.account,
         amount=row.amount,
         occurred_at=row.occurred_at,
-        state="posted" if final else "batched" if batch else row.state,
+        state=state,
         held_reason=row.held_reason,
-        batch=batch
-        and BatchRef(
-            bucket=batch.bucket,
-            sequence=batch.sequence,
-            item_index=row.item_index,
-            state=batch.state,
-            tx_hash=batch.tx_hash,
-        ),
+        batch=reference,
         interaction=InteractionFields(
             program=hashed.program,
             partner=hashed.partner,
@@ -58,9 +62,7 @@ def interaction_out(
             evidence=hashed.evidence,
             hash=hashed.hash,
         ),
-        membership=_membership(session, domain, batch, leaf(domain, row.item_index, item))
-        if final
-        else None,
+        membership=membership,
     )
 
 

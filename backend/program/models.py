@@ -1,7 +1,5 @@
 """A program: one reward token, one Distributor, one set of attestors."""
 
-from typing import Any
-
 from sqlalchemy import JSON, BigInteger, CheckConstraint, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -39,19 +37,3 @@ class Program(Base):
     """Why nothing more is batched or booked, e.g. a block that was final has changed. An operator
     decides."""
     created_at: Mapped[CreatedAt]
-
-    def summary(self) -> dict[str, Any]:
-        """The public facts. Why a program is halted is the operator's to know: it can hold what a
-        node answered."""
-        return {
-            "name": self.name,
-            "chain_id": self.chain_id,
-            "distributor": self.distributor,
-            "token": self.token,
-            "verifier": self.verifier,
-            "instance": self.instance,
-            "families": self.families,
-            "finality": self.finality,
-            "last_indexed_block": self.last_indexed_block,
-            "halted": self.halted is not None,
-        }

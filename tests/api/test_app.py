@@ -6,6 +6,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from backend.api.app import create_app
+from backend.program.models import Program
 from tests.support.engine import OPERATOR_KEY, Api, item, report, settings
 
 
@@ -66,6 +67,78 @@ def test_every_route_is_described(api: Api) -> None:
             if operation.get("security"):
                 secured.add((method, path))
     assert secured == {("post", "/v1/programs/{program}/batches/close")}
+
+
+def test_every_answer_has_a_schema(api: Api) -> None:
+    """OpenAPI gives the schema of each answer with a body: of errors too, and none is untyped."""
+    document = api.http.get("/openapi.json").json()
+    seen = 0
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            for status, response in operation["responses"].items():
+                schema = response["content"]["application/json"]["schema"]
+                items = schema.get("items", schema)
+                assert items.keys() == {"$ref"}, (method, path, status, schema)
+                named = document["components"]["schemas"][items["$ref"].rsplit("/", 1)[-1]]
+                assert named.get("properties"), (method, path, status)
+                seen += 1
+            assert path in ("/healthz", "/readyz") or {"4XX", "5XX"} <= set(operation["responses"])
+    assert seen > 20
+
+
+def test_programs_are_typed(api: Api) -> None:
+    """A program's answers hold its public facts and, for one, its balances; never why it is
+    halted."""
+    program = api.engine.program(funded=10)
+    with api.engine.database.transaction() as session:
+        session.get_one(Program, program.id).halted = "https://node/secret"
+    (listed,) = api.http.get("/v1/programs").json()
+    assert (listed["name"], listed["halted"]) == (program.name, True)
+    detail = api.http.get(f"/v1/programs/{program.name}")
+    assert detail.json() == listed | {"reserve": "10", "available_budget": "10", "deficit": "0"}
+    assert "secret" not in detail.text
+
+
+@pytest.mark.parametrize("token", [None, "metrics-token"])
+def test_metrics_need_the_token(api: Api, token: str | None) -> None:
+    """/metrics asks for its own token: neither none nor the operator's key opens it."""
+    with TestClient(create_app(settings(api.engine.url, metrics_token=token))) as http:
+        for header in (
+            {},
+            {"authorization": "Bearer "},
+            {"authorization": f"Bearer {OPERATOR_KEY}"},
+        ):
+            assert http.get("/metrics", headers=header).status_code == 401
+
+
+def test_metrics_tell_what_waits(api: Api) -> None:
+    """/metrics counts intake and refusals, and reads open batches and programs from the
+    database."""
+    program = api.engine.program()
+    api.engine.take_in(program, [report("e1")])
+    headers = {"authorization": f"Bearer {OPERATOR_KEY}"}
+    api.http.post(f"/v1/programs/{program.name}/batches/close", headers=headers)
+    with TestClient(create_app(settings(api.engine.url, metrics_token="t"))) as http:
+        http.get("/none")
+        lines = http.get("/metrics", headers={"authorization": "Bearer t"}).text.splitlines()
+    assert {
+        "guerdon_database_up 1.0",
+        'guerdon_batches{state="closed"} 1.0',
+        'guerdon_batches{state="posted"} 0.0',
+        'guerdon_outgoing_transactions{state="sent"} 0.0',
+        f'guerdon_program_halted{{program="{program.name}"}} 0.0',
+    } <= set(lines)
+    assert any(line.startswith('guerdon_batch_oldest_seconds{state="closed"}') for line in lines)
+
+
+def test_metrics_without_a_database_say_so(api: Api) -> None:
+    """While PostgreSQL is away /metrics answers, and says that it is away."""
+    config = settings("postgresql://postgres@127.0.0.1:1/none", metrics_token="t")
+    with TestClient(create_app(config)) as http:
+        answer = http.get("/metrics", headers={"authorization": "Bearer t"})
+    assert answer.status_code == 200
+    assert "guerdon_database_up 0.0" in answer.text.splitlines()
+    assert "guerdon_batches{" not in answer.text
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ def refused(answer: Any, status: int, field: str, code: str | None = None) -> di
     """The error of a refused request, whose shape is checked."""
     assert answer.status_code == status, answer.text
     error = answer.json()["error"]
-    assert set(error) == {"code", "message", "field", "retryable"}
+    assert set(error) == {"code", "message", "field", "retryable", "request_id"}
+    assert error["request_id"] == answer.headers["x-request-id"]
     assert (error["field"], error["retryable"]) == (field, status >= 500)
     assert error["message"]
     assert code is None or error["code"] == code
@@ -195,7 +196,7 @@ def test_huge_body(api: Api) -> None:
     """More bytes than allowed is a 413, before signature and JSON are looked at; the largest
     allowed body is read."""
     program = api.engine.program()
-    limit = api.http.app.state.settings.request_bytes_max
+    limit = api.http.app.state.resources.settings.request_bytes_max
     refused(api.send(program, b" " * (limit + 1)), 413, "body", "too_large")
     refused(api.send(program, b" " * limit), 422, "body")
     full = {"interactions": [item(f"{i:0128d}", i) for i in range(1000)]}

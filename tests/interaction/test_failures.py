@@ -111,7 +111,7 @@ def test_a_lock_that_is_not_let_go(api: Api, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_api_connections_have_limits(api: Api) -> None:
     """Every connection of the API ends a wait for a lock, and a statement, that takes too long."""
-    with api.http.app.state.database.transaction() as session:
+    with api.http.app.state.resources.database.transaction() as session:
         limits = [
             session.scalar(text(f"SHOW {name}"))
             for name in ("lock_timeout", "statement_timeout", "tcp_keepalives_idle")

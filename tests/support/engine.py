@@ -350,4 +350,4 @@ def in_process(engine: Engine) -> Iterator[Api]:
     app = create_app(settings(engine.url))
     with TestClient(app, raise_server_exceptions=False) as http:
         yield Api(engine, http)
-    app.state.database.dispose()
+    app.state.resources.database.dispose()

@@ -1,33 +1,59 @@
-"""Whether the process is alive, and whether it is ready."""
+"""Probes and metrics of the process."""
 
-from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse
+from collections.abc import Callable
+
+import structlog
+from fastapi import APIRouter, Depends, Response
 from sqlalchemy import text
 
+from backend.api.dependencies import Using, require_metrics_token
+from backend.api.measures import DatabaseMeasures
+from backend.api.schemas.health import AliveOut, ReadyOut
 from backend.kit.db import Database
+from backend.kit.metrics import CONTENT_TYPE, exposition
+
+log = structlog.get_logger()
 
 router = APIRouter(tags=["health"])
 
 
-@router.get("/healthz", summary="The process is alive")
-def healthz() -> dict[str, str]:
-    return {"status": "ok"}
+@router.get("/healthz", summary="Check that the process is alive")
+def healthz() -> AliveOut:
+    """Answers whatever else is down."""
+    return AliveOut(status="ok")
 
 
-@router.get("/readyz", summary="What the process needs is there")
-def readyz(request: Request) -> JSONResponse:
-    """200 if PostgreSQL and Redis answer, else 503 with which does not."""
-    state = request.app.state
-    checks = {"database": lambda: _ping(state.database), "redis": state.ping_redis}
-    failed = []
-    for name, check in checks.items():
+@router.get(
+    "/readyz",
+    responses={503: {"model": ReadyOut, "description": "A server does not answer."}},
+    summary="Check that the process can serve",
+)
+def readyz(using: Using, response: Response) -> ReadyOut:
+    """Returns 200 if PostgreSQL and Redis answer, else 503 with the names of those that do not."""
+    failed: list[str] = []
+    checks: list[tuple[str, Callable[[], None]]] = [
+        ("database", lambda: _ping(using.database)),
+        ("redis", using.ping_redis),
+    ]
+    for name, check in checks:
         try:
             check()
-        except Exception:  # Whatever the driver raises, the answer is that it is not ready.
+        except Exception as error:  # Whatever the driver raises: the server is not ready.
+            log.warning("not_ready", server=name, error=type(error).__name__)
             failed.append(name)
-    return JSONResponse(
-        {"status": "unavailable" if failed else "ok", "failed": failed}, 503 if failed else 200
-    )
+    if failed:
+        response.status_code = 503
+    return ReadyOut.model_validate({"status": "unavailable" if failed else "ok", "failed": failed})
+
+
+@router.get(
+    "/metrics",
+    include_in_schema=False,  # for the operator's Prometheus, not for callers of the API
+    dependencies=[Depends(require_metrics_token)],
+)
+def metrics(using: Using) -> Response:
+    """Prometheus metrics of this process and of the database."""
+    return Response(exposition(DatabaseMeasures(using.database)), media_type=CONTENT_TYPE)
 
 
 def _ping(database: Database) -> None:

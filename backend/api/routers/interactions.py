@@ -1,14 +1,18 @@
 """Intake over HTTP, and the public state of one interaction."""
 
+from collections import Counter
 from typing import Annotated, Any
 
 import stamina
+import structlog
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import OperationalError
 from starlette.concurrency import run_in_threadpool
 
 from backend.api import lookup
+from backend.api.dependencies import Snapshot, Using
+from backend.api.schemas.error import ERRORS
 from backend.api.schemas.interaction import DELIVERY_BODY, IntakeOut, InteractionOut
 from backend.errors import BadRequest, Invalid, NotFound, Unauthorized
 from backend.interaction import repository
@@ -17,6 +21,7 @@ from backend.interaction.service import Answer, Outcome, take_in
 from backend.kit.db import Database
 from backend.kit.failpoint import failpoint
 from backend.kit.http import read_body
+from backend.kit.metrics import INTAKE_ITEMS
 from backend.kit.time import utc_now
 from backend.partner import repository as partners
 from backend.partner.evidence import PARTNER_HEADER, Delivery
@@ -26,6 +31,8 @@ from backend.partner.schemes.standard_webhooks import (
     require_signature,
 )
 from backend.program import repository as programs
+
+log = structlog.get_logger()
 
 router = APIRouter(prefix="/v1/programs/{program}/interactions", tags=["interactions"])
 
@@ -44,37 +51,53 @@ def _header(request: Request, name: str) -> str:
 @router.post(
     "",
     response_model=IntakeOut,
-    responses={207: {"model": IntakeOut}, 422: {"model": IntakeOut}},
+    responses={
+        **ERRORS,
+        207: {"model": IntakeOut, "description": "Some items were rejected."},
+        422: {"model": IntakeOut, "description": "All items were rejected."},
+    },
     openapi_extra=DELIVERY_BODY,
     summary="Report 1 to 1,000 interactions",
 )
-async def report_interactions(program: str, request: Request) -> JSONResponse:
-    """Signed by the scheme of Standard Webhooks (`webhook-id`, `webhook-timestamp`,
-    `webhook-signature`), with the partner's name in `guerdon-partner`. One answer an item, in
-    order: `accepted`, `duplicate` (reported before, nothing changed), `held` (kept, with the
-    reason) or `rejected` (with field and reason). 200 if no item was rejected, 207 if some were,
-    422 if all were. What is answered is stored: send again after a timeout or a 5xx, under the same
-    event ids."""
-    state = request.app.state
+async def report_interactions(program: str, request: Request, using: Using) -> JSONResponse:
+    """The request is signed by the Standard Webhooks scheme: `webhook-id`, `webhook-timestamp`,
+    `webhook-signature`. `guerdon-partner` is the partner's name.
+
+    The answer has one result for each item, in order: `accepted`, `duplicate` (reported before;
+    nothing changed), `held` (stored, with the reason) or `rejected` (with field and reason). The
+    status is 200 if no item was rejected, 207 if some were, 422 if all were. An answered item is
+    stored. After a timeout or a 5xx, send the same items again under the same event ids.
+    """
     partner = _header(request, PARTNER_HEADER)
     headers = [
         _header(request, name) for name in ("webhook-id", "webhook-timestamp", "webhook-signature")
     ]
-    delivery = Delivery(*headers, await read_body(request, state.settings.request_bytes_max))
-    answers = await run_in_threadpool(_intake, state.database, program, partner, delivery)
+    delivery = Delivery(*headers, await read_body(request, using.settings.request_bytes_max))
+    answers = await run_in_threadpool(_intake, using.database, program, partner, delivery)
+    _note(program, partner, answers)
     rejected = sum(answer.outcome is Outcome.REJECTED for answer in answers)
     status = 200 if not rejected else 422 if rejected == len(answers) else 207
     return JSONResponse({"results": [_answer_json(answer) for answer in answers]}, status)
 
 
-# Deadlocks and serialization failures are PostgreSQL's to end and ours to try again; the
-# transaction left nothing behind.
-@stamina.retry(
-    on=lambda error: (
-        isinstance(error, OperationalError) and error.orig.sqlstate in ("40P01", "40001")
-    ),
-    attempts=5,
-)
+def _note(program: str, partner: str, answers: list[Answer]) -> None:
+    counts = {str(outcome): 0 for outcome in Outcome} | Counter(
+        str(answer.outcome) for answer in answers
+    )
+    for outcome, count in counts.items():
+        INTAKE_ITEMS.labels(outcome).inc(count)
+    log.info("delivery_ingested", program=program, partner=partner, **counts)
+
+
+def _ended_by_postgres(error: Exception) -> bool:
+    """Whether PostgreSQL ended the transaction for a deadlock or a serialization failure."""
+    if not isinstance(error, OperationalError):
+        return False
+    return getattr(error.orig, "sqlstate", None) in ("40P01", "40001")
+
+
+# Such a transaction left nothing behind: the request can run again.
+@stamina.retry(on=_ended_by_postgres, attempts=5)
 def _intake(
     database: Database, program_name: str, partner_name: str, delivery: Delivery
 ) -> list[Answer]:
@@ -109,18 +132,18 @@ def _answer_json(answer: Answer) -> dict[str, Any]:
 
 
 @router.get(
-    "/{partner}/{event_id:path}",
-    response_model=InteractionOut,
-    summary="One interaction's state and proof",
+    "/{partner}/{event_id:path}", responses=ERRORS, summary="Read one interaction and its proof"
 )
 def read_interaction(
-    program: str, partner: str, event_id: Annotated[str, Path(max_length=128)], request: Request
+    program: str, partner: str, event_id: Annotated[str, Path(max_length=128)], session: Snapshot
 ) -> InteractionOut:
-    """Where an interaction stands and, once its batch is final, the proof that it is a leaf of the
-    batch's `interactionsRoot`."""
-    with request.app.state.database.snapshot() as session:
-        row = programs.get(session, program)
-        found = repository.find(session, partners.get(session, row.id, partner).id, event_id)
-        if found is None:
-            raise NotFound("no interaction with this event id", "event_id", "unknown_event")
-        return lookup.interaction_out(session, row, partner, found)
+    """Returns an interaction and its state.
+
+    Once its batch is final, `membership` proves that it is a leaf of the batch's
+    `interactionsRoot`.
+    """
+    row = programs.get(session, program)
+    found = repository.find(session, partners.get(session, row.id, partner).id, event_id)
+    if found is None:
+        raise NotFound("no interaction with this event id", "event_id", "unknown_event")
+    return lookup.interaction_out(session, row, partner, found)

@@ -1,32 +1,52 @@
 """Programs over HTTP."""
 
-from typing import Any
+from fastapi import APIRouter
 
-from fastapi import APIRouter, Request
-
+from backend.api.dependencies import Snapshot
+from backend.api.schemas.error import ERRORS
+from backend.api.schemas.program import ProgramDetailOut, ProgramOut
 from backend.ledger import service as ledger
 from backend.program import repository
+from backend.program.models import Program
 
-router = APIRouter(prefix="/v1/programs", tags=["programs"])
-
-
-@router.get("", summary="All programs")
-def list_programs(request: Request) -> list[dict[str, Any]]:
-    """The public facts of every program."""
-    with request.app.state.database.transaction() as session:
-        return [program.summary() for program in repository.all_programs(session)]
+router = APIRouter(prefix="/v1/programs", tags=["programs"], responses=ERRORS)
 
 
-@router.get("/{program}", summary="One program")
-def read_program(program: str, request: Request) -> dict[str, Any]:
-    """A program by name or Distributor address, with what the ledger holds: reserve, what is funded
-    and not promised yet, and what is promised and not funded any more: the deficit that a
-    withdrawal of the owner can leave, and that funding fills first."""
-    with request.app.state.database.transaction() as session:
-        row = repository.get(session, program)
-        reserve, available = (
-            ledger.reserve(session, row.id),
-            ledger.available_budget(session, row.id),
-        )
-        budget = {"available_budget": str(max(available, 0)), "deficit": str(max(-available, 0))}
-        return row.summary() | {"reserve": str(reserve)} | budget
+@router.get("", summary="List all programs")
+def list_programs(session: Snapshot) -> list[ProgramOut]:
+    """Returns the public facts of every program."""
+    return [_program_out(program) for program in repository.all_programs(session)]
+
+
+@router.get("/{program}", summary="Read one program")
+def read_program(program: str, session: Snapshot) -> ProgramDetailOut:
+    """Returns a program, by name or Distributor address, with its ledger balances.
+
+    `reserve` is what the Distributor holds. `available_budget` is funded and not yet promised.
+    `deficit` is promised and no longer funded. A deficit appears when the owner withdraws promised
+    funds; new funding fills it first.
+    """
+    row = repository.get(session, program)
+    available = ledger.available_budget(session, row.id)
+    return ProgramDetailOut(
+        **_program_out(row).model_dump(),
+        reserve=str(ledger.reserve(session, row.id)),
+        available_budget=str(max(available, 0)),
+        deficit=str(max(-available, 0)),
+    )
+
+
+def _program_out(row: Program) -> ProgramOut:
+    # Why a program is halted is for the operator only: the text can hold a node's answer.
+    return ProgramOut(
+        name=row.name,
+        chain_id=row.chain_id,
+        distributor=row.distributor,
+        token=row.token,
+        verifier=row.verifier,
+        instance=row.instance,
+        families=row.families,
+        finality=row.finality,
+        last_indexed_block=row.last_indexed_block,
+        halted=row.halted is not None,
+    )

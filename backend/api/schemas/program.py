@@ -1,0 +1,26 @@
+"""What is public of a program."""
+
+from backend.kit.schema import AmountText, Out
+
+
+class ProgramOut(Out):
+    """One program. `halted`: nothing is batched or indexed until the operator has looked."""
+
+    name: str
+    chain_id: int
+    distributor: str
+    token: str
+    verifier: str
+    instance: str
+    families: int
+    finality: str
+    last_indexed_block: int
+    halted: bool
+
+
+class ProgramDetailOut(ProgramOut):
+    """A program with its ledger balances, in base units."""
+
+    reserve: AmountText
+    available_budget: AmountText
+    deficit: AmountText
