@@ -2,6 +2,7 @@
 on first use."""
 
 from functools import cached_property
+from pathlib import Path
 
 from backend.chain.client import connect, reading
 from backend.chain.deploy import deployed_key
@@ -68,7 +69,7 @@ class Context:
             else self.poster
         )
 
-    def _sender(self, path: object) -> Sender:
+    def _sender(self, path: Path) -> Sender:
         signer = keystore.load(path, self.settings.keystore_password.get_secret_value())
         return Sender(
             self.w3, signer, FeePolicy(self.settings.max_fee_per_gas_wei), self.w3.eth.chain_id

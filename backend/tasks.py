@@ -21,25 +21,22 @@ from backend.errors import GuerdonError, Unavailable
 from backend.kit.log import configure
 from backend.program import repository as programs
 from backend.program.models import Program
-from backend.queue import INVARIANTS, PROVE, TICK, celery
+from backend.queue import INVARIANTS, PROVE, TICK, celery, task
 from backend.settlement import post
 
 log = structlog.get_logger()
 app = celery
 
 
-@worker_process_init.connect
 def _start(**_: object) -> None:
     configure()
 
 
-@worker_ready.connect
 def _check_keys(**_: object) -> None:
-    """An operator learns at the start, not from the first batch, that a program's verifier and this
-    machine's keys do not fit."""
-    context = Context(
-        settings()
-    )  # Not the cached one: processes that are forked later must not share its connections.
+    """Tell an operator at the start, and not at the first batch, that a program's verifier and the
+    keys of this machine do not fit."""
+    # Not the cached context: processes that are forked later must not share its connections.
+    context = Context(settings())
     try:
         for name, reason in context.keys.unfit(_ours(context)).items():
             log.error("unfit_key", program=name, error=reason)
@@ -49,14 +46,18 @@ def _check_keys(**_: object) -> None:
         context.close()
 
 
+worker_process_init.connect(_start)
+worker_ready.connect(_check_keys)
+
+
 @cache
 def _context() -> Context:
-    """One context a worker process, made after the fork."""
+    """The worker process's context, made after the fork."""
     return Context(settings())
 
 
 def _ours(context: Context) -> list[Program]:
-    """The programs on the node's chain. Raises Unavailable while no node answers."""
+    """The programs on the node's chain. Raises Unavailable if the node does not answer."""
     rows = _all_programs(context)
     for program in rows:
         if program.chain_id != context.chain_id:
@@ -71,15 +72,15 @@ def _all_programs(context: Context) -> list[Program]:
 
 @cache
 def _say_left_alone(name: str, chain_id: int, node_chain_id: int) -> None:
-    """Once a process."""
+    """Log it once in each process."""
     log.warning(
         "program_on_another_chain", program=name, chain_id=chain_id, node_chain_id=node_chain_id
     )
 
 
-@celery.task(name=TICK)
+@task(TICK)
 def tick() -> None:
-    """Look for work in every program of the node's chain: events to book, rewards to release,
+    """Look for work in every program of the node's chain: events to record, rewards to release,
     batches to close, batches to move."""
     context = _context()
     # One lock for each node, known without asking the node: the workers of one chain must not wait
@@ -109,9 +110,8 @@ def _look_around(context: Context, rows: list[Program]) -> None:
             pipeline.look_at_program(context, program.id)
         except GuerdonError as error:
             log.warning("tick_failed", program=program.name, error=error.message)
-        except (
-            Exception
-        ):  # One program's fault must not hold up the others; the next tick tries again.
+        except Exception:
+            # One program's fault must not hold up the others. The next tick tries again.
             log.exception("tick_failed", program=program.name)
     try:
         post.track_orphaned(context)
@@ -119,43 +119,41 @@ def _look_around(context: Context, rows: list[Program]) -> None:
         log.warning("track_failed", error=error.message)
 
 
-@celery.task(name=INVARIANTS)
+@task(INVARIANTS)
 def check_invariants() -> None:
-    """Check that money is conserved, in the database and against the chain; a program for which it
-    is not is halted until a person looks."""
+    """Check the invariants of every program of the node's chain that is not halted."""
     context = _context()
     with context.database.advisory_lock("invariants") as mine:
-        # A run may take longer than it is to the next: they must not pile up.
+        # A check may take longer than the time to the next one: checks must not pile up.
         if not mine:
             return
         try:
             rows = _ours(context)
         except Unavailable as error:
             log.warning("invariants_not_checked", error=error.message)
-        else:
-            _check_invariants(context, [program.id for program in rows if program.halted is None])
+            return
+        for program in rows:
+            if program.halted is None:
+                _check_invariants(context, program.id)
 
 
-def _check_invariants(context: Context, program_ids: list[int]) -> None:
-    for program_id in program_ids:
-        try:
-            pipeline.check_program(context, program_id)
-        except GuerdonError as error:
-            log.warning("invariants_not_checked", program=program_id, error=error.message)
+def _check_invariants(context: Context, program_id: int) -> None:
+    try:
+        pipeline.check_program(context, program_id)
+    except GuerdonError as error:
+        log.warning("invariants_not_checked", program=program_id, error=error.message)
 
 
-@celery.task(name="guerdon.advance")
+@task("guerdon.advance")
 def advance(batch_id: int) -> None:
     """Take one batch as far as it goes now, then look for what that made possible."""
     with _logged(batch_id):
-        if pipeline.advance(_context(), batch_id, hand_over=_hand_over) in (
-            BatchState.FINAL,
-            BatchState.QUARANTINED,
-        ):
+        state = pipeline.advance(_context(), batch_id, hand_over=_hand_over)
+        if state in (BatchState.FINAL, BatchState.QUARANTINED):
             celery.send_task(TICK, expires=10)
 
 
-@celery.task(name=PROVE)
+@task(PROVE)
 def prove(batch_id: int) -> None:
     """Make one batch's proof, then hand the batch back."""
     with _logged(batch_id):
@@ -165,8 +163,8 @@ def prove(batch_id: int) -> None:
 
 @contextmanager
 def _logged(batch_id: int) -> Iterator[None]:
-    """A batch of another chain's program, from a queue that workers of two chains share, is left to
-    the others."""
+    """Log an error of a batch. Workers of two chains may share a queue: each leaves the batches of
+    the other chain alone."""
     try:
         yield
     except GuerdonError as error:
@@ -174,5 +172,5 @@ def _logged(batch_id: int) -> Iterator[None]:
 
 
 def _hand_over(batch_id: int) -> None:
-    # Ticks ask again: a message that has waited for some of them is one too many.
+    # Ticks ask again: a message that has waited for several ticks is one too many.
     prove.apply_async((batch_id,), expires=10 * settings().tick_seconds)

@@ -6,7 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import structlog
-from eth_utils import keccak
+from eth_utils.crypto import keccak
 from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
@@ -265,9 +265,9 @@ def _require_enough(signed: set[str], threshold: int, outcomes: list[Outcome]) -
         return
     refusals = [outcome for outcome in outcomes if isinstance(outcome, Refused)]
     waiting = [outcome for outcome in outcomes if isinstance(outcome, AskAgain)]
-    reasons = "; ".join(
-        sorted({f"{outcome.code}: {outcome.message}" for outcome in (*refusals, *waiting)})
-    )
+    said = {f"{refused.code}: {refused.message}" for refused in refusals}
+    said |= {f"{later.code}: {later.message}" for later in waiting}
+    reasons = "; ".join(sorted(said))
     message = f"{len(signed)} of {threshold} attestations: {reasons}"
     if len(signed) + len(waiting) < threshold:
         raise AttestationRefused(message)

@@ -1,35 +1,38 @@
 """Closing batches: which accepted interactions make the next state of which bucket.
 
-The program's row is locked throughout, so closings of one program follow one another; everything
-that a closing changes commits together. What goes into which batch is drafted in `draft`.
+The program's row is locked throughout, so closings of one program follow one another. Everything
+that a closing changes commits together. `plan` decides what goes into which batch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend.account.models import Account
-from backend.batch import repository
-from backend.batch.content import Item, as_pairs, assemble
-from backend.batch.draft import Draft, Terms, drafts, first_in_turn, openable
+from backend.batch import plan, repository
+from backend.batch.content import Content, Item, as_pairs, assemble
 from backend.batch.models import Batch, BatchAccount, BatchState
+from backend.batch.plan import Draft, Terms
 from backend.batch.repository import OpenInteraction
 from backend.batch.states import log_state
 from backend.interaction.models import DeliveryRow, Interaction
 from backend.kit.db import Database
 from backend.kit.failpoint import failpoint
+from backend.kit.time import utc_now
 from backend.ledger import blocks
 from backend.partner.models import Partner
 from backend.program import repository as programs
 from backend.program.models import Program
-from prover.circuit import Instance, load_instance
+from prover.circuit import load_instance
 from prover.eip712 import Domain
 
 
 def close_all(database: Database, program_id: int, force: bool = False) -> list[Batch]:
-    """Close until nothing is due, a few batches in a transaction; the new batches. As
-    `close_batches`."""
+    """Close until nothing is due, a few batches in each transaction; the new batches.
+
+    `force` closes everything that is open.
+    """
     closed: list[Batch] = []
     while True:
         with database.transaction() as session:
@@ -43,47 +46,37 @@ def close_all(database: Database, program_id: int, force: bool = False) -> list[
 
 
 def close_batches(session: Session, program: Program, force: bool = False) -> list[Batch]:
-    """Close what is due: a bucket with a full batch, or whose oldest interaction is old enough and
-    which has nothing under way.
+    """Close what is due, at most `BATCHES_PER_CLOSING` batches; the new batches.
 
-    The caller holds the program's row lock. At most `BATCHES_PER_CLOSING`: ask again, in another
-    transaction, until nothing is left. `force` closes everything. Returns the new batches.
+    A bucket is due with a full batch, or when its oldest interaction is old enough and nothing of
+    the bucket is under way. The caller holds the program's row lock.
     """
     if program.halted is not None:
         return []
     instance = load_instance(program.instance)
-    items_max = min(program.batch_items_max, instance.items)
-    terms = Terms(program, instance, items_max, repository.under_way(session, program.id), force)
-    found = drafts(session, terms)
-    due = {
-        bucket: draft
-        for bucket, draft in sorted(found.items())
-        if not terms.blocked(bucket)
-        and (draft.full or terms.due(bucket, len(draft.rows), draft.group is not None, draft.since))
-    }
-    chosen = openable(due, found, program.families)
-    if not chosen:
+    terms = Terms(
+        program,
+        instance,
+        min(program.batch_items_max, instance.items),
+        repository.under_way(session, program.id),
+        utc_now(),
+        force,
+    )
+    drafts = plan.plan(terms, plan.read(session, terms))
+    if not drafts:
         return []
     ledger_head = blocks.seal(session, program.id)
-    return [
-        _close(session, program, instance, bucket, chosen[bucket], ledger_head)
-        for bucket in sorted(first_in_turn(chosen, program.families))
-    ]
+    return [_close(session, terms, draft, ledger_head) for draft in drafts]
 
 
 def items_of(session: Session, rows: Sequence[Interaction | OpenInteraction]) -> list[Item]:
     """The rows as items, in order."""
-    partners = dict(
-        session.execute(
-            select(Partner.id, Partner.name).where(Partner.id.in_({row.partner_id for row in rows}))
-        ).all()
+    names = select(Partner.id, Partner.name).where(Partner.id.in_({row.partner_id for row in rows}))
+    partners = dict(session.execute(names).tuples().all())
+    deliveries = select(DeliveryRow.id, DeliveryRow.evidence).where(
+        DeliveryRow.id.in_({row.delivery_id for row in rows})
     )
-    deliveries = {row.delivery_id for row in rows}
-    evidence = dict(
-        session.execute(
-            select(DeliveryRow.id, DeliveryRow.evidence).where(DeliveryRow.id.in_(deliveries))
-        ).all()
-    )
+    evidence = dict(session.execute(deliveries).tuples().all())
     return [
         Item(
             partners[row.partner_id],
@@ -97,21 +90,15 @@ def items_of(session: Session, rows: Sequence[Interaction | OpenInteraction]) ->
     ]
 
 
-def _close(
-    session: Session,
-    program: Program,
-    instance: Instance,
-    bucket: int,
-    draft: Draft,
-    ledger_head: bytes,
-) -> Batch:
-    previous = repository.newest_sequence(session, program.id, bucket)
-    old = as_pairs(repository.pairs_after(session, program.id, bucket, previous))
+def _close(session: Session, terms: Terms, draft: Draft, ledger_head: bytes) -> Batch:
+    program = terms.program
+    previous = repository.newest_sequence(session, program.id, draft.bucket)
+    old = as_pairs(repository.pairs_after(session, program.id, draft.bucket, previous))
     domain = Domain(program.chain_id, program.distributor)
-    content = assemble(instance, domain, old, items_of(session, draft.rows))
+    content = assemble(terms.instance, domain, old, items_of(session, draft.rows))
     batch = Batch(
         program_id=program.id,
-        bucket=bucket,
+        bucket=draft.bucket,
         sequence=previous + 1,
         state=BatchState.CLOSED,
         items=len(draft.rows),
@@ -130,27 +117,29 @@ def _close(
     session.flush()
     log_state(batch, before=None)
     repository.put_items(session, batch.id, [row.id for row in draft.rows])
-    by_integer = {int(row.account, 16): row.account for row in draft.rows}
-    session.add_all(
-        Account(program_id=program.id, address=by_integer[address], bucket=bucket, slot=slot)
-        for slot, (address, _) in enumerate(content.new[len(old) :], start=len(old))
-    )
-    touched = [
-        *content.deltas.existing,
-        *((len(old) + i, delta) for i, (_, delta) in enumerate(content.deltas.opened)),
-    ]
-    session.add_all(
-        BatchAccount(
+    session.add_all(_accounts(batch, draft, content, len(old)))
+    session.flush()
+    return batch
+
+
+def _accounts(
+    batch: Batch, draft: Draft, content: Content, slots: int
+) -> Iterator[Account | BatchAccount]:
+    """The accounts that the batch opens, and the slots that it touches; `slots` were in use."""
+    addresses = {int(row.account, 16): row.account for row in draft.rows}
+    for slot, (address, _) in enumerate(content.new[slots:], start=slots):
+        yield Account(
+            program_id=batch.program_id, address=addresses[address], bucket=batch.bucket, slot=slot
+        )
+    opened = [(slots + i, delta) for i, (_, delta) in enumerate(content.deltas.opened)]
+    for slot, delta in (*content.deltas.existing, *opened):
+        yield BatchAccount(
             batch_id=batch.id,
             slot=slot,
-            program_id=program.id,
-            bucket=bucket,
+            program_id=batch.program_id,
+            bucket=batch.bucket,
             sequence=batch.sequence,
-            address=by_integer[content.new[slot][0]],
+            address=addresses[content.new[slot][0]],
             delta=delta,
             cumulative=content.new[slot][1],
         )
-        for slot, delta in touched
-    )
-    session.flush()
-    return batch

@@ -1,9 +1,10 @@
-"""Setting aside a batch that cannot be proven, so that the bucket goes on without it and no reward
+"""Quarantine of a batch that cannot be proven: the bucket goes on without the batch, and no reward
 is lost (docs/adr/0005).
 
-What stands on it is withdrawn and batched anew. Its own interactions come back as suspects, in two
-halves that are batched apart, until the half that cannot be proven is a single interaction: that
-one waits for an operator, its reward booked all the same.
+What was built on the batch is superseded and batched again. The batch's own interactions come back
+as two quarantine groups, one for each half. Each group is batched apart, and quarantined in halves
+again if it cannot be proven, until a group is a single interaction. That interaction is unprovable:
+its reward stays booked, and an operator decides.
 """
 
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from backend.batch.states import transition
 from backend.errors import NotYet
 from backend.interaction import repository as interactions
 from backend.interaction.models import Interaction, InteractionState
+from backend.kit.db import rows_changed
 from backend.program import repository as programs
 from prover.wire import count_openings
 
@@ -28,22 +30,21 @@ log = structlog.get_logger()
 def affected(
     session: Session, program_id: int, batch_id: int, booked_timestamp: int
 ) -> list[Batch]:
-    """What has to go with a batch: itself first, then what stands on it; all locked. Empty if it
-    has moved on meanwhile.
+    """The batch, and after it what was built on it; all locked. Empty if the batch has moved on.
 
     Args:
-        booked_timestamp: of the newest block that is booked: a batch that expired before it, and is
-        not final, never lands.
+        booked_timestamp: of the last indexed block. A batch that expired before it and is not final
+        never lands.
 
     Raises:
         NotYet: one of them may still land.
     """
     program = programs.lock(session, program_id)
-    standing = _standing(session, program_id)
-    batch = next((row for row in standing if row.id == batch_id), None)
+    under_way = _locked_under_way(session, program_id)
+    batch = next((row for row in under_way if row.id == batch_id), None)
     if batch is None or batch.state not in (BatchState.CLOSED, BatchState.ATTESTED):
         return []
-    going = [batch, *_on_top_of(batch, standing, program.families)]
+    going = [batch, *_built_on(batch, under_way, program.families)]
     for row in going:
         _require_dead(row, booked_timestamp)
     return going
@@ -52,8 +53,10 @@ def affected(
 def quarantine(
     session: Session, program_id: int, batch_id: int, reason: str, booked_timestamp: int
 ) -> list[Batch]:
-    """Set the batch aside and withdraw what stands on it, all in the caller's transaction. As
-    `affected`; `reason` is public."""
+    """Quarantine the batch and supersede what was built on it, in the caller's transaction.
+
+    As `affected`. `reason` is public.
+    """
     going = affected(session, program_id, batch_id, booked_timestamp)
     if not going:
         return []
@@ -79,14 +82,16 @@ def quarantine(
         sequence=batch.sequence,
         items=batch.items,
         reason=reason,
-        withdrawn=[row.id for row in going[1:]],
+        superseded=[row.id for row in going[1:]],
     )
     return going
 
 
 def release_unprovable(session: Session, program_id: int) -> int:
-    """For an operator: let every unprovable interaction be tried once more, each in a batch of its
-    own. Returns how many."""
+    """For an operator: try every unprovable interaction once more; how many there are.
+
+    Each keeps the quarantine group that it was alone in, so each goes into a batch of its own.
+    """
     programs.lock(session, program_id)
     query = (
         update(Interaction)
@@ -95,10 +100,10 @@ def release_unprovable(session: Session, program_id: int) -> int:
         )
         .values(state=InteractionState.ACCEPTED)
     )
-    return session.execute(query, execution_options={"synchronize_session": False}).rowcount
+    return rows_changed(session.execute(query, execution_options={"synchronize_session": False}))
 
 
-def _standing(session: Session, program_id: int) -> list[Batch]:
+def _locked_under_way(session: Session, program_id: int) -> list[Batch]:
     query = select(Batch).where(
         Batch.program_id == program_id, Batch.state.not_in((BatchState.FINAL, *INACTIVE))
     )
@@ -109,17 +114,20 @@ def _standing(session: Session, program_id: int) -> list[Batch]:
     )
 
 
-def _on_top_of(batch: Batch, standing: Sequence[Batch], families: int) -> list[Batch]:
-    """The bucket's later batches. If slots become free, also what opens accounts in higher buckets
-    of the family, and what follows that: an account is opened only where the lower buckets are
-    full."""
+def _built_on(batch: Batch, under_way: Sequence[Batch], families: int) -> list[Batch]:
+    """The batches that were built on `batch`.
+
+    These are the later batches of its bucket. If slots become free, these are also the batches that
+    open accounts in higher buckets of the family, and the later batches of those buckets: accounts
+    are opened only where the lower buckets are full.
+    """
     found = [
-        row for row in standing if row.bucket == batch.bucket and row.sequence > batch.sequence
+        row for row in under_way if row.bucket == batch.bucket and row.sequence > batch.sequence
     ]
     if not any(count_openings(row.deltas) for row in [batch, *found]):
         return found
     opens: set[int] = set()
-    for row in standing:
+    for row in under_way:
         if row.bucket > batch.bucket and row.bucket % families == batch.bucket % families:
             if count_openings(row.deltas):
                 opens.add(row.bucket)
@@ -138,8 +146,9 @@ def _require_dead(batch: Batch, booked_timestamp: int) -> None:
         )
 
 
-def _release_interactions(session: Session, batch: Batch, withdrawn: Sequence[Batch]) -> None:
-    loose = {"batch_id": None, "item_index": None}
+def _release_interactions(session: Session, batch: Batch, superseded: Sequence[Batch]) -> None:
+    """Open the interactions of all the batches, those of `batch` as two quarantine groups."""
+    loose: dict[str, object] = {"batch_id": None, "item_index": None}
     once = {"synchronize_session": False}
     own = interactions.of_batch(session, batch.id)
     half = (len(own) + 1) // 2
@@ -153,15 +162,15 @@ def _release_interactions(session: Session, batch: Batch, withdrawn: Sequence[Ba
         session.execute(query, execution_options=once)
     query = (
         update(Interaction)
-        .where(Interaction.batch_id.in_([row.id for row in withdrawn]))
+        .where(Interaction.batch_id.in_([row.id for row in superseded]))
         .values(loose)
     )
     session.execute(query, execution_options=once)
 
 
 def _close_accounts(session: Session, program_id: int, bucket: int) -> None:
-    """Accounts that only batches that are gone had opened have no home any more; the next batch
-    that they are in gives them one."""
+    """Remove the accounts that only inactive batches have opened. The next batch of such an account
+    gives it a home bucket."""
     newest = repository.newest_sequence(session, program_id, bucket)
     used = len(repository.pairs_after(session, program_id, bucket, newest))
     session.execute(

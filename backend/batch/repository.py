@@ -18,6 +18,7 @@ from backend.interaction.models import (
     quarantine_group,
 )
 from backend.kit.amount import Amount
+from backend.kit.db import rows_changed
 
 AHEAD_MAX = 8
 """How many batches of a bucket behind its head are proven ahead; more could expire before their
@@ -94,8 +95,10 @@ _OPEN_INTERACTION = (
 
 
 def opened(session: Session, program_id: int) -> dict[int, int]:
-    """bucket -> slots in use, closed batches included. One look-up a bucket: a bucket's slots have
-    no gaps."""
+    """bucket -> slots in use, with those of closed batches.
+
+    The database makes one look-up for each bucket: the slots of a bucket have no gaps.
+    """
     query = text("""
         WITH RECURSIVE used AS (
             SELECT (SELECT min(bucket) FROM account WHERE program_id = :program_id) AS bucket
@@ -177,8 +180,10 @@ def newest_sequence(session: Session, program_id: int, bucket: int) -> int:
 def pairs_after(
     session: Session, program_id: int, bucket: int, sequence: int
 ) -> list[tuple[str, int]]:
-    """(address, cumulative) of the slots in use after batch `sequence`, in order of slot. One
-    look-up a slot, however long its history."""
+    """(address, cumulative) of the slots in use after batch `sequence`, in order of slot.
+
+    The database makes one look-up for each slot, however long the slot's history is.
+    """
     query = text(f"""
         SELECT slot, address, cumulative
         FROM generate_series(0, (SELECT max(slot) FROM batch_account WHERE program_id = :program_id
@@ -213,7 +218,7 @@ def under_way(session: Session, program_id: int) -> dict[int, UnderWay]:
 
 
 def open_batches(session: Session, program_id: int) -> list[Batch]:
-    """The batches that are on their way, by bucket and sequence."""
+    """The batches that are under way, by bucket and sequence."""
     query = select(Batch).where(
         Batch.program_id == program_id, Batch.state.not_in((BatchState.FINAL, *INACTIVE))
     )
@@ -221,8 +226,10 @@ def open_batches(session: Session, program_id: int) -> list[Batch]:
 
 
 def movable(session: Session) -> list[Batch]:
-    """The batches that can move, heads first: the oldest of each bucket that is on its way, and
-    those behind it that can be proven ahead. Of programs that are not halted."""
+    """The batches that can move, of programs that are not halted, heads first.
+
+    The head of a bucket is its oldest batch under way. Batches behind the head can be proven ahead.
+    """
     query = text("""
         SELECT id FROM (
             SELECT batch.id, state, proof, retry_at, row_number() OVER (PARTITION BY program_id,
@@ -247,8 +254,8 @@ def is_head(session: Session, batch: Batch) -> bool:
 def locked(session: Session, batch_id: int, state: str) -> Batch | None:
     """The batch, its row locked until the transaction ends; None unless it is still in `state`.
 
-    Whoever works on a batch holds its advisory lock, but the watcher does not: it makes a batch
-    final when the chain says so.
+    A worker that moves a batch holds the batch's advisory lock, but the indexer does not: the
+    indexer makes a batch final when the chain says so.
     """
     query = (
         select(Batch)
@@ -294,8 +301,11 @@ def newest_final(session: Session, program_id: int, bucket: int) -> int:
 
 
 def put_items(session: Session, batch_id: int, interaction_ids: Sequence[int]) -> None:
-    """Give the interactions, in this order, to the batch. Raises AssertionError if one of them was
-    taken meanwhile."""
+    """Give the interactions, in this order, to the batch.
+
+    Raises:
+        AssertionError: another batch has one of them, or one is not accepted.
+    """
     result = session.execute(
         text("""
             UPDATE interaction SET batch_id = :batch_id, item_index = item.rank - 1
@@ -305,11 +315,9 @@ def put_items(session: Session, batch_id: int, interaction_ids: Sequence[int]) -
         """).bindparams(bindparam("ids", type_=ARRAY(BigInteger))),
         {"batch_id": batch_id, "ids": list(interaction_ids)},
     )
-    if result.rowcount != len(interaction_ids):
-        raise AssertionError(
-            f"batch {batch_id}: {len(interaction_ids) - result.rowcount} of its interactions "
-            "are taken"
-        )
+    taken = len(interaction_ids) - rows_changed(result)
+    if taken:
+        raise AssertionError(f"batch {batch_id}: {taken} of its interactions are taken")
 
 
 def touched(session: Session, batch_id: int) -> list[BatchAccount]:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from sqlalchemy import BigInteger, DateTime, LargeBinary, MetaData, create_engine, event, func, text
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import CursorResult, Engine, Result
 from sqlalchemy.orm import DeclarativeBase, Session, mapped_column, sessionmaker
 
 from backend.kit.amount import Amount
@@ -31,6 +31,13 @@ class Base(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
+
+
+def rows_changed(result: Result[Any]) -> int:
+    """How many rows an INSERT, UPDATE or DELETE has changed."""
+    if not isinstance(result, CursorResult):
+        raise TypeError(f"result: expected one of a statement that writes, got {type(result)}")
+    return result.rowcount
 
 
 def sqlalchemy_url(url: str) -> str:

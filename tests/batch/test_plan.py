@@ -6,9 +6,9 @@ from collections import Counter
 import pytest
 from sqlalchemy import text
 
-from backend.batch import draft, repository
-from backend.batch.draft import BATCHES_PER_CLOSING, UNDER_WAY_MAX
+from backend.batch import plan, repository
 from backend.batch.models import Batch, BatchState
+from backend.batch.plan import BATCHES_PER_CLOSING, UNDER_WAY_MAX
 from backend.batch.quarantine import quarantine
 from backend.program.models import Program
 from prover.state import family
@@ -42,11 +42,11 @@ def drain(engine: Engine, program: Program, force: bool = False) -> list[Batch]:
 def test_full_batches_over_many_buckets(engine: Engine) -> None:
     """Rewards that alternate between 20 buckets are closed in full batches, the oldest of each
     bucket first, as they are in one bucket."""
-    program, homes = opened(engine, 20, 4)
+    program, slots = opened(engine, 20, 4)
     engine.take_in(
         program,
         [
-            report(f"{turn} {bucket}", homes[bucket][turn])
+            report(f"{turn} {bucket}", slots[bucket][turn])
             for turn in range(9)
             for bucket in range(20)
         ],
@@ -71,9 +71,9 @@ def test_full_batches_over_many_buckets(engine: Engine) -> None:
 def test_a_closing_is_bounded(engine: Engine) -> None:
     """However many buckets are due, a transaction closes a few, those first whose oldest reward has
     waited longest; the next go on."""
-    program, homes = opened(engine, 9, 32)
+    program, slots = opened(engine, 9, 32)
     order = [5, 2, 8, 0, 7, 1, 3, 6, 4]
-    engine.take_in(program, [report(f"one {bucket}", homes[bucket][0]) for bucket in order])
+    engine.take_in(program, [report(f"one {bucket}", slots[bucket][0]) for bucket in order])
     rounds = []
     while batches := engine.close(program):
         rounds.append([batch.bucket for batch in batches])
@@ -99,11 +99,12 @@ def test_what_is_opened_below_comes_first(engine: Engine) -> None:
     """A bucket that opens accounts is not closed before the lower one that it rests on, whoever has
     waited longer."""
     drafts = {
-        bucket: draft.Draft(rows=[Row(first)], opened=opens) for bucket, first, opens in OPENINGS
+        bucket: plan.Draft(bucket, rows=[Row(first)], opened=opens)
+        for bucket, first, opens in OPENINGS
     }
-    assert list(draft.first_in_turn(drafts, 1)) == [7, 8, 9, 0]
+    assert list(plan.first_in_turn(drafts, 1)) == [7, 8, 9, 0]
     del drafts[7], drafts[8]
-    assert list(draft.first_in_turn(drafts, 1)) == [9, 0, 1, 2]
+    assert list(plan.first_in_turn(drafts, 1)) == [9, 0, 1, 2]
 
 
 class Row:
@@ -127,9 +128,9 @@ OPENINGS = [
 def test_a_busy_bucket_holds_up_no_other(engine: Engine) -> None:
     """A bucket with a backlog closes a few batches ahead and goes on when one lands; what came
     later for another bucket does not wait."""
-    program, homes = opened(engine, 2, 2)
-    engine.take_in(program, [report(f"hot {i}", homes[0][0]) for i in range(70)])
-    engine.take_in(program, [report(f"late {i}", homes[1][0]) for i in range(2)])
+    program, slots = opened(engine, 2, 2)
+    engine.take_in(program, [report(f"hot {i}", slots[0][0]) for i in range(70)])
+    engine.take_in(program, [report(f"late {i}", slots[1][0]) for i in range(2)])
     batches = drain(engine, program)
     assert Counter(batch.bucket for batch in batches) == {0: UNDER_WAY_MAX, 1: 1}
     assert drain(engine, program) == []
@@ -184,7 +185,7 @@ def test_one_newcomer_does_not_hide_the_others(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("families", [1, 3])
-def test_room_is_found_once(families: int) -> None:
+def test_a_free_slot_is_found_once(families: int) -> None:
     """The first bucket of a family with a free slot is looked for once, not for each newcomer from
     the bottom."""
     looked: Counter[int] = Counter()
@@ -194,14 +195,14 @@ def test_room_is_found_once(families: int) -> None:
             looked[bucket] += 1
             return super().__getitem__(bucket)
 
-    homes = draft._Homes(families, 32, {})
-    homes._opened = Watched(dict.fromkeys(range(900), 32))
+    slots = plan.Slots(families, 32, {})
+    slots._opened = Watched(dict.fromkeys(range(900), 32))
     names = [address(f"room {i}") for i in range(100)]
     for name in names:
-        bucket = homes.room(homes.family(name))
-        assert (homes.family(name), bucket) == (
+        bucket = slots.lowest_free(slots.family(name))
+        assert (slots.family(name), bucket) == (
             family(int(name, 16), families),
-            900 + homes.family(name),
+            900 + slots.family(name),
         )
     assert max(looked[bucket] for bucket in range(900)) == 1
 
