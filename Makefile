@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(CURDIR)/$(BIN):$(CURDIR)/node_modules/.bin:$(PATH)
 
 .PHONY: help demo up check test test-suite test-contracts soak fuzz setup contracts circuits lint \
-  check-lint types format bench lock clean
+  check-lint types coverage format bench lock clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,20 +25,25 @@ up: setup ## the same stack with an empty program, until Ctrl-C
 	@$(BIN)/guerdon up $(ARGS)
 
 # The gears: each test has one, see tests/support/gears.py and CONTRIBUTING.md.
-WORKERS ?= 2
-SUITE := $(PYTEST) -n $(WORKERS) --dist loadgroup
+SUITE := $(PYTEST) --ignore=tests/contracts --dist loadgroup
+CORES ?= 2
+# Tests of whole stacks mostly wait: twice as many processes as cores keep the cores busy.
+WORKERS ?= 4
 
 check: setup ## lint, types, and the tests without a chain: for every change
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target check-lint types
-	$(SUITE) -m "(pure or db) and not slow" --ignore=tests/contracts $(COVERAGE) $(ARGS)
+	$(SUITE) -n $(CORES) -m "(pure or db) and not slow" $(ARGS)
 
-test: setup ## every test that a newcomer needs to trust it; one gear: make test GEAR=chain
-	@$(MAKE) --no-print-directory --jobs 2 test-suite $(if $(GEAR),,test-contracts)
+coverage: setup ## branch coverage of the pure and database tests; fails below the floor in pyproject.toml
+	$(SUITE) -n $(CORES) -m "pure or db" --cov --cov-report=term:skip-covered $(ARGS)
+
+test: setup ## every test that a newcomer needs to trust it; some gears: make test GEAR="chain or stack"
+	@$(MAKE) --no-print-directory --jobs 2 test-suite test-contracts
 
 # Two runs share the screen: whole lines at a time, and each line of dots says whose it is.
 AS_LANE = | sed -u -E 's/^[.FEsx]+ *\[/$@ &/'
 test-suite: setup
-	$(SUITE) $(if $(GEAR),-m $(GEAR)) --ignore=tests/contracts $(ARGS) $(AS_LANE)
+	$(SUITE) -n $(WORKERS) $(if $(GEAR),-m "$(GEAR)") $(ARGS) $(AS_LANE)
 
 test-contracts: setup
 	$(BIN)/ape test --network ethereum:local:foundry -q tests/contracts $(AS_LANE)

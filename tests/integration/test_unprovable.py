@@ -1,7 +1,6 @@
 """Batches that cannot be proven, on the real stack: they are set aside, what is good in them lands,
 and money stays exact."""
 
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -19,6 +18,7 @@ from prover.wire import Proof
 from prover.witness import WitnessError
 from tests.integration.exact import assert_exact
 from tests.integration.world import World, address, running_world
+from tests.support.patience import Patience
 
 
 @pytest.fixture(scope="module")
@@ -102,9 +102,9 @@ def test_poisonous_interaction(world: World, monkeypatch: pytest.MonkeyPatch) ->
     assert waiting.proof is not None
     assert "other_digest_signed" in waiting.note
     travel_past_signatures(world)
-    deadline = time.monotonic() + 120
+    patience = Patience()
     while advance_all(world) or unbatched(world):
-        assert time.monotonic() < deadline, world.standing()
+        assert not patience.ended(world.standing()), world.standing()
     monkeypatch.undo()
     with world.local.context.database.transaction() as session:
         assert release_unprovable(session, world.local.program_id) == 1
@@ -128,6 +128,7 @@ def test_worker_dies_of_a_batch(world: World) -> None:
     ):
         world.wait("the worker's death", lambda folder=markers: any(folder.iterdir()))
         world.kill("worker")
+        world.hurry()
         markers = world.start("worker", failpoint=following)
     world.wait_killed(markers, "quarantine.after_commit")
     travel_past_signatures(world)

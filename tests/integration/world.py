@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import httpx
 from eth_utils import keccak, to_checksum_address
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from backend.batch.models import INACTIVE, Batch, BatchState
 from backend.chain.models import OPEN, OutgoingTransaction
@@ -26,16 +26,10 @@ from backend.devstack.stack import Service
 from backend.interaction.models import Interaction
 from backend.ledger.service import reserve
 from backend.program.models import Program
+from tests.support.patience import STALL_SECONDS, Patience, wait_until
 
 ATTESTORS = ("attestor-0", "attestor-1", "attestor-2")
 FUNDED = 10**24
-WAIT_SECONDS = 120
-"""Longest wait for anything: a shared machine is slow, and a wait that ends early is a failure."""
-
-
-class Stalled(AssertionError):
-    """What was waited for did not come; the message says how the batches stand and where the logs
-    are."""
 
 
 def address(number: int) -> str:
@@ -77,13 +71,13 @@ class World:
     def send(self, interactions: Sequence[Reported]) -> Counter[str]:
         """Report as a partner does: the same events again until there is an answer. What was taken
         in is owed from then on."""
-        deadline = time.monotonic() + WAIT_SECONDS
+        patience = Patience()
         while True:
             try:
                 outcomes = self.partner.report(interactions)
                 break
             except httpx.TransportError:
-                if time.monotonic() > deadline:
+                if patience.ended(self.standing()):
                     raise
                 time.sleep(0.1)
         for interaction in interactions:
@@ -150,13 +144,9 @@ class World:
 
     # Waiting
 
-    def wait(self, what: str, ready: Callable[[], bool], seconds: float = WAIT_SECONDS) -> None:
-        """Raises Stalled."""
-        deadline = time.monotonic() + seconds
-        while not ready():
-            if time.monotonic() > deadline:
-                raise Stalled(f"{what}: not after {seconds} s; {self.standing()}")
-            time.sleep(0.05)
+    def wait(self, what: str, ready: Callable[[], bool], seconds: float = STALL_SECONDS) -> None:
+        """As long as anything moves. Raises Stalled."""
+        wait_until(what, ready, self.standing, seconds)
 
     def wait_killed(self, markers: Path, *places: str) -> None:
         """Until each of the places has killed its process."""
@@ -181,7 +171,14 @@ class World:
     def settle(self) -> None:
         """Until everything that was taken in is final on chain and no transaction of ours is
         open."""
+        self.hurry()
         self.wait("settling", self._settled)
+
+    def hurry(self) -> None:
+        """Batches that wait before they are tried again have waited long enough: how long a failure
+        holds one up is not under test here, and it is up to a minute."""
+        with self.local.context.database.transaction() as session:
+            session.execute(update(Batch).where(Batch.retry_at.is_not(None)).values(retry_at=None))
 
     def _settled(self) -> bool:
         with self.local.context.database.transaction() as session:

@@ -58,8 +58,13 @@ PROGRAMS = {
 SOAK = "soak"
 """Tests with this mark take minutes, or go on for as long as one likes: `make soak` runs them, and
 no other command does."""
-SHARED_WORLD = "world"
-"""Stack tests over the shared stack of tests/integration run in one process."""
+FIRST = (
+    "tests/integration/test_unprovable.py",
+    "tests/integration/test_failures.py",
+    "tests/integration/test_kill_worker.py",
+    "tests/devstack/test_commands.py",
+)
+"""The files that take longest, begun before the others so that none is waited for at the end."""
 
 
 # -- Which gear a test has
@@ -154,24 +159,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(gear_by_reach(item))
         if len(marked(item)) != 1:
             raise pytest.UsageError(f"{item.nodeid}: expected one gear, got {marked(item)}")
-        item.add_marker(pytest.mark.xdist_group(group(item)))
-    # The longest first: what a run waits for at its end is short.
-    items.sort(key=lambda item: -GEARS.index(gear(item)))
+        # Tests of one file run in one process, so that they share its fixtures.
+        item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+    items.sort(key=turn)
 
 
 def gear(item: pytest.Item) -> str:
     return next(iter(marked(item)))
 
 
-def group(item: pytest.Item) -> str:
-    """Tests of one group run in one process, so that they share its fixtures."""
-    for mark in item.iter_markers("xdist_group"):
-        return str(mark.args[0])
-    fixtures = getattr(item, "_fixtureinfo", None)
-    definitions = fixtures.name2fixturedefs.get("world", ()) if fixtures else ()
-    if definitions and definitions[-1].scope == "session":
-        return SHARED_WORLD
-    return item.nodeid.partition("::")[0]
+def turn(item: pytest.Item) -> tuple[int, int]:
+    """Files that take long come first, then the higher gears."""
+    path = item.nodeid.partition("::")[0]
+    return FIRST.index(path) if path in FIRST else len(FIRST), -GEARS.index(gear(item))
 
 
 # -- What a test may start
