@@ -5,7 +5,7 @@ import logging
 import typer
 
 from backend.audit.cli import audit
-from backend.cli import keys, keystore, operate, programs
+from backend.cli import batch, database, imports, keys, keystore, partner, programs, settle
 from backend.devstack import run
 from backend.kit.log import configure
 
@@ -15,34 +15,22 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
-partner = typer.Typer(help="Partners who report interactions.", no_args_is_help=True)
-batch = typer.Typer(help="Batches.", no_args_is_help=True)
 
 
 @app.callback()
 def _quiet() -> None:
-    # A person reads this: progress and errors are shown as such, not as log lines.
+    # A person reads the output: progress and errors are not log lines.
     configure(logging.ERROR)
 
 
-app.command()(run.demo)
-app.command()(run.up)
-app.command()(run.prepare_local)
-app.command()(operate.migrate)
+# Without a name, a group's commands are commands of `guerdon` itself.
+app.add_typer(run.app)
+app.add_typer(database.app)
 app.add_typer(programs.app, name="program")
-app.add_typer(partner, name="partner")
-partner.command("add")(operate.partner_add)
-partner.command("rotate")(operate.partner_rotate)
-partner.command("revoke")(operate.partner_revoke)
+app.add_typer(partner.app, name="partner")
 app.add_typer(keys.app, name="keys")
 app.add_typer(keystore.app, name="keystore")
-app.command("import")(operate.import_list)
-app.add_typer(batch, name="batch")
-batch.command("close")(operate.batch_close)
-batch.command("list")(operate.batch_list)
-batch.command("release")(operate.batch_release)
-app.command()(operate.prove)
-app.command()(operate.post)
-app.command()(operate.watch)
-app.command()(operate.claim)
+app.add_typer(imports.app)
+app.add_typer(batch.app, name="batch")
+app.add_typer(settle.app)
 app.command()(audit)

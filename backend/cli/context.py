@@ -18,9 +18,11 @@ ProgramName = Annotated[
 
 
 @contextmanager
-def opened() -> Iterator[Context]:
-    """The context of the environment's settings; expected failures become one clear line and exit
-    code 1."""
+def open_context() -> Iterator[Context]:
+    """The context of the environment's settings.
+
+    An expected failure inside becomes one clear line and exit code 1.
+    """
     with failures():
         context = Context(settings())
         try:
@@ -29,7 +31,7 @@ def opened() -> Iterator[Context]:
             context.close()
 
 
-def here(context: Context, name: str) -> Program:
+def load_program(context: Context, name: str) -> Program:
     """The program. Raises NotFound, and Conflict if it is on another chain than the node."""
     with context.database.transaction() as session:
         row = programs.get(session, name)

@@ -1,5 +1,4 @@
-"""`guerdon keys`: proving keys of this machine, and the ceremony that makes one which nobody can
-forge under."""
+"""`guerdon keys`: this machine's proving keys, and the ceremony that makes a safe one."""
 
 import json
 import time
@@ -26,7 +25,7 @@ from prover.zkey import Zkey
 
 app = typer.Typer(help="Proving keys: make, import, verify, list.", no_args_is_help=True)
 ceremony_app = typer.Typer(
-    help="A setup by several people: init, contribute (each in turn), beacon, verify, finalize.",
+    help="A setup by several parties: init, contribute (each in turn), beacon, verify, finalize.",
     no_args_is_help=True,
 )
 app.add_typer(ceremony_app, name="ceremony")
@@ -47,7 +46,7 @@ Out = Annotated[
 
 @contextmanager
 def _steps() -> Iterator[Any]:
-    """What reports progress."""
+    """A function that reports progress."""
     start = time.monotonic()
     with failures(), errors.status("") as status:
 
@@ -87,8 +86,10 @@ def _print_transcript(zkey: Zkey) -> None:
 
 @app.command()
 def dev(instance: InstanceName) -> None:
-    """Make a single-party key. For development: who made it can forge everything, and it is refused
-    off local chains."""
+    """Make a single-party key for development.
+
+    The party that made the key can forge proofs. The key is refused off local chains.
+    """
     with _steps() as report:
         report(
             "Compiling the circuit and making its development key, unless the cache holds "
@@ -112,7 +113,7 @@ def import_key(
     ptau_blake2b: PtauHash = None,
     out: Out = None,
 ) -> None:
-    """Check a ceremony's key and take it into use."""
+    """Check a ceremony's key and import it."""
     with _steps() as report:
         key = key_store.import_zkey(
             load_instance(instance), file, ptau, ptau_blake2b=ptau_blake2b, out=out, report=report
@@ -143,8 +144,11 @@ def verify(
         str | None, typer.Option(help="A Distributor whose verifier must hold this key.")
     ] = None,
 ) -> None:
-    """Check a key: files, circuit, points, the ceremony where --ptau is given, a trial proof, and
-    the verifier on chain."""
+    """Check a key: files, circuit, points and a trial proof.
+
+    With --ptau, check the ceremony too. With --verifier or --distributor, check the verifier on
+    chain.
+    """
     with _steps() as report:
         folder = _find(key)
         report(f"{folder.path}: {folder.manifest.origin} key {folder.verifying_key.digest[:16]}")
@@ -169,19 +173,23 @@ def verify(
 
 
 def _find(key: str | None) -> KeyFolder:
-    if key in instances():
+    if key is not None and key in instances():
         return key_store.key_for(load_instance(key))
-    if key is None and settings().key is None:
+    folder = Path(key) if key else settings().key
+    if folder is None:
         raise Invalid(
             "key: expected a key's folder or an instance, or GUERDON_KEY to be set", "key"
         )
-    return KeyFolder((Path(key) if key else settings().key).resolve())
+    return KeyFolder(folder.resolve())
 
 
 def _deployed(rpc_url: str | None, verifier: str | None, distributor: str | None) -> VerifyingKey:
+    """The key of `verifier`, or of the Distributor's verifier if that is not given."""
     w3 = connect(rpc_url or settings().rpc_url)
-    if verifier is None:
+    if verifier is None and distributor is not None:
         verifier = Distributor(w3, distributor).info().verifier
+    if verifier is None:
+        raise Invalid("verifier: expected an address, or a Distributor's", "verifier")
     return deployed_key(w3, verifier)
 
 
@@ -216,8 +224,10 @@ def init(
     ptau: Ptau,
     out: Annotated[Path, typer.Option(help="File to write.")] = Path("0000.zkey"),
 ) -> None:
-    """Coordinator: make the file that the first person contributes to. Standard takes hours;
-    everyone gets the same bytes."""
+    """Coordinator: make the file for the first contributor.
+
+    The standard instance takes hours. Every run makes the same bytes.
+    """
     with _steps() as report:
         zkey = ceremony.init(load_instance(instance), ptau, out, report)
     _print_transcript(zkey)
@@ -225,18 +235,20 @@ def init(
 
 @ceremony_app.command()
 def contribute(
-    before: Annotated[Path, typer.Argument(metavar="IN", help="The file of the one before you.")],
+    before: Annotated[Path, typer.Argument(metavar="IN", help="File of the previous contributor.")],
     out: Annotated[
-        Path, typer.Argument(metavar="OUT", help="File to write, for the one after you.")
+        Path, typer.Argument(metavar="OUT", help="File to write, for the next contributor.")
     ],
-    name: Annotated[str, typer.Option(help="How the transcript shall call you.")],
+    name: Annotated[str, typer.Option(help="Your name in the transcript.")],
     more_entropy: Annotated[
         bool,
         typer.Option(help="Ask for random typing too; it is mixed with the system's randomness."),
     ] = False,
 ) -> None:
-    """Contributor: add your secret, which is made from the system's randomness and thrown away.
-    Publish the hash it prints."""
+    """Contributor: add your secret, then publish the hash that this command prints.
+
+    The secret is made from the system's randomness and thrown away.
+    """
     typed = typer.prompt("Type at random", hide_input=True, err=True) if more_entropy else ""
     with _steps() as report:
         zkey = ceremony.contribute(before, out, name, typed, report)
@@ -245,14 +257,14 @@ def contribute(
 
 @ceremony_app.command("beacon")
 def apply_beacon(
-    before: Annotated[Path, typer.Argument(metavar="IN", help="The last person's file.")],
+    before: Annotated[Path, typer.Argument(metavar="IN", help="File of the last contributor.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="File to write.")],
     beacon_hash: Annotated[
         str, typer.Option("--hash", help="Public randomness announced beforehand, hex.")
     ],
-    iterations: Annotated[int, typer.Option(help="It is hashed 2^this times.")] = 10,
+    iterations: Annotated[int, typer.Option(help="Hash it 2^this times.")] = 10,
 ) -> None:
-    """Coordinator: end the ceremony with randomness that nobody could foresee."""
+    """Coordinator: end the ceremony with randomness that nobody could predict."""
     with _steps() as report:
         zkey = ceremony.beacon(before, out, beacon_hash, iterations, report)
     _print_transcript(zkey)
@@ -264,8 +276,7 @@ def verify_ceremony(
     file: Annotated[Path, typer.Argument(help="Any file of the ceremony.")],
     ptau: Ptau,
 ) -> None:
-    """Anyone: check a ceremony's file, each contribution from the powers of tau and this checkout's
-    circuit on."""
+    """Anyone: check a ceremony's file against the powers of tau and this checkout's circuit."""
     with _steps() as report:
         zkey = ceremony.verify(load_instance(instance), file, ptau, report)
         blake2b = ceremony.check_ptau(load_instance(instance), ptau)

@@ -1,4 +1,4 @@
-"""`guerdon keystore`: files that hold the keys which sign."""
+"""`guerdon keystore`: files with the keys that sign."""
 
 from pathlib import Path
 from typing import Annotated
@@ -21,9 +21,9 @@ def _password(confirm: bool) -> str:
 
 @app.command()
 def new(file: Annotated[Path, typer.Argument(help="File to write; never overwritten.")]) -> None:
-    """Make a key and write it, encrypted, to a Web3 Secret Storage file. Prints its address.
+    """Make a key, write it encrypted to a Web3 Secret Storage file, and print its address.
 
-    The password is GUERDON_KEYSTORE_PASSWORD, or asked for.
+    The password is GUERDON_KEYSTORE_PASSWORD. Without it, the command asks.
     """
     with failures():
         output.print(keystore.create(file, _password(confirm=True)).address, highlight=False)
@@ -31,6 +31,6 @@ def new(file: Annotated[Path, typer.Argument(help="File to write; never overwrit
 
 @app.command()
 def address(file: Annotated[Path, typer.Argument(help="A keystore file.")]) -> None:
-    """Decrypt a keystore to see whether the password opens it. Prints its address."""
+    """Decrypt a keystore with the password and print its address."""
     with failures():
         output.print(keystore.load(file, _password(confirm=False)).address, highlight=False)

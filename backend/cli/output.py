@@ -1,5 +1,7 @@
-"""What the commands print: progress and tables. Everything for people goes to standard error or is
-a table on standard output."""
+"""What the commands print: progress and tables.
+
+Text for people goes to standard error, or is a table on standard output.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,14 +25,14 @@ output = Console()
 
 
 class Steps:
-    """Progress bars, one a step, made as the steps come up."""
+    """Progress bars, one for each step."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._tasks: dict[str, Any] = {}
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        """Show `done` of `total` of a step; a step without a name is not shown."""
+        """Show `done` of `total` of a step. A step without a name is not shown."""
         if not what:
             return
         if what not in self._tasks:
@@ -44,7 +46,7 @@ class Steps:
 
 @contextmanager
 def steps() -> Iterator[Steps]:
-    """Progress bars on standard error; plain lines where that is no terminal."""
+    """Progress bars on standard error. Without a terminal there: plain lines."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description:<28}"),
@@ -64,8 +66,7 @@ def tokens(base_units: int, decimals: int = 18) -> str:
 
 
 def push_json(push: Push) -> dict[str, Any]:
-    """One transaction that pushed claims, or a call that was not sent, with each account's
-    outcome."""
+    """One transaction of claims, or a call that was not sent, with each account's outcome."""
     payments = [
         {
             "account": one.account,
@@ -79,7 +80,7 @@ def push_json(push: Push) -> dict[str, Any]:
 
 
 def batch_table(batches: list[dict[str, Any]]) -> Table:
-    """One row a batch."""
+    """One row for each batch."""
     table = Table(title="Batches", title_justify="left")
     for name in ("bucket", "sequence", "items", "accounts", "proof s", "post gas"):
         table.add_column(name, justify="right")
@@ -96,7 +97,7 @@ def batch_table(batches: list[dict[str, Any]]) -> Table:
 
 
 def claim_table(claims: list[dict[str, Any]]) -> Table:
-    """One row a way of claiming."""
+    """One row for each way to claim."""
     table = Table(title="Claims", title_justify="left")
     for name in ("how", "accounts", "gas an account: least", "mean", "most"):
         table.add_column(name, justify="left" if name == "how" else "right")
@@ -134,8 +135,10 @@ def summary_table(report: dict[str, Any], seconds: float) -> Table:
 
 
 def key_table(parent: str, keys: list[tuple[str, str, int, str, bool, str]]) -> Table:
-    """One row a key in folder `parent`: instance, origin, people, digest, whether it is of the
-    present circuit, name of its folder."""
+    """One row for each key in folder `parent`.
+
+    A key is instance, origin, people, digest, whether its circuit is the present one, and folder.
+    """
     table = Table(title=f"Keys in {parent}", title_justify="left")
     for name in ("instance", "origin", "people", "key", "circuit", "folder"):
         table.add_column(name, justify="right" if name == "people" else "left", overflow="fold")

@@ -11,7 +11,7 @@ from backend.chain.deploy import NO_ADDRESS, Deployer, deploy_program, deployed_
 from backend.chain.distributor import Distributor
 from backend.chain.local import require_local
 from backend.chain.token import mint_calldata, transfer_calldata
-from backend.cli.context import ProgramName, here, opened
+from backend.cli.context import ProgramName, load_program, open_context
 from backend.cli.output import errors, output, tokens
 from backend.context import Context
 from backend.ledger import service as ledger
@@ -81,7 +81,7 @@ def deploy(
     allow_single_party_key: AllowSinglePartyKey = False,
 ) -> None:
     """Deploy hasher, verifier and Distributor with the owner's key, and register the program."""
-    with opened() as context:
+    with open_context() as context:
         config = context.settings
         with context.database.transaction() as session:
             # Before anything is paid for.
@@ -153,7 +153,7 @@ def register(
 ) -> None:
     """Take a Distributor that was deployed elsewhere, or before something failed, into the
     database. Its code and key are checked first."""
-    with opened() as context:
+    with open_context() as context:
         contract = Distributor(context.w3, distributor)
         info = contract.info()
         allow = (
@@ -198,10 +198,10 @@ def fund(
     minted first."""
     if not amount.isascii() or not amount.isdigit() or not int(amount):
         raise typer.BadParameter("expected an integer in base units, above 0", param_hint="AMOUNT")
-    with opened() as context:
+    with open_context() as context:
         signer = _signer(context)
         deployer = Deployer(context.w3, signer)
-        row = here(context, program)
+        row = load_program(context, program)
         if mint:
             require_local(context.w3)
         if mint or (mint is None and row.chain_id in LOCAL_CHAIN_IDS):
@@ -234,8 +234,8 @@ def resume(
 ) -> None:
     """End a program's halt, once every rule holds and ledger and chain agree; what the ledger lacks
     is booked. Nothing booked is taken back."""
-    with opened() as context:
-        done = resume_program(context, here(context, program).id, from_block)
+    with open_context() as context:
+        done = resume_program(context, load_program(context, program).id, from_block)
     facts = {
         "program": program,
         "went_back_to_block": done.back_to,
@@ -254,7 +254,7 @@ def attestors(
 ) -> None:
     """Change where the program's attestors are. Who they are is changed on chain, by the
     Distributor's owner."""
-    with opened() as context, context.database.transaction() as session:
+    with open_context() as context, context.database.transaction() as session:
         row = programs.get(session, program)
         program_service.set_attestors(row, attestor_url)
     output.print_json(json.dumps({"program": program, "attestors": row.attestors}))

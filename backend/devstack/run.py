@@ -41,6 +41,8 @@ DATA = ROOT / ".guerdon"
 
 STARTING_PARTS = 10
 
+app = typer.Typer()
+
 
 @contextmanager
 def _stack(
@@ -113,6 +115,7 @@ def _print_urls(local: Local) -> None:
     output.print(f"token         {local.deployment.token}", highlight=False, soft_wrap=True)
 
 
+@app.command()
 def demo(
     input_file: Annotated[
         Path,
@@ -188,6 +191,7 @@ def _report_list(path: Path, rewards: RewardList) -> None:
     )
 
 
+@app.command()
 def up(
     program: Annotated[str, typer.Option(help="Name of the empty program.")] = "main",
     instance: Annotated[str, typer.Option(help="Size of the circuit: dev or standard.")] = "dev",
@@ -218,6 +222,7 @@ def up(
         _wait_for_signal(local)
 
 
+@app.command()
 def prepare_local(
     folder: Annotated[Path, typer.Argument(help="Where keys and configurations go.")],
     attestor_url: Annotated[

@@ -1,0 +1,61 @@
+"""`guerdon batch`: close, list and release."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from backend.batch import repository
+from backend.batch.close import close_all
+from backend.batch.quarantine import release_unprovable
+from backend.cli.context import ProgramName, open_context
+from backend.cli.output import errors, output
+from backend.program import repository as programs
+
+app = typer.Typer(help="Batches.", no_args_is_help=True)
+
+
+@app.command()
+def close(program: ProgramName) -> None:
+    """Close what is open now, whatever its size and age."""
+    with open_context() as context:
+        with context.database.transaction() as session:
+            program_id = programs.get(session, program).id
+        closed = [
+            {"bucket": batch.bucket, "sequence": batch.sequence, "items": batch.items}
+            for batch in close_all(context.database, program_id, force=True)
+        ]
+    output.print_json(json.dumps(closed))
+
+
+@app.command("list")
+def list_batches(
+    program: ProgramName,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Most batches to list.")] = 50,
+) -> None:
+    """List the newest batches, quarantined ones included, with what each waits for."""
+    with open_context() as context, context.database.transaction() as session:
+        rows = repository.listed(session, programs.get(session, program).id, limit, None)
+        listed = [
+            {
+                "bucket": row.bucket,
+                "sequence": row.sequence,
+                "state": row.state,
+                "items": row.items,
+                "total": str(row.total),
+                "reason": row.reason,
+                "note": row.note,
+                "prove_attempts": row.prove_attempts,
+                "tx_hash": row.tx_hash,
+            }
+            for row in rows
+        ]
+    output.print_json(json.dumps(listed))
+
+
+@app.command()
+def release(program: ProgramName) -> None:
+    """Retry the interactions that could not be proven, each in a batch of its own."""
+    with open_context() as context, context.database.transaction() as session:
+        released = release_unprovable(session, programs.get(session, program).id)
+    errors.print(f"{released} interactions go into batches again.")

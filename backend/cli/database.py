@@ -1,0 +1,17 @@
+"""`guerdon migrate`: the database's tables."""
+
+import typer
+
+from backend.cli.context import open_context
+from backend.cli.output import errors
+from backend.migrations import upgrade
+
+app = typer.Typer()
+
+
+@app.command()
+def migrate() -> None:
+    """Upgrade the database's tables to the newest version."""
+    with open_context() as context:
+        upgrade(context.database)
+    errors.print("The database is up to date.")

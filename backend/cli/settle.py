@@ -1,0 +1,146 @@
+"""`guerdon prove`, `post`, `watch` and `claim`: the steps to the chain, by hand."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+from eth_utils.address import is_address, to_checksum_address
+from sqlalchemy import select
+
+from backend import pipeline
+from backend.account.models import Account
+from backend.batch import repository
+from backend.batch.models import BatchState
+from backend.cli.context import ProgramName, load_program, open_context
+from backend.cli.output import errors, output, push_json, steps
+from backend.errors import Conflict, Invalid
+from backend.payout.push import Result, push_claims
+from backend.program import repository as programs
+from backend.settlement.indexer import index
+
+app = typer.Typer()
+
+
+@app.command()
+def prove(program: ProgramName) -> None:
+    """Attest and prove every closed batch that can be proven now.
+
+    A batch that cannot be attested yet is proven ahead.
+    """
+    _advance(program, BatchState.PROVEN, lambda: False)
+
+
+@app.command()
+def post(
+    program: ProgramName,
+    wait_seconds: Annotated[int, typer.Option(min=0, help="How long to wait.")] = 120,
+) -> None:
+    """Post every batch and wait until it is final. Fails if one is not final in time."""
+    deadline = time.monotonic() + wait_seconds
+    if _advance(program, BatchState.FINAL, lambda: time.monotonic() < deadline):
+        raise typer.Exit(1)
+
+
+def _advance(program: str, until: BatchState, wait: Callable[[], bool]) -> int:
+    """Advance every batch to `until`. Shows and counts the batches that are not there yet."""
+    with open_context() as context, steps() as show:
+        row = load_program(context, program)
+        if row.halted is not None:
+            raise Conflict(f"the program is halted: {row.halted} (see `guerdon program resume`)")
+        with context.database.transaction() as session:
+            total = len(repository.open_batches(session, row.id))
+        while True:
+            with context.database.transaction() as session:
+                rows = repository.open_batches(session, row.id)
+            show(f"Batches {until}", total - sum(batch.state != until for batch in rows), total)
+            if not rows:
+                return 0
+            oldest = {batch.bucket: batch for batch in reversed(rows)}
+            moving = rows if until is BatchState.PROVEN else oldest.values()
+            states = [pipeline.advance(context, batch.id, until) for batch in moving]
+            if not any(state is until for state in states) or until is not BatchState.FINAL:
+                if not wait():
+                    break
+                time.sleep(0.3)
+    for batch in rows:
+        errors.print(
+            f"bucket {batch.bucket} sequence {batch.sequence}: {batch.state} {batch.note or ''}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+    return len(rows)
+
+
+@app.command()
+def watch(
+    program: ProgramName,
+    follow: Annotated[bool, typer.Option(help="Continue until Ctrl-C.")] = False,
+) -> None:
+    """Index the final events of the chain."""
+    with open_context() as context:
+        row = load_program(context, program)
+        while True:
+            recorded = index(context, row.id)
+            with context.database.transaction() as session:
+                row = programs.get(session, program)
+            if recorded.events or not follow:
+                errors.print(
+                    f"{recorded.events} events; indexed up to block {row.last_indexed_block}. "
+                    f"{row.halted or ''}",
+                    markup=False,
+                    highlight=False,
+                    soft_wrap=True,
+                )
+            if not follow:
+                return
+            time.sleep(context.settings.tick_seconds)
+
+
+@app.command()
+def claim(
+    program: ProgramName,
+    address: Annotated[
+        list[str] | None, typer.Argument(help="Accounts whose claims to push; all if not given.")
+    ] = None,
+    together: Annotated[
+        int, typer.Option(min=1, max=256, help="Accounts in one transaction.")
+    ] = 16,
+) -> None:
+    """Push claims: the operator pays the gas, the Distributor pays the accounts.
+
+    Prints each account's outcome. Fails unless all are paid.
+    """
+    with open_context() as context, steps() as show:
+        row = load_program(context, program)
+        with context.database.transaction() as session:
+            query = select(Account.address).where(
+                Account.program_id == row.id, Account.posted > Account.claimed
+            )
+            owed = list(session.scalars(query.order_by(Account.bucket, Account.slot)))
+        for text in address or []:
+            if not is_address(text):
+                raise Invalid(f"address: expected an address, got {text!r}", "address")
+        wanted = {to_checksum_address(text) for text in address or []}
+        for unknown in sorted(wanted - set(owed)):
+            errors.print(f"{unknown}: nothing is owed.", highlight=False)
+        chosen = [known for known in owed if not wanted or known in wanted]
+        done = [0]
+
+        def progress(count: int) -> None:
+            done[0] += count
+            show("Pushing claims", done[0], len(chosen))
+
+        pushes = push_claims(context, row, chosen, together=together, progress=progress)
+        index(context, row.id)
+    output.print_json(json.dumps([push_json(push) for push in pushes]))
+    results = Counter(payment.result for push in pushes for payment in push.payments)
+    errors.print(
+        ", ".join(f"{count} {result}" for result, count in results.items()) or "Nothing is owed.",
+        highlight=False,
+    )
+    if set(results) - {Result.PAID, Result.ALREADY_PAID}:
+        raise typer.Exit(1)
