@@ -1,5 +1,7 @@
-"""What tasks and commands work with: the database, the chain, the keys and the provers, each opened
-on first use."""
+"""The resources of one process: the database, the node, the keys and the provers.
+
+Tasks and commands make a Context. Each resource is opened on first use.
+"""
 
 from functools import cached_property
 from pathlib import Path
@@ -41,8 +43,8 @@ class Context:
         return reading("chain id", lambda: self.w3.eth.chain_id)
 
     def require_chain(self, program: Program) -> None:
-        """Raises Conflict, naming both chains, if the program is on another one than the node: a
-        database may hold programs of several."""
+        """Raises Conflict, which names both chains, if the program is on another chain than the
+        node: a database may hold programs of several chains."""
         if program.chain_id != self.chain_id:
             message = (
                 f"program {program.name} is on chain {program.chain_id}, the node of RPC_URL is "

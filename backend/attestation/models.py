@@ -1,4 +1,4 @@
-"""Attestations that a batch has collected."""
+"""The attestations of batches: who has signed which digest."""
 
 from sqlalchemy import ForeignKey, String
 from sqlalchemy.orm import Mapped, mapped_column

@@ -1,5 +1,7 @@
-"""What a batch's interactions make of it: hashes, trees, roots and deltas. Pure: rows in, protocol
-values out."""
+"""The content of a batch: hashes, trees, roots and deltas of its interactions.
+
+Everything here is pure: rows go in, protocol values come out.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,8 +17,7 @@ from prover.wire import Deltas
 
 @dataclass(frozen=True)
 class Item:
-    """One interaction as it goes into a batch. `evidence` is the hash of its delivery's
-    evidence."""
+    """One interaction of a batch. `evidence` is the hash of its delivery's evidence."""
 
     partner: str
     event_id: str
@@ -26,7 +27,7 @@ class Item:
     evidence: bytes
 
     def interaction(self, domain: Domain) -> ProtocolInteraction:
-        """The protocol's form of it."""
+        """The interaction as the protocol hashes it."""
         return ProtocolInteraction(
             domain.program,
             partner_hash(self.partner),

@@ -48,7 +48,7 @@ class NotStored(AssertionError):
 
 
 class Batch(Base):
-    """What is claimed of a bucket's next state, what was signed of it, and how far it got."""
+    """The claim about a bucket's next state, what attestors have signed, and how far it got."""
 
     __tablename__ = "batch"
     __table_args__ = (
@@ -97,18 +97,18 @@ class Batch(Base):
     proof: Mapped[bytes | None]
     prove_ms: Mapped[int | None]
     prove_attempts: Mapped[int] = mapped_column(default=0)
-    """Proofs begun since the last one that was made, counted before each begins: a crash counts
-    too."""
+    """How many proofs were begun since the last one succeeded. An attempt is counted before it
+    begins, so that a crash counts too."""
     landable_until: Mapped[int | None] = mapped_column(BigInteger)
-    """Latest `valid_until` under which it was ever both signed and proven: until the chain is past
-    it, anybody may post it."""
+    """The latest `valid_until` under which the batch was both signed and proven. Until the chain is
+    past that time, anybody can post the batch."""
     quarantine_batch_id: Mapped[int | None] = mapped_column(ForeignKey("batch.id"))
     quarantine_half: Mapped[int | None]
     """All interactions of the batch are of this quarantine group (`Interaction`)."""
     transaction_id: Mapped[int | None] = mapped_column(BigInteger)
     """The outgoing transaction that posts it."""
     tx_hash: Mapped[str | None] = mapped_column(String(66))
-    """Of the transaction whose BatchPosted event is final, whoever sent it."""
+    """Of the transaction whose BatchPosted event is final; anybody may have sent it."""
     gas_used: Mapped[int | None]
     block_number: Mapped[int | None]
 

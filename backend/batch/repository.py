@@ -70,9 +70,9 @@ class UnderWay(NamedTuple):
 
 
 _OPEN = (Interaction.state == InteractionState.ACCEPTED, Interaction.batch_id.is_(None))
-# Looked up row by row, which LIMIT makes sure of: while the statistics are behind, as when the
-# first accounts of a program come all at once, a join would compare every open interaction with
-# every account.
+# LIMIT makes the planner look up one row for each interaction. While the statistics are behind, as
+# when the first accounts of a program come all at once, a join would compare every open interaction
+# with every account.
 _HOME = (
     select(Account.bucket)
     .where(Account.program_id == Interaction.program_id, Account.address == Interaction.account)

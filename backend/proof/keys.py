@@ -1,5 +1,4 @@
-"""Which key a program's proofs are made with: that of its deployed verifier, read from the
-chain."""
+"""The key of a program's proofs: the key of its deployed verifier, read from the chain."""
 
 from collections.abc import Callable, Iterable
 
@@ -12,15 +11,19 @@ from prover.keys import KeyFolder, SetupError, VerifyingKey
 
 
 class UnfitKey(GuerdonError):
-    """No proof can be made for a program until its operator has looked at the keys; the message
-    says what to do."""
+    """No proof can be made for a program until its operator changes the keys.
+
+    The message says what to do.
+    """
 
     code = "unfit_key"
 
 
 class ProgramKeys:
-    """Keys of programs, each found and checked against its verifier once a process: a verifier is
-    immutable."""
+    """The keys of programs.
+
+    Each key is found and checked against its verifier once in a process: a verifier is immutable.
+    """
 
     def __init__(self, settings: Settings, deployed_key: Callable[[str], VerifyingKey]) -> None:
         """`deployed_key` reads the key of the verifier at an address, as

@@ -18,13 +18,15 @@ Pair = tuple[int, int]
 
 
 class ProofError(Exception):
-    """The statement cannot be proven, however often it is tried: it does not hold, or its proof
-    does not verify."""
+    """The statement cannot be proven at any attempt: it does not hold, or its proof does not
+    verify."""
 
 
 class ProverFailed(GuerdonError):
-    """The prover's process ended or refused to work. That may be the machine's fault or the
-    statement's."""
+    """The prover's process ended or refused to work.
+
+    The fault may be the machine's or the statement's.
+    """
 
     code = "prover_failed"
 
@@ -39,18 +41,22 @@ class Proven:
 
 
 class Provers:
-    """One loaded prover a key, kept for the life of the process."""
+    """One loaded prover for each key, kept for the life of the process."""
 
     def __init__(self, rapidsnark: Path | None = None, zkey: Path | None = None) -> None:
-        """With both paths proofs are made by that executable."""
+        """With both paths, that executable makes the proofs."""
         self._engine = (
             (lambda key: RapidsnarkEngine(key, rapidsnark, zkey)) if rapidsnark and zkey else None
         )
         self._provers: dict[str, Prover] = {}
 
     def get(self, key: KeyFolder) -> Prover:
-        """The prover of a key's instance, with the key loaded. Raises SetupError for a key of
-        another circuit than the present one, and ProverFailed."""
+        """The prover of a key's instance, with the key loaded.
+
+        Raises:
+            SetupError: the key is of another circuit than the present one.
+            ProverFailed: the key cannot be loaded.
+        """
         digest = key.verifying_key.digest
         if digest not in self._provers:
             self._provers[digest] = Prover(
@@ -82,8 +88,8 @@ def prove(
 
     Raises:
         ProofError: the items do not fit, the statement's roots are not (old, new, items) `roots`,
-        or no proof of it verifies.
-        ProverFailed.
+        or no proof of the statement verifies.
+        ProverFailed: the prover ended or refused to work.
     """
     prover = provers.get(key)
     start = time.monotonic()
@@ -105,8 +111,13 @@ def prove(
 
 
 def prove_control(provers: Provers, key: KeyFolder) -> None:
-    """Prove the simplest statement under a key: what a prover fails on that can do this is not the
-    prover's fault. Raises ProverFailed."""
+    """Prove the simplest statement under a key.
+
+    If the prover can do this and fails on another statement, then that statement is at fault.
+
+    Raises:
+        ProverFailed: the prover is at fault.
+    """
     statement = plan_batch(load_instance(key.manifest.instance), [], [(1, 1)])
     try:
         prove(

@@ -278,7 +278,7 @@ def test_node_cannot_say(lead: Lead, monkeypatch: pytest.MonkeyPatch) -> None:
         lead.collect()
 
 
-def anew(lead: Lead) -> bytes:
+def other_envelope(lead: Lead) -> bytes:
     """The batch gets another envelope, as by a worker that took it up when ours had lost its lock;
     the new digest."""
     with lead.context.database.transaction() as session:
@@ -298,7 +298,7 @@ def test_another_envelope_meanwhile(lead: Lead) -> None:
             if lead.row().digest == lead.batch.digest:
                 with lock:
                     if lead.row().digest == lead.batch.digest:
-                        anew(lead)
+                        other_envelope(lead)
             return 200, lead.answer(key)
 
         return respond

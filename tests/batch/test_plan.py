@@ -140,26 +140,26 @@ def test_a_busy_bucket_holds_up_no_other(engine: Engine) -> None:
     replay(engine, program)
 
 
-def test_newcomers_of_a_busy_family_hold_up_no_other(engine: Engine) -> None:
-    """While suspects are on their way where a family opens accounts, its newcomers wait, however
-    many; those of other families do not."""
+def test_unassigned_accounts_of_a_busy_family_hold_up_no_other(engine: Engine) -> None:
+    """While a quarantine group is under way where a family opens accounts, the family's unassigned
+    accounts wait, however many; those of other families do not."""
     program = engine.program(families=3, items_max=2)
     own, other = members(0, 3, 102, "own"), members(1, 3, 2, "other")
     engine.take_in(program, [report(a, a) for a in own[:2]])
     (batch,) = engine.close(program)
     with engine.database.transaction() as session:
         quarantine(session, program.id, batch.id, "for the test", 0)
-    (suspect,) = engine.close(program, force=False)
-    assert suspect.quarantine_group is not None
+    (group,) = engine.close(program, force=False)
+    assert group.quarantine_group is not None
     engine.take_in(program, [report(a, a) for a in (*own[2:], *other)])
     assert closed_pairs(drain(engine, program)) == [(1, 1, 2)]
-    engine.finalize(program, suspect)
-    assert drain(engine, program)[0].quarantine_group not in (None, suspect.quarantine_group)
-    replay_after_suspects(engine, program)
+    engine.finalize(program, group)
+    assert drain(engine, program)[0].quarantine_group not in (None, group.quarantine_group)
+    replay_after_groups(engine, program)
 
 
-def replay_after_suspects(engine: Engine, program: Program) -> None:
-    """Land everything, suspects one after another."""
+def replay_after_groups(engine: Engine, program: Program) -> None:
+    """Land everything, one quarantine group after another."""
     while True:
         drain(engine, program, force=True)
         with engine.database.transaction() as session:

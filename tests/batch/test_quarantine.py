@@ -1,5 +1,5 @@
-"""Setting aside: what goes with a batch that cannot be proven, what comes back, and that no reward
-is lost on the way."""
+"""Quarantine: what goes with a batch that cannot be proven, what comes back, and that no reward is
+lost on the way."""
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -26,7 +26,7 @@ BOOKED = 1_000_000
 
 
 def discard(engine: Engine, program: Program, batch: Batch) -> list[tuple[int, int]]:
-    """Set a batch aside; (bucket, sequence) of what went, itself first."""
+    """Quarantine a batch; (bucket, sequence) of what went, itself first."""
     with engine.database.transaction() as session:
         gone = [
             (row.bucket, row.sequence)
@@ -37,7 +37,7 @@ def discard(engine: Engine, program: Program, batch: Batch) -> list[tuple[int, i
 
 
 def assert_whole(engine: Engine, program: Program) -> None:
-    """Every invariant holds; the standing batches replay, from deltas alone, to the homes that the
+    """Every invariant holds; the active batches replay, from deltas alone, to the homes that the
     database gives."""
     with engine.database.snapshot() as session:
         assert check_all(session, program) == []
@@ -66,8 +66,8 @@ def counts(engine: Engine, program: Program) -> dict[str, int]:
 
 
 def land(engine: Engine, program: Program, poison: set[str]) -> list[Batch]:
-    """Close and prove as the workers do, in order; a batch that holds a poisonous account is set
-    aside. Returns what was set aside."""
+    """Close and prove as the workers do, in order; a batch that holds a poisonous account is
+    quarantined. Returns what was quarantined."""
     found = []
     for _ in range(1000):
         engine.close(program)
@@ -89,7 +89,7 @@ def earned(engine: Engine, program: Program, account: str) -> payout.Standing:
         return payout.standing(session, program, account)
 
 
-def test_later_batches_are_withdrawn(engine: Engine) -> None:
+def test_later_batches_are_superseded(engine: Engine) -> None:
     """With a batch, all later ones of its bucket go, and no earlier one; their places and slots are
     free again."""
     program = engine.program(items_max=4)
@@ -111,7 +111,7 @@ def test_later_batches_are_withdrawn(engine: Engine) -> None:
     assert earned(engine, program, address("x5")).pending == {"accepted": 1000}
 
 
-def test_suspects_are_batched_apart(engine: Engine) -> None:
+def test_quarantine_groups_are_batched_apart(engine: Engine) -> None:
     """The batch comes back in halves, one at a time; nothing is closed on top of a half, and
     nothing else is in it."""
     program = engine.program(items_max=8)
@@ -219,7 +219,7 @@ def test_full_bucket_leaves_higher_ones_alone(engine: Engine) -> None:
 
 @pytest.mark.parametrize("state", [BatchState.PROVEN, BatchState.POSTED, BatchState.FINAL])
 def test_what_has_moved_on_stays(engine: Engine, state: BatchState) -> None:
-    """A batch that was proven, posted or made final meanwhile is not set aside."""
+    """A batch that was proven, posted or made final meanwhile is not quarantined."""
     program = engine.program()
     engine.take_in(program, [report("e1")])
     (batch,) = engine.close(program)
@@ -231,7 +231,7 @@ def test_what_has_moved_on_stays(engine: Engine, state: BatchState) -> None:
 
 
 @pytest.mark.parametrize("which", [0, 1])
-def test_what_can_still_land_is_not_withdrawn(engine: Engine, which: int) -> None:
+def test_what_can_still_land_is_not_superseded(engine: Engine, which: int) -> None:
     """While the batch, or one on top of it, could be posted by anyone who holds its signatures and
     proof, nothing is changed."""
     program = engine.program(items_max=1)

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from backend.batch import states
-from backend.batch.models import INACTIVE, Batch, BatchState
+from backend.batch.models import INACTIVE, Batch, BatchState, Envelope, NotStored
 from backend.batch.states import ORDER, TRANSITIONS, IllegalTransition, reached, transition
 
 BACKEND = Path(states.__file__).parents[1]
@@ -126,3 +126,16 @@ def test_the_scan_sees_no_fault_in_a_condition() -> None:
     """A state that is only read, or named in a WHERE, is no assignment."""
     source = "from backend.batch.models import Batch\nbatch.state == 1\n"
     assert assignments(source + "text('UPDATE batch SET note = 1 WHERE state = 2')") == []
+
+
+def test_a_value_that_is_not_stored() -> None:
+    """A step that relies on an envelope, a proof or a transaction gets it, or an error that names
+    the batch."""
+    batch = batch_in(BatchState.CLOSED)
+    for wanted in (batch.envelope, batch.stored_proof, batch.posting_transaction):
+        with pytest.raises(NotStored, match="batch 7"):
+            wanted()
+    batch.attestor_epoch, batch.valid_until, batch.digest = 1, 2, b"\3"
+    batch.proof, batch.transaction_id = b"\4", 5
+    assert batch.envelope() == Envelope(1, 2, b"\3")
+    assert (batch.stored_proof(), batch.posting_transaction()) == (b"\4", 5)

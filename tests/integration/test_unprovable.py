@@ -1,4 +1,4 @@
-"""Batches that cannot be proven, on the real stack: they are set aside, what is good in them lands,
+"""Batches that cannot be proven, on the real stack: they are quarantined, what is good lands,
 and money stays exact."""
 
 from collections.abc import Callable, Iterator
@@ -114,7 +114,7 @@ def test_poisonous_interaction(world: World, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_worker_dies_of_a_batch(world: World) -> None:
-    """A batch whose proof takes the worker with it three times is set aside, through a crash at
+    """A batch whose proof takes the worker with it three times is quarantined, through a crash at
     either side of that commit; its halves can be proven, and land."""
     world.kill("worker")
     before = len(world.batches())
@@ -144,7 +144,7 @@ def test_worker_dies_of_a_batch(world: World) -> None:
 
 
 def test_broken_prover(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the prover fails on anything, no batch is set aside for it, however often it fails: the
+    """If the prover fails on anything, no batch is quarantined for it, however often it fails: the
     batch lands once the prover works."""
 
     def fail(_: Challenged) -> None:
@@ -183,7 +183,7 @@ def test_proven_ahead(world: World) -> None:
 
 
 def test_proven_ahead_and_expired(world: World) -> None:
-    """A proof that was made ahead and has expired before its turn is made anew."""
+    """A proof that was made ahead and has expired before its turn is made again."""
     close(world, 1)
     later = close(world, 2)
     pipeline.advance(world.local.context, later.id)
@@ -195,7 +195,7 @@ def test_proven_ahead_and_expired(world: World) -> None:
     assert_exact(world)
 
 
-def test_withdrawn_while_it_is_proven(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_superseded_while_it_is_proven(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that is proving a batch ahead while another sets the one before it aside: its proof
     is dropped, and the rebuilt batches land."""
     head = close(world, 1, 2)

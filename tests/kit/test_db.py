@@ -92,3 +92,21 @@ def test_amount_too_large_is_refused(own_engine: Engine) -> None:
         session.execute(text("CREATE TABLE money (amount numeric(78, 0))"))
     with pytest.raises((DBAPIError, StatementError)), own_engine.database.transaction() as session:
         session.execute(text(f"INSERT INTO money VALUES ({10**78})"))
+
+
+def test_advisory_lock_has_one_holder(own_engine: Engine) -> None:
+    """A named lock is held by one block at a time, across transactions; another name is free, and
+    the lock is free again after the block, also after an error."""
+    lock = own_engine.database.advisory_lock
+
+    def fail() -> None:
+        with lock("a") as mine:
+            assert mine
+            with lock("a") as second, lock("b") as other:
+                assert (second, other) == (False, True)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    with lock("a") as again:
+        assert again
