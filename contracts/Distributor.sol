@@ -16,13 +16,18 @@ import {Attestations} from "./libraries/Attestations.sol";
 import {Deltas} from "./libraries/Deltas.sol";
 
 /// @title Distributor
+/// @author Guerdon contributors
+/// @custom:security-contact security@example.org is a placeholder. Deployers replace it with their own address.
+/// @notice Pays the accounts of a reward program. `IDistributor` documents every function, event and error.
 contract Distributor is DistributorControl, EIP712, ReentrancyGuardTransient {
     using Attestations for Attestations.Set;
     using SafeERC20 for IERC20;
 
-    /// @dev Solidity packs the first two into one word, and two slots' payments into one.
-    /// @param roots Root after sequence q at q mod 16.
-    /// @param claimed By slot; the highest tree has 2^15.
+    /// @dev Packing: `sequence` and `opened` share one word; the payments of two neighbouring slots share one word.
+    /// @param sequence Sequence of the last batch, 0 before the first.
+    /// @param opened Number of occupied slots. Slots 0 to opened - 1 are occupied.
+    /// @param roots The last 16 roots. The root after sequence q is at index q mod 16.
+    /// @param claimed Amount paid, by slot. A tree of the maximum height 8 has 2^15 slots.
     struct Bucket {
         uint64 sequence;
         uint32 opened;
@@ -30,7 +35,9 @@ contract Distributor is DistributorControl, EIP712, ReentrancyGuardTransient {
         uint128[1 << 15] claimed;
     }
 
-    /// @dev One word. claimed <= committed < 2^127.
+    /// @dev Both totals share one word. Invariant: claimed <= committed < 2^127.
+    /// @param committed Amount that all accounts have ever earned.
+    /// @param claimed Amount that all accounts have been paid.
     struct Totals {
         uint128 committed;
         uint128 claimed;
@@ -39,8 +46,8 @@ contract Distributor is DistributorControl, EIP712, ReentrancyGuardTransient {
     uint256 private constant KEPT_ROOTS = 16;
     uint256 private constant P = Deltas.P;
     bytes32 private constant BATCH_TYPEHASH = keccak256(
-        "Batch(uint32 bucket,uint64 sequence,uint256 oldRoot,uint256 newRoot,uint256 itemsRoot,bytes32 interactionsRoot,"
-        "bytes32 ledgerHead,bytes32 deltasHash,uint64 attestorEpoch,uint64 validUntil)"
+        "Batch(uint32 bucket,uint64 sequence,uint256 oldRoot,uint256 newRoot,uint256 itemsRoot,"
+        "bytes32 interactionsRoot,bytes32 ledgerHead,bytes32 deltasHash,uint64 attestorEpoch,uint64 validUntil)"
     );
     bytes32 private constant CLAIM_TO_TYPEHASH =
         keccak256("ClaimTo(uint32 bucket,uint16 slot,uint128 cumulative,address recipient,uint256 deadline)");
@@ -57,6 +64,7 @@ contract Distributor is DistributorControl, EIP712, ReentrancyGuardTransient {
     uint32 public immutable slots;
     /// @inheritdoc IDistributor
     uint32 public immutable families;
+    /// @dev Root of the empty tree.
     uint256 private immutable _zeroRoot;
 
     mapping(uint32 bucket => Bucket) private _buckets;
@@ -70,9 +78,11 @@ contract Distributor is DistributorControl, EIP712, ReentrancyGuardTransient {
         if (config.levels == 0 || config.levels > 8 || config.families == 0) {
             revert InvalidShape(config.levels, config.families);
         }
+
         (token, verifier, hasher) = (config.token, config.verifier, config.hasher);
         (levels, families) = (config.levels, config.families);
         slots = uint32(1) << (2 * config.levels - 1);
+
         uint256 node = 0;
         for (uint256 i = 0; i < config.levels; ++i) {
             node = config.hasher.compress(node, node, node, node);
@@ -80,7 +90,7 @@ contract Distributor is DistributorControl, EIP712, ReentrancyGuardTransient {
         _zeroRoot = node;
     }
 
-    // ----------------------------------------------------------------------------------------------------------------------- posting
+    /* POSTING */
 
     /// @inheritdoc IDistributor
     function postBatch(
@@ -91,6 +101,7 @@ contract Distributor is DistributorControl, EIP712, ReentrancyGuardTransient {
     ) external nonReentrant {
         Status memory status = _status;
         if (block.timestamp < status.postingPausedUntil) revert PostingPaused(status.postingPausedUntil);
+
         Bucket storage bucket = _buckets[batch.bucket];
         uint32 opened = bucket.opened;
         _requireNext(batch, bucket.sequence);
@@ -99,7 +110,7 @@ contract Distributor is DistributorControl, EIP712, ReentrancyGuardTransient {
         bytes32 digest = _batchDigest(batch, oldRoot, keccak256(deltas), status.attestorEpoch);
         _attestors.check(status.attestorEpoch, status.threshold, digest, attestations);
 
-        // The roots and `deltas` are fixed by the digest before the challenge exists.
+        // The challenge is derived from the digest, so the roots and `deltas` cannot be chosen after it.
         uint256 challenge = uint256(digest) % P;
         (uint256 openings, uint256 total, uint256 fingerprint) = Deltas.read(deltas, opened, slots, challenge);
         if (!verifier.verify(proof, [oldRoot, batch.newRoot, batch.itemsRoot, challenge, fingerprint])) {
@@ -107,9 +118,11 @@ contract Distributor is DistributorControl, EIP712, ReentrancyGuardTransient {
         }
 
         _commit(total);
+
         bucket.sequence = batch.sequence;
         bucket.opened = opened + uint32(openings);
         bucket.roots[batch.sequence % KEPT_ROOTS] = batch.newRoot;
+
         emit BatchPosted(
             batch.bucket,
             batch.sequence,
@@ -122,6 +135,7 @@ contract Distributor is DistributorControl, EIP712, ReentrancyGuardTransient {
         );
     }
 
+    /// @dev Reverts unless the batch is the bucket's next, is not expired and holds field elements.
     function _requireNext(Batch calldata batch, uint64 lastSequence) private view {
         if (batch.sequence != lastSequence + 1) revert WrongSequence(batch.sequence, lastSequence + 1);
         if (block.timestamp > batch.validUntil) revert BatchExpired(batch.validUntil);
@@ -130,6 +144,7 @@ contract Distributor is DistributorControl, EIP712, ReentrancyGuardTransient {
         if (batch.itemsRoot >= P) revert NotAFieldElement(batch.itemsRoot);
     }
 
+    /// @dev Returns the EIP-712 digest that attestors sign.
     function _batchDigest(Batch calldata batch, uint256 oldRoot, bytes32 deltasHash, uint64 epoch)
         private
         view
@@ -154,16 +169,19 @@ contract Distributor is DistributorControl, EIP712, ReentrancyGuardTransient {
         );
     }
 
+    /// @dev Adds `total` to the committed amount. Reverts if the reserve does not cover the new amount.
     function _commit(uint256 total) private {
         Totals memory totals = _totals;
         uint256 newCommitted = totals.committed + total;
+
         uint256 reserve = token.balanceOf(address(this)) + totals.claimed;
         if (newCommitted > reserve) revert ReserveExceeded(newCommitted, reserve);
         if (newCommitted >= 1 << 127) revert CommittedTooLarge(newCommitted);
+
         _totals.committed = uint128(newCommitted);
     }
 
-    // ------------------------------------------------------------------------------------------------------------------------ claims
+    /* CLAIMS */
 
     /// @inheritdoc IDistributor
     function claim(
@@ -190,6 +208,7 @@ contract Distributor is DistributorControl, EIP712, ReentrancyGuardTransient {
         bytes calldata permission
     ) external nonReentrant {
         if (recipient == address(0)) revert ZeroAddress();
+
         if (msg.sender != account) {
             if (block.timestamp > deadline) revert PermissionExpired(deadline);
             bytes32 digest = _hashTypedDataV4(
@@ -197,9 +216,11 @@ contract Distributor is DistributorControl, EIP712, ReentrancyGuardTransient {
             );
             if (!SignatureChecker.isValidSignatureNowCalldata(account, digest, permission)) revert InvalidPermission();
         }
+
         _claim(bucket, sequence, Payout(slot, account, cumulative), siblings, recipient);
     }
 
+    /// @dev Checks the payout against a stored root and pays what the slot has not been paid to `recipient`.
     function _claim(
         uint32 bucket,
         uint64 sequence,
@@ -214,9 +235,12 @@ contract Distributor is DistributorControl, EIP712, ReentrancyGuardTransient {
         uint128 paid = _buckets[bucket].claimed[payout.slot];
         if (payout.cumulative <= paid) revert NothingToClaim();
         uint128 amount = payout.cumulative - paid;
+
         _buckets[bucket].claimed[payout.slot] = payout.cumulative;
         _totals.claimed += amount;
+
         emit Claimed(bucket, payout.slot, payout.account, recipient, amount);
+
         token.safeTransfer(recipient, amount);
     }
 
@@ -227,6 +251,7 @@ contract Distributor is DistributorControl, EIP712, ReentrancyGuardTransient {
     {
         uint256 keptRoot = _claimableRoot(bucket, sequence);
         if (hasher.root(payouts, siblings, levels) != keptRoot) revert NotInBucket(bucket, sequence);
+
         uint256 paidNow = 0;
         for (uint256 i = 0; i < payouts.length; ++i) {
             paidNow += _payOrSkip(bucket, payouts[i]);
@@ -234,14 +259,17 @@ contract Distributor is DistributorControl, EIP712, ReentrancyGuardTransient {
         _totals.claimed += uint128(paidNow);
     }
 
-    /// @dev The slot is marked before the transfer and restored if that fails; no call can come in between (nonReentrant).
+    /// @dev Pays one payout to its account, or emits `PayoutSkipped`. Returns the amount paid. The payment is recorded
+    /// before the transfer and taken back if the transfer fails. `nonReentrant` keeps out calls between the two.
     function _payOrSkip(uint32 bucket, Payout calldata payout) private returns (uint256 amount) {
         if (payout.account == address(0)) revert ZeroAddress();
+
         uint128 paid = _buckets[bucket].claimed[payout.slot];
         if (payout.cumulative <= paid) {
             emit PayoutSkipped(bucket, payout.slot, payout.account, SkipReason.AlreadyPaid);
             return 0;
         }
+
         amount = payout.cumulative - paid;
         _buckets[bucket].claimed[payout.slot] = payout.cumulative;
         if (token.trySafeTransfer(payout.account, amount)) {
@@ -253,6 +281,7 @@ contract Distributor is DistributorControl, EIP712, ReentrancyGuardTransient {
         }
     }
 
+    /// @dev Returns the root to claim against. Reverts while claims are paused or if the root is not stored.
     function _claimableRoot(uint32 bucket, uint64 sequence) private view returns (uint256) {
         uint64 until = _status.claimsPausedUntil;
         if (block.timestamp < until) revert ClaimsPaused(until);
@@ -260,19 +289,22 @@ contract Distributor is DistributorControl, EIP712, ReentrancyGuardTransient {
         return root(bucket, sequence);
     }
 
-    // -------------------------------------------------------------------------------------------------------------------- withdrawal
+    /* WITHDRAWAL */
 
     /// @inheritdoc IDistributor
     function executeWithdrawal() external onlyOwner nonReentrant {
         (address recipient, uint256 amount) = _takeWithdrawal();
-        // A token that shrinks balances can leave less than is committed: then nothing is free, rather than a bare panic.
+
+        // If a rebasing token leaves less than is committed, nothing is uncommitted. A plain subtraction would panic.
         uint256 uncommitted = Math.saturatingSub(token.balanceOf(address(this)) + _totals.claimed, _totals.committed);
         if (amount > uncommitted) revert ExceedsUncommitted(amount, uncommitted);
+
         emit Withdrawn(recipient, amount);
+
         token.safeTransfer(recipient, amount);
     }
 
-    // ------------------------------------------------------------------------------------------------------------------------- views
+    /* VIEWS */
 
     /// @inheritdoc IDistributor
     function buckets(uint32 bucket) external view returns (uint64 sequence, uint32 opened) {

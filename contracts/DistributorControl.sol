@@ -7,11 +7,18 @@ import {IDistributor} from "./interfaces/IDistributor.sol";
 import {Attestations} from "./libraries/Attestations.sol";
 
 /// @title DistributorControl
-/// @notice Who can do what: attestors, the owner's delayed changes, the guardian's pauses.
+/// @author Guerdon contributors
+/// @custom:security-contact security@example.org is a placeholder. Deployers replace it with their own address.
+/// @notice The powers over a Distributor: the set of attestors, the owner's delayed changes and the guardian's pauses.
+/// `IDistributor` documents every function, event and error.
 abstract contract DistributorControl is IDistributor, Ownable2Step {
     using Attestations for Attestations.Set;
 
-    /// @dev One word: posting and claiming each read it once.
+    /// @dev All fields share one word, so posting and claiming read storage once.
+    /// @param attestorEpoch Epoch of the current attestors.
+    /// @param threshold Number of attestors that must sign a batch.
+    /// @param postingPausedUntil End of the last posting pause, in Unix seconds.
+    /// @param claimsPausedUntil End of the last claims pause, in Unix seconds.
     struct Status {
         uint64 attestorEpoch;
         uint16 threshold;
@@ -19,12 +26,14 @@ abstract contract DistributorControl is IDistributor, Ownable2Step {
         uint64 claimsPausedUntil;
     }
 
+    /// @dev An announced change of attestors. `executableAt` is 0 if none is announced.
     struct AttestorsAnnouncement {
         address[] attestors;
         uint16 threshold;
         uint64 executableAt;
     }
 
+    /// @dev An announced withdrawal. `executableAt` is 0 if none is announced.
     struct WithdrawalAnnouncement {
         address recipient;
         uint64 executableAt;
@@ -58,20 +67,24 @@ abstract contract DistributorControl is IDistributor, Ownable2Step {
         _setAttestors(attestors_, threshold_);
     }
 
-    // --------------------------------------------------------------------------------------------------------------------- attestors
+    /* ATTESTORS */
 
     /// @inheritdoc IDistributor
     function announceAttestors(address[] calldata attestors_, uint16 threshold_) external onlyOwner {
         Attestations.validate(attestors_, threshold_);
+
         uint64 executableAt = uint64(block.timestamp) + DELAY;
         _pendingAttestors = AttestorsAnnouncement(attestors_, threshold_, executableAt);
+
         emit AttestorsAnnounced(attestors_, threshold_, executableAt);
     }
 
     /// @inheritdoc IDistributor
     function cancelAttestors() external onlyOwner {
         if (_pendingAttestors.executableAt == 0) revert NothingAnnounced();
+
         delete _pendingAttestors;
+
         emit AttestorsCancelled();
     }
 
@@ -79,41 +92,50 @@ abstract contract DistributorControl is IDistributor, Ownable2Step {
     function executeAttestors() external onlyOwner {
         AttestorsAnnouncement memory pending = _pendingAttestors;
         _requireExecutable(pending.executableAt);
+
         delete _pendingAttestors;
         _setAttestors(pending.attestors, pending.threshold);
     }
 
+    /// @dev Starts a new epoch with these attestors. The caller has validated them.
     function _setAttestors(address[] memory attestors_, uint16 threshold_) private {
         uint64 epoch = ++_status.attestorEpoch;
         _status.threshold = threshold_;
         _attestors.replace(attestors_, epoch);
+
         emit AttestorsChanged(epoch, attestors_, threshold_);
     }
 
-    // -------------------------------------------------------------------------------------------------------------------- withdrawal
+    /* WITHDRAWAL */
 
     /// @inheritdoc IDistributor
     function announceWithdrawal(address recipient, uint256 amount) external onlyOwner {
         if (recipient == address(0)) revert ZeroAddress();
+
         uint64 executableAt = uint64(block.timestamp) + DELAY;
         _pendingWithdrawal = WithdrawalAnnouncement(recipient, executableAt, amount);
+
         emit WithdrawalAnnounced(recipient, amount, executableAt);
     }
 
     /// @inheritdoc IDistributor
     function cancelWithdrawal() external onlyOwner {
         if (_pendingWithdrawal.executableAt == 0) revert NothingAnnounced();
+
         delete _pendingWithdrawal;
+
         emit WithdrawalCancelled();
     }
 
-    /// @dev Ends the announcement and returns what it said, if it can be executed now.
+    /// @dev Deletes the announced withdrawal and returns it. Reverts unless it can be executed now.
     function _takeWithdrawal() internal returns (address recipient, uint256 amount) {
         _requireExecutable(_pendingWithdrawal.executableAt);
+
         (recipient, amount) = (_pendingWithdrawal.recipient, _pendingWithdrawal.amount);
         delete _pendingWithdrawal;
     }
 
+    /// @dev Reverts unless a change is announced, its delay has passed and its lifetime has not.
     function _requireExecutable(uint64 executableAt) private view {
         if (executableAt == 0) revert NothingAnnounced();
         if (block.timestamp < executableAt) revert TooEarly(executableAt);
@@ -121,7 +143,7 @@ abstract contract DistributorControl is IDistributor, Ownable2Step {
         if (block.timestamp > executableUntil) revert AnnouncementExpired(executableUntil);
     }
 
-    // ------------------------------------------------------------------------------------------------------------------------ pauses
+    /* PAUSES */
 
     /// @inheritdoc IDistributor
     function setGuardian(address guardian_) external onlyOwner {
@@ -136,42 +158,53 @@ abstract contract DistributorControl is IDistributor, Ownable2Step {
     /// @inheritdoc IDistributor
     function pausePosting(uint64 duration) external {
         uint64 until = _pauseEnd(duration, MAX_POSTING_PAUSE, _status.postingPausedUntil);
+
         _status.postingPausedUntil = until;
+
         emit PostingPausedUntil(until);
     }
 
     /// @inheritdoc IDistributor
     function pauseClaims(uint64 duration) external {
         uint64 until = _pauseEnd(duration, MAX_CLAIMS_PAUSE, _status.claimsPausedUntil);
+
         _status.claimsPausedUntil = until;
+
         emit ClaimsPausedUntil(until);
     }
 
-    /// @dev The cooldown hangs on the pause, not on the guardian, so that a new guardian cannot extend an old one's pause.
+    /// @dev Returns the end of a pause that starts now. Reverts unless the guardian may make this pause. The cooldown
+    /// counts from the last pause of any guardian, so that a new guardian cannot extend a pause of the previous
+    /// guardian.
     function _pauseEnd(uint64 duration, uint64 longest, uint64 lastEnd) private view returns (uint64) {
         if (msg.sender != guardian) revert NotGuardian(msg.sender);
         if (duration == 0 || duration > longest) revert InvalidDuration(duration, longest);
         if (lastEnd != 0 && block.timestamp < lastEnd + PAUSE_COOLDOWN) {
             revert PauseNotAllowedUntil(lastEnd + PAUSE_COOLDOWN);
         }
+
         return uint64(block.timestamp) + duration;
     }
 
     /// @inheritdoc IDistributor
     function unpausePosting() external onlyOwner {
         if (block.timestamp >= _status.postingPausedUntil) revert NotPaused();
+
         _status.postingPausedUntil = uint64(block.timestamp);
+
         emit PostingPausedUntil(uint64(block.timestamp));
     }
 
     /// @inheritdoc IDistributor
     function unpauseClaims() external onlyOwner {
         if (block.timestamp >= _status.claimsPausedUntil) revert NotPaused();
+
         _status.claimsPausedUntil = uint64(block.timestamp);
+
         emit ClaimsPausedUntil(uint64(block.timestamp));
     }
 
-    // ------------------------------------------------------------------------------------------------------------------------- views
+    /* VIEWS */
 
     /// @inheritdoc IDistributor
     function attestors() external view returns (address[] memory) {

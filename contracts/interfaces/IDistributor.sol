@@ -6,14 +6,14 @@ import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {IPoseidon2, ITreeErrors, Payout} from "./IPoseidon2.sol";
 import {IVerifier} from "./IVerifier.sol";
 
-/// @notice The next state of one bucket, as its attestors sign it.
-/// @param bucket The bucket's number.
-/// @param sequence One more than the bucket's last.
+/// @notice The next state of one bucket. Attestors sign these fields.
+/// @param bucket Number of the bucket.
+/// @param sequence The bucket's last sequence plus 1.
 /// @param newRoot Root of the bucket's tree after the batch.
-/// @param itemsRoot Root of the tree of the batch's (address, amount) items.
-/// @param interactionsRoot Root of the OpenZeppelin StandardMerkleTree over the interactions behind the items.
+/// @param itemsRoot Root of the tree of the batch's items. An item is an (address, amount) pair.
+/// @param interactionsRoot Root of the OpenZeppelin StandardMerkleTree of the interactions that the items sum up.
 /// @param ledgerHead Hash of the newest sealed block of the operator's ledger.
-/// @param validUntil Last second at which the batch can be posted.
+/// @param validUntil Last Unix second at which the batch can be posted.
 struct Batch {
     uint32 bucket;
     uint64 sequence;
@@ -24,24 +24,25 @@ struct Batch {
     uint64 validUntil;
 }
 
-/// @notice One attestor's signature over the EIP-712 digest of a batch.
-/// @param attestor The attestor's address.
-/// @param signature 65 bytes of ECDSA, low s, v 27 or 28; or what the attestor's own code accepts by EIP-1271, if it has code.
+/// @notice The signature of one attestor over the EIP-712 digest of a batch.
+/// @param attestor Address of the attestor.
+/// @param signature For an address without code: 65 bytes of ECDSA with low s and v of 27 or 28. For an address with
+/// code: any bytes that its EIP-1271 function accepts.
 struct Attestation {
     address attestor;
     bytes signature;
 }
 
-/// @notice What a Distributor is deployed with.
-/// @param token The reward token. Tokens that take fees on transfers or change balances by themselves are not supported.
-/// @param verifier Verifies proofs of the batch statement for this height of tree; its key can never change.
-/// @param hasher Poseidon2.
-/// @param levels Height L of bucket trees, 1 to 8: a bucket has 4^L / 2 slots.
-/// @param families Number F of account families: bucket b is of family b mod F.
-/// @param owner A timelock or a multisig.
-/// @param guardian May pause; address 0 for none.
-/// @param attestors Strictly ascending addresses.
-/// @param threshold How many of them must sign a batch.
+/// @notice The arguments of the constructor.
+/// @param token The reward token. `IDistributor` lists the assumptions that the token must meet.
+/// @param verifier Verifies proofs of the batch statement for trees of height `levels`. The verifier can never change.
+/// @param hasher The Poseidon2 contract. The hasher can never change.
+/// @param levels Height L of bucket trees, 1 to 8. A bucket has 4^L / 2 slots.
+/// @param families Number F of account families, at least 1. Bucket b belongs to family b mod F.
+/// @param owner The owner: a timelock or a multisig.
+/// @param guardian The address that may pause, or address 0 for none.
+/// @param attestors Addresses of the first attestors, strictly ascending.
+/// @param threshold Number of attestors that must sign a batch.
 struct Config {
     IERC20 token;
     IVerifier verifier;
@@ -54,22 +55,44 @@ struct Config {
     uint16 threshold;
 }
 
-/// @notice Why `claimMany` passed over a payout.
+/// @notice The reason for which `claimMany` skipped a payout.
 enum SkipReason {
     AlreadyPaid,
     TransferFailed
 }
 
 /// @title IDistributor
-/// @notice Pays a reward program. Anyone may post a bucket's next root, but only one that m attestors have signed and that is proven to be
-/// the old root plus the attested rewards; what accounts are entitled to never exceeds what the contract holds. No key can do otherwise.
-/// What is proven is the arithmetic; that an item stands for a real interaction is attested. The log alone rebuilds every balance.
+/// @author Guerdon contributors
+/// @custom:security-contact security@example.org is a placeholder. Deployers replace it with their own address.
+/// @notice Pays the accounts of a reward program.
+/// @dev Accounts are held in buckets. The contract stores the last 16 Merkle roots of each bucket.
+///
+/// Anyone may post the next root of a bucket. The contract accepts the root if at least `threshold` attestors have
+/// signed the batch and a proof shows that the new root is the old root plus the attested items. No key, not even the
+/// owner's, can set a root in another way. The proof covers the arithmetic. Attestors vouch that each item belongs to
+/// real interactions.
+///
+/// At each post, `committed` (all that accounts have ever earned) is at most the balance plus `claimedTotal` (all that
+/// accounts have been paid). The owner can withdraw only tokens that are not committed when the withdrawal is executed.
+///
+/// The deltas in the `BatchPosted` logs are enough to rebuild every balance.
+///
+/// List of assumptions on the token. The contract does not check them:
+/// - `transfer` returns true, returns nothing or reverts, as SafeERC20 expects. If it returns false, the claim reverts.
+/// - `transfer` of `amount` lowers the sender's balance and raises the recipient's balance by exactly `amount`. A token
+/// that takes a fee pays accounts less than they are entitled to.
+/// - The balance of the Distributor falls only by the Distributor's own transfers. A token that rebases downwards
+/// leaves less than is committed. The last accounts to claim are then not paid until the program is funded again.
+/// - The token may call back during `transfer`. State-changing functions that pay or post are not reentrant.
+/// - The token may block single accounts. `claimMany` skips them. A blocked account can still use `claimTo`.
+/// - Amounts fit: `committed` stays below 2^127 base units.
 interface IDistributor is ITreeErrors {
-    // ------------------------------------------------------------------------------------------------------------------------ events
+    /* EVENTS */
 
-    /// @notice A bucket has moved to its next state. This log is the data availability: `deltas` of all batches rebuild the bucket.
+    /// @notice Emitted when a bucket moves to its next state.
+    /// @dev The log provides data availability: the deltas of all batches of a bucket rebuild the bucket's tree.
     /// @param total Sum of the batch's deltas, in token base units.
-    /// @param deltas What the batch adds to each touched slot; the format is `postBatch`'s.
+    /// @param deltas The amounts that the batch adds to slots, in the format that `postBatch` defines.
     event BatchPosted(
         uint32 indexed bucket,
         uint64 indexed sequence,
@@ -81,154 +104,170 @@ interface IDistributor is ITreeErrors {
         bytes deltas
     );
 
-    /// @notice `amount` of what `account` has earned in a slot was paid to `recipient`.
+    /// @notice Emitted when `recipient` is paid `amount` of the rewards that `account` has earned in a slot.
     event Claimed(
         uint32 indexed bucket, uint16 indexed slot, address indexed account, address recipient, uint256 amount
     );
 
-    /// @notice `claimMany` passed over a payout; nothing was paid, and what is due stays due.
+    /// @notice Emitted when `claimMany` skips a payout. Nothing is paid, and the account can claim later.
     event PayoutSkipped(uint32 indexed bucket, uint16 indexed slot, address indexed account, SkipReason reason);
 
-    /// @notice These attestors, `threshold` of them, bless batches from here on; batches name `epoch`. Emitted at deployment too.
+    /// @notice Emitted when the attestors change, and at deployment. Digests of batches contain `epoch` from now on.
     event AttestorsChanged(uint64 indexed epoch, address[] attestors, uint16 threshold);
 
-    /// @notice A change of attestors can be executed from `executableAt` on, until `executableAt + ANNOUNCEMENT_LIFETIME`.
+    /// @notice Emitted when the owner announces a change of attestors. The change can be executed from `executableAt`
+    /// to `executableAt + ANNOUNCEMENT_LIFETIME`, both included.
     event AttestorsAnnounced(address[] attestors, uint16 threshold, uint64 executableAt);
 
-    /// @notice The announced change of attestors is off.
+    /// @notice Emitted when the owner cancels the announced change of attestors.
     event AttestorsCancelled();
 
-    /// @notice A withdrawal can be executed from `executableAt` on, until `executableAt + ANNOUNCEMENT_LIFETIME`.
+    /// @notice Emitted when the owner announces a withdrawal. The withdrawal can be executed from `executableAt` to
+    /// `executableAt + ANNOUNCEMENT_LIFETIME`, both included.
     event WithdrawalAnnounced(address indexed recipient, uint256 amount, uint64 executableAt);
 
-    /// @notice The announced withdrawal is off.
+    /// @notice Emitted when the owner cancels the announced withdrawal.
     event WithdrawalCancelled();
 
-    /// @notice Tokens that were not committed have left.
+    /// @notice Emitted when the owner withdraws tokens that are not committed.
     event Withdrawn(address indexed recipient, uint256 amount);
 
-    /// @notice The guardian is another, address 0 for none.
+    /// @notice Emitted when the owner sets the guardian, and at deployment. Address 0 means none.
     event GuardianChanged(address indexed guardian);
 
-    /// @notice No batch can be posted until this time, or until the owner unpauses.
+    /// @notice Emitted when posting is paused or unpaused. Posting is paused while the block time is below `until`.
     event PostingPausedUntil(uint64 until);
 
-    /// @notice Nothing can be claimed until this time, or until the owner unpauses.
+    /// @notice Emitted when claims are paused or unpaused. Claims are paused while the block time is below `until`.
     event ClaimsPausedUntil(uint64 until);
 
-    // ------------------------------------------------------------------------------------------------------------------------ errors
+    /* ERRORS */
 
-    /// @notice The batch is not the bucket's next.
+    /// @notice Thrown when the sequence of a batch is not the bucket's last sequence plus 1.
     error WrongSequence(uint64 given, uint64 expected);
 
-    /// @notice The batch could be posted until `validUntil` only.
+    /// @notice Thrown when a batch is posted after its `validUntil`.
     error BatchExpired(uint64 validUntil);
 
-    /// @notice A new root is never 0.
+    /// @notice Thrown when the new root of a batch is 0.
     error ZeroRoot();
 
-    /// @notice `deltas` is not a count, that many records of 14 bytes and whole records of 32 bytes, at least one record in all.
+    /// @notice Thrown when the length of `deltas` is not 2 + 14 * e + 32 * n for its count e and a whole number n, or
+    /// when `deltas` holds no record.
     error DeltasLength();
 
-    /// @notice `deltas` adds to a slot that no account holds.
+    /// @notice Thrown when `deltas` adds to a slot that no account occupies.
     error SlotNotOpen(uint256 slot);
 
-    /// @notice `deltas` adds nothing to a slot that it names.
+    /// @notice Thrown when `deltas` holds a delta of 0.
     error ZeroDelta(uint256 slot);
 
-    /// @notice `deltas` opens more accounts than the bucket has free slots.
+    /// @notice Thrown when `deltas` opens more accounts than the bucket has free slots.
     error BucketFull();
 
-    /// @notice An address that must not be 0 is.
+    /// @notice Thrown when a required address is the zero address.
     error ZeroAddress();
 
-    /// @notice Fewer signatures than the threshold.
+    /// @notice Thrown when a batch has fewer attestations than the threshold.
     error TooFewAttestations(uint256 given, uint256 required);
 
-    /// @notice Attestors do not rise strictly; one that stands twice does not either.
+    /// @notice Thrown when attestor addresses are not strictly ascending (duplicates and the zero address included).
     error AttestorsNotAscending(address attestor);
 
-    /// @notice The signer is not an attestor now.
+    /// @notice Thrown when an attestation names an address that is not an attestor in the current epoch.
     error UnknownAttestor(address attestor);
 
-    /// @notice The attestor has not signed this batch's digest.
+    /// @notice Thrown when a signature is not the attestor's signature over the digest of the batch.
     error InvalidAttestation(address attestor);
 
-    /// @notice The proof does not show that the new root is the old one plus the attested items.
+    /// @notice Thrown when the verifier rejects the proof that the new root is the old root plus the attested items.
     error InvalidProof();
 
-    /// @notice Entitlements would exceed what the contract has ever kept for them: what it holds and what it has paid.
+    /// @notice Thrown when a batch would raise `committed` above the reserve. The reserve is the token balance plus all
+    /// that accounts have been paid.
     error ReserveExceeded(uint256 committed, uint256 reserve);
 
-    /// @notice Entitlements would not stay below 2^127.
+    /// @notice Thrown when a batch would raise `committed` to 2^127 or more.
     error CommittedTooLarge(uint256 committed);
 
-    /// @notice The guardian has paused posting.
+    /// @notice Thrown when posting is paused.
     error PostingPaused(uint64 until);
 
-    /// @notice The guardian has paused claims.
+    /// @notice Thrown when claims are paused.
     error ClaimsPaused(uint64 until);
 
-    /// @notice The root of this sequence is not kept: 0, not yet posted, or more than 15 batches old.
+    /// @notice Thrown when the root of a sequence is not available: the sequence is not posted yet or is more than 15
+    /// batches old. Claims also reject sequence 0.
     error RootNotKept(uint32 bucket, uint64 sequence);
 
-    /// @notice The slot does not hold this account with this cumulative amount in that state of the bucket.
+    /// @notice Thrown when the payouts and siblings do not lead to the bucket's root at that sequence.
     error NotInBucket(uint32 bucket, uint64 sequence);
 
-    /// @notice All of it has been paid.
+    /// @notice Thrown when the slot has already been paid the cumulative amount or more.
     error NothingToClaim();
 
-    /// @notice The permission was good until `deadline` only.
+    /// @notice Thrown when `claimTo` is called with a permission after its deadline.
     error PermissionExpired(uint256 deadline);
 
-    /// @notice The account has not permitted this recipient.
+    /// @notice Thrown when the permission is not the account's signature for these arguments.
     error InvalidPermission();
 
-    /// @notice Nothing of the kind is announced.
+    /// @notice Thrown when the owner cancels or executes a change that is not announced.
     error NothingAnnounced();
 
-    /// @notice The delay has not passed.
+    /// @notice Thrown when the owner executes a change before `executableAt`.
     error TooEarly(uint64 executableAt);
 
-    /// @notice The announcement was not executed in time: announce again.
+    /// @notice Thrown when the owner executes a change after `executableUntil`. The owner must announce the change
+    /// again.
     error AnnouncementExpired(uint64 executableUntil);
 
-    /// @notice The withdrawal would take tokens that accounts are entitled to.
+    /// @notice Thrown when a withdrawal exceeds the tokens that are not committed.
     error ExceedsUncommitted(uint256 amount, uint256 uncommitted);
 
-    /// @notice The threshold is 0 or more than the attestors.
+    /// @notice Thrown when the threshold is 0 or exceeds the number of attestors.
     error InvalidThreshold(uint16 threshold, uint256 attestors);
 
-    /// @notice More attestors than MAX_ATTESTORS.
+    /// @notice Thrown when a set has more than MAX_ATTESTORS attestors.
     error TooManyAttestors(uint256 attestors);
 
-    /// @notice Levels are 1 to 8, and there is at least one family.
+    /// @notice Thrown when `levels` is not 1 to 8 or `families` is 0.
     error InvalidShape(uint8 levels, uint32 families);
 
-    /// @notice Only the guardian pauses.
+    /// @notice Thrown when a caller other than the guardian pauses.
     error NotGuardian(address caller);
 
-    /// @notice A pause lasts at least a second and at most `longest`.
+    /// @notice Thrown when the duration of a pause is 0 or exceeds `longest`, in seconds.
     error InvalidDuration(uint64 duration, uint64 longest);
 
-    /// @notice A pause is running or has ended less than PAUSE_COOLDOWN ago.
+    /// @notice Thrown when a pause of the same kind is running or ended less than PAUSE_COOLDOWN ago.
     error PauseNotAllowedUntil(uint64 time);
 
-    /// @notice There is no pause to end.
+    /// @notice Thrown when the owner ends a pause that is not running.
     error NotPaused();
 
-    // ----------------------------------------------------------------------------------------------------------------------- posting
+    /* POSTING */
 
-    /// @notice Moves a bucket to its next state. Anyone may call.
-    /// @dev Pays nothing and trusts nobody: refused unless sequence, deadline, `deltas`, signatures, proof and reserve all hold.
-    /// @param batch The next state.
-    /// @param deltas uint16 e; e times (uint16 slot, uint96 delta), slots strictly ascending and open; then (address, uint96 delta) for each
-    /// account that the batch opens, at the next free slots. Deltas and addresses are not 0; at least one record, not a byte more.
-    /// @param proof The Groth16 proof in the order of `IVerifier.verify`.
-    /// @param attestations At least `threshold`, by strictly ascending attestor, over the EIP-712 digest of
-    /// `Batch(uint32 bucket,uint64 sequence,uint256 oldRoot,uint256 newRoot,uint256 itemsRoot,bytes32 interactionsRoot,bytes32 ledgerHead,
-    /// bytes32 deltasHash,uint64 attestorEpoch,uint64 validUntil)`, with oldRoot and attestorEpoch as stored here and deltasHash the
-    /// keccak256 of `deltas`. The digest mod p is also the proof's challenge.
+    /// @notice Posts the next batch of a bucket. Anyone may call.
+    /// @dev Pays nothing. Reverts unless the sequence, the deadline, `deltas`, the attestations, the proof and the
+    /// reserve are all valid. The parts of `deltas`, packed and big-endian:
+    ///
+    /// 1. uint16 e.
+    /// 2. e records (uint16 slot, uint96 delta). Slots are occupied and strictly ascending.
+    /// 3. Any number of records (address, uint96 delta), one for each account that the batch opens. The accounts take
+    /// the next free slots in this order.
+    ///
+    /// Deltas and addresses are not 0. There is at least one record and no further byte.
+    ///
+    /// Attestors sign the EIP-712 digest of
+    /// `Batch(uint32 bucket,uint64 sequence,uint256 oldRoot,uint256 newRoot,uint256 itemsRoot,bytes32 interactionsRoot,
+    /// bytes32 ledgerHead,bytes32 deltasHash,uint64 attestorEpoch,uint64 validUntil)`.
+    /// `oldRoot` and `attestorEpoch` are the stored values. `deltasHash` is the keccak256 hash of `deltas`. The digest
+    /// mod p is also the challenge of the proof.
+    /// @param batch The next state of the bucket.
+    /// @param deltas The amounts that the batch adds to slots.
+    /// @param proof The Groth16 proof, in the order of `IVerifier.verify`.
+    /// @param attestations At least `threshold` attestations, by strictly ascending attestor.
     function postBatch(
         Batch calldata batch,
         bytes calldata deltas,
@@ -236,15 +275,18 @@ interface IDistributor is ITreeErrors {
         Attestation[] calldata attestations
     ) external;
 
-    // ------------------------------------------------------------------------------------------------------------------------ claims
+    /* CLAIMS */
 
-    /// @notice Pays an account all that it has earned in a slot and not been paid. Anyone may call.
-    /// @param bucket The account's bucket.
-    /// @param slot The account's slot.
-    /// @param sequence The state that `siblings` were read from, among the bucket's last 16: a batch that lands meanwhile breaks nothing.
-    /// @param account The account, which is paid.
-    /// @param cumulative All that it has ever earned there, at that state.
-    /// @param siblings 3L - 1 nodes: the other pair under the lowest node, then three nodes a level, lowest level first, left to right.
+    /// @notice Pays an account all that it has earned in a slot and has not been paid. Anyone may call.
+    /// @dev `sequence` names the state of the bucket that `siblings` were read from. The last 16 states are accepted,
+    /// so a batch that is posted in between does not invalidate the claim.
+    /// @param bucket Number of the account's bucket.
+    /// @param slot Number of the account's slot.
+    /// @param sequence Sequence of the bucket at which `cumulative` and `siblings` were read.
+    /// @param account The account, which receives the tokens.
+    /// @param cumulative All that the account has ever earned in the slot at that sequence, in token base units.
+    /// @param siblings 3L - 1 nodes, lowest level first: the other pair under the lowest node, then three nodes for
+    /// each further level, left to right.
     function claim(
         uint32 bucket,
         uint16 slot,
@@ -254,18 +296,30 @@ interface IDistributor is ITreeErrors {
         uint256[] calldata siblings
     ) external;
 
-    /// @notice Pays many accounts of one bucket, with one walk up the tree. Anyone may call.
-    /// @dev What is paid already and transfers that fail are passed over with `PayoutSkipped`.
-    /// @param payouts Slots strictly ascending.
-    /// @param siblings The nodes that do not follow from the payouts, level by level, in reading order.
+    /// @notice Pays many accounts of one bucket and checks them all with one multiproof. Anyone may call.
+    /// @dev Skips payouts that are already paid and transfers that fail, and emits `PayoutSkipped` for each.
+    /// @param bucket Number of the bucket.
+    /// @param sequence Sequence of the bucket at which `payouts` and `siblings` were read.
+    /// @param payouts The payouts, by strictly ascending slot.
+    /// @param siblings The nodes that do not follow from `payouts`, lowest level first, left to right.
     function claimMany(uint32 bucket, uint64 sequence, Payout[] calldata payouts, uint256[] calldata siblings) external;
 
-    /// @notice Pays what an account has earned to another address: called by the account, or with its permission.
-    /// @dev The permission needs no nonce: what is claimed cannot be claimed again. Anybody may still `claim` to the account itself first.
-    /// @param recipient Who is paid.
-    /// @param deadline Last second at which the permission is good; of no effect where the account calls.
-    /// @param permission The account's signature, ECDSA or EIP-1271, over the EIP-712 digest of
-    /// `ClaimTo(uint32 bucket,uint16 slot,uint128 cumulative,address recipient,uint256 deadline)`; empty where the account calls.
+    /// @notice Pays the rewards of an account to another address. Called by the account, or by anyone with the
+    /// account's permission.
+    /// @dev The permission needs no nonce, because an amount can be claimed only once. Warning: anyone may still call
+    /// `claim` first, which pays the account itself.
+    ///
+    /// The account signs the EIP-712 digest of
+    /// `ClaimTo(uint32 bucket,uint16 slot,uint128 cumulative,address recipient,uint256 deadline)`.
+    /// @param bucket Number of the account's bucket.
+    /// @param slot Number of the account's slot.
+    /// @param sequence Sequence of the bucket at which `cumulative` and `siblings` were read.
+    /// @param account The account that earned the rewards.
+    /// @param cumulative All that the account has ever earned in the slot at that sequence, in token base units.
+    /// @param siblings As for `claim`.
+    /// @param recipient The address that receives the tokens.
+    /// @param deadline Last Unix second at which the permission is valid. Ignored if the account calls.
+    /// @param permission The account's signature, ECDSA or EIP-1271. Ignored if the account calls.
     function claimTo(
         uint32 bucket,
         uint16 slot,
@@ -278,122 +332,142 @@ interface IDistributor is ITreeErrors {
         bytes calldata permission
     ) external;
 
-    // ----------------------------------------------------------------------------------------------------------------------- control
+    /* ATTESTORS */
 
-    /// @notice Announces a change of attestors, in place of one announced before. Owner only.
+    /// @notice Announces a change of attestors. Replaces an earlier announcement. Owner only.
     /// @param attestors_ The full new set, strictly ascending.
-    /// @param threshold_ How many of them must sign.
+    /// @param threshold_ Number of attestors that must sign a batch.
     function announceAttestors(address[] calldata attestors_, uint16 threshold_) external;
 
-    /// @notice Takes the announced change of attestors back. Owner only.
+    /// @notice Cancels the announced change of attestors. Owner only.
     function cancelAttestors() external;
 
-    /// @notice Makes the announced change of attestors once DELAY has passed; raises the epoch, so that no older signature counts. Owner only.
+    /// @notice Executes the announced change of attestors after DELAY. Owner only.
+    /// @dev Raises the epoch, which invalidates all earlier attestations.
     function executeAttestors() external;
 
-    /// @notice Announces a withdrawal, in place of one announced before. Owner only.
+    /* WITHDRAWAL */
+
+    /// @notice Announces a withdrawal. Replaces an earlier announcement. Owner only.
+    /// @param recipient The address that will receive the tokens.
+    /// @param amount Amount in token base units.
     function announceWithdrawal(address recipient, uint256 amount) external;
 
-    /// @notice Takes the announced withdrawal back. Owner only.
+    /// @notice Cancels the announced withdrawal. Owner only.
     function cancelWithdrawal() external;
 
-    /// @notice Makes the announced withdrawal once DELAY has passed, if the amount is not committed then. Owner only.
+    /// @notice Executes the announced withdrawal after DELAY. Owner only.
+    /// @dev Reverts if the amount exceeds the tokens that are not committed at that time.
     function executeWithdrawal() external;
 
-    /// @notice Names the guardian. Running pauses and cooldowns are not touched. Owner only.
+    /* PAUSES */
+
+    /// @notice Sets the guardian. Running pauses and cooldowns stay as they are. Owner only.
+    /// @param guardian_ The new guardian, or address 0 for none.
     function setGuardian(address guardian_) external;
 
-    /// @notice Stops posting for `duration` seconds, at most MAX_POSTING_PAUSE. Guardian only; not within PAUSE_COOLDOWN of the end of the
-    /// last posting pause, whoever made that. Claims go on.
+    /// @notice Pauses posting. Claims continue. Guardian only.
+    /// @dev Reverts if less than PAUSE_COOLDOWN has passed since the end of the last posting pause, whichever guardian
+    /// made that pause.
+    /// @param duration Length of the pause in seconds, 1 to MAX_POSTING_PAUSE.
     function pausePosting(uint64 duration) external;
 
-    /// @notice Stops claims for `duration` seconds, at most MAX_CLAIMS_PAUSE. Guardian only; not within PAUSE_COOLDOWN of the end of the last
-    /// claims pause, whoever made that. Posting goes on.
+    /// @notice Pauses claims. Posting continues. Guardian only.
+    /// @dev Reverts if less than PAUSE_COOLDOWN has passed since the end of the last claims pause, whichever guardian
+    /// made that pause.
+    /// @param duration Length of the pause in seconds, 1 to MAX_CLAIMS_PAUSE.
     function pauseClaims(uint64 duration) external;
 
-    /// @notice Ends the posting pause now; the cooldown runs from here. Owner only.
+    /// @notice Ends the posting pause now. The cooldown starts now. Owner only.
     function unpausePosting() external;
 
-    /// @notice Ends the claims pause now; the cooldown runs from here. Owner only.
+    /// @notice Ends the claims pause now. The cooldown starts now. Owner only.
     function unpauseClaims() external;
 
-    // ------------------------------------------------------------------------------------------------------------------------- views
+    /* CONSTANTS */
 
-    /// @notice Time between an announcement and its execution, in seconds.
+    /// @notice Returns the time between an announcement and its execution, in seconds.
     function DELAY() external view returns (uint64);
 
-    /// @notice Time after DELAY in which an announcement can be executed, in seconds.
+    /// @notice Returns the time after DELAY during which an announced change can be executed, in seconds.
     function ANNOUNCEMENT_LIFETIME() external view returns (uint64);
 
-    /// @notice The longest posting pause, in seconds.
+    /// @notice Returns the maximum length of a posting pause, in seconds.
     function MAX_POSTING_PAUSE() external view returns (uint64);
 
-    /// @notice The longest claims pause, in seconds.
+    /// @notice Returns the maximum length of a claims pause, in seconds.
     function MAX_CLAIMS_PAUSE() external view returns (uint64);
 
-    /// @notice Time after a pause in which there is no other of its kind, in seconds.
+    /// @notice Returns the minimum time between the end of a pause and the next pause of its kind, in seconds.
     function PAUSE_COOLDOWN() external view returns (uint64);
 
-    /// @notice The most attestors that a set may have.
+    /// @notice Returns the maximum number of attestors in a set.
     function MAX_ATTESTORS() external view returns (uint256);
 
-    /// @notice The reward token.
+    /* VIEWS */
+
+    /// @notice Returns the reward token.
     function token() external view returns (IERC20);
 
-    /// @notice The proof verifier, for ever.
+    /// @notice Returns the proof verifier. It never changes.
     function verifier() external view returns (IVerifier);
 
-    /// @notice The tree hasher, for ever.
+    /// @notice Returns the tree hasher. It never changes.
     function hasher() external view returns (IPoseidon2);
 
-    /// @notice Height L of bucket trees.
+    /// @notice Returns the height L of bucket trees.
     function levels() external view returns (uint8);
 
-    /// @notice Slots N of a bucket: 4^L / 2.
+    /// @notice Returns the number of slots of a bucket: N = 4^L / 2.
     function slots() external view returns (uint32);
 
-    /// @notice Number F of account families: an account's family is uint(keccak256(address)) mod F, bucket b is of family b mod F.
+    /// @notice Returns the number F of account families. An account belongs to family uint(keccak256(address)) mod F.
+    /// Bucket b belongs to family b mod F.
     function families() external view returns (uint32);
 
-    /// @notice A bucket's last sequence (0 before the first batch) and the number of its slots in use.
+    /// @notice Returns the last sequence of a bucket (0 before the first batch) and the number of its occupied slots.
     function buckets(uint32 bucket) external view returns (uint64 sequence, uint32 opened);
 
-    /// @notice Root of a bucket after a batch. Reverts with RootNotKept unless it is among the last 16; sequence 0 has the root of zeros.
+    /// @notice Returns the root of a bucket after a batch. Sequence 0 has the root of the empty tree.
+    /// @dev Reverts with `RootNotKept` if `sequence` is neither 0 nor among the bucket's last 16.
     function root(uint32 bucket, uint64 sequence) external view returns (uint256);
 
-    /// @notice What a slot's account has been paid, in token base units.
+    /// @notice Returns the amount that the account of a slot has been paid, in token base units.
     function claimed(uint32 bucket, uint16 slot) external view returns (uint128);
 
-    /// @notice What all accounts have ever earned, in token base units.
+    /// @notice Returns the amount that all accounts have ever earned, in token base units.
     function committed() external view returns (uint128);
 
-    /// @notice What all accounts have been paid, in token base units.
+    /// @notice Returns the amount that all accounts have been paid, in token base units.
     function claimedTotal() external view returns (uint128);
 
-    /// @notice The attestors now, ascending.
+    /// @notice Returns the current attestors, ascending.
     function attestors() external view returns (address[] memory);
 
-    /// @notice How many attestors must sign a batch.
+    /// @notice Returns the number of attestors that must sign a batch.
     function threshold() external view returns (uint16);
 
-    /// @notice Raised at every change of attestors or threshold; 1 at first.
+    /// @notice Returns the attestor epoch. It is 1 at deployment and rises by 1 with each change of attestors or
+    /// threshold.
     function attestorEpoch() external view returns (uint64);
 
-    /// @notice The announced change of attestors; `executableAt` is 0 if there is none.
+    /// @notice Returns the announced change of attestors. `executableAt` is 0 if none is announced.
     function pendingAttestors()
         external
         view
         returns (address[] memory attestors_, uint16 threshold_, uint64 executableAt);
 
-    /// @notice The announced withdrawal; `executableAt` is 0 if there is none.
+    /// @notice Returns the announced withdrawal. `executableAt` is 0 if none is announced.
     function pendingWithdrawal() external view returns (address recipient, uint256 amount, uint64 executableAt);
 
-    /// @notice The guardian, or address 0.
+    /// @notice Returns the guardian, or address 0 if there is none.
     function guardian() external view returns (address);
 
-    /// @notice End of the last posting pause; posting is paused before it. 0 if there never was one.
+    /// @notice Returns the end of the last posting pause, or 0 if posting was never paused. Posting is paused while the
+    /// block time is below it.
     function postingPausedUntil() external view returns (uint64);
 
-    /// @notice End of the last claims pause; claims are paused before it. 0 if there never was one.
+    /// @notice Returns the end of the last claims pause, or 0 if claims were never paused. Claims are paused while the
+    /// block time is below it.
     function claimsPausedUntil() external view returns (uint64);
 }

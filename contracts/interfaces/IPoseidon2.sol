@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-/// @notice A slot of a bucket, as it stands in the bucket's tree.
-/// @param slot The slot's number, 0 .. N-1.
-/// @param account The address that holds the slot.
-/// @param cumulative All that the account has ever earned there, in token base units.
+/// @notice The content of a slot in the tree of a bucket.
+/// @param slot Number of the slot, 0 to N - 1.
+/// @param account The account that occupies the slot.
+/// @param cumulative All that the account has ever earned in the slot, in token base units.
 struct Payout {
     uint16 slot;
     address account;
@@ -12,43 +12,48 @@ struct Payout {
 }
 
 /// @title ITreeErrors
-/// @notice What can be wrong with a path through a bucket tree.
+/// @author Guerdon contributors
+/// @notice The errors of a proof of membership in a bucket tree.
 interface ITreeErrors {
-    /// @notice A tree element is not below the BN254 scalar field order.
+    /// @notice Thrown when a tree element is not below the BN254 scalar field order.
     error NotAFieldElement(uint256 element);
 
-    /// @notice The slot is not below N.
+    /// @notice Thrown when a slot is not below N.
     error SlotOutOfRange(uint256 slot);
 
-    /// @notice Slots do not rise strictly.
+    /// @notice Thrown when slots are not strictly ascending.
     error SlotsNotAscending(uint256 slot);
 
-    /// @notice There is nothing to prove.
+    /// @notice Thrown when the list of payouts is empty.
     error NoPayouts();
 
-    /// @notice The path takes another number of siblings.
+    /// @notice Thrown when the number of siblings is not the number that the payouts need.
     error WrongSiblingCount(uint256 given, uint256 expected);
 }
 
 /// @title IPoseidon2
-/// @notice H4, the 4-to-1 compression of Poseidon2 over BN254, and bucket trees folded by it. Stateless.
+/// @author Guerdon contributors
+/// @notice H4, the 4-to-1 compression of Poseidon2 over BN254, and roots of bucket trees hashed with H4. Stateless.
+/// @dev In a tree of 4^levels elements, element 2s is the account of slot s and element 2s + 1 its cumulative amount.
 interface IPoseidon2 is ITreeErrors {
-    /// @notice H4 of four field elements: permute(a, b, c, d)[0] + a mod p.
+    /// @notice Returns H4 of four field elements: permute(a, b, c, d)[0] + a modulo p.
     function compress(uint256 a, uint256 b, uint256 c, uint256 d) external view returns (uint256 h);
 
-    /// @notice The root of a tree of 4^levels elements that holds `payout`, element 2s being the address and 2s+1 the cumulative of slot s.
-    /// @param siblings 3 * levels - 1 nodes: the other pair under the lowest node, then three nodes a level, lowest level first, left to right.
-    /// @param levels The tree's height.
+    /// @notice Returns the root of the tree that holds `payout`.
+    /// @param payout The content of one slot.
+    /// @param siblings 3 * levels - 1 nodes, lowest level first: the other pair under the lowest node, then three nodes
+    /// for each further level, left to right.
+    /// @param levels Height of the tree.
     function rootOfOne(Payout calldata payout, uint256[] calldata siblings, uint256 levels)
         external
         view
         returns (uint256);
 
-    /// @notice The root of a tree of 4^levels elements that holds `payouts`, element 2s being the address and 2s+1 the cumulative of slot s.
-    /// @dev One walk up for all of them, level by level, each node hashed once.
-    /// @param payouts At least one, slots strictly ascending, each below N = 4^levels / 2.
-    /// @param siblings The nodes that do not follow from `payouts`, in reading order: lowest level first, left to right.
-    /// @param levels The tree's height.
+    /// @notice Returns the root of the tree that holds all `payouts`.
+    /// @dev Hashes level by level, each node once.
+    /// @param payouts At least one payout, by strictly ascending slot below N = 4^levels / 2.
+    /// @param siblings The nodes that do not follow from `payouts`, lowest level first, left to right.
+    /// @param levels Height of the tree.
     function root(Payout[] calldata payouts, uint256[] calldata siblings, uint256 levels)
         external
         view

@@ -6,21 +6,26 @@ import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/Signa
 import {Attestation, IDistributor} from "../interfaces/IDistributor.sol";
 
 /// @title Attestations
-/// @notice A set of attestors, and the check that enough of them signed.
+/// @author Guerdon contributors
+/// @custom:security-contact security@example.org is a placeholder. Deployers replace it with their own address.
+/// @notice Stores a set of attestors and checks that enough attestors have signed a digest.
 library Attestations {
-    /// @param epochOf The last epoch in which an address was an attestor: it is one now if that is `epoch`.
-    /// @param list The attestors now, ascending.
+    /// @param epochOf The last epoch in which an address was an attestor. The address is an attestor now if this is the
+    /// current epoch, so replacing the set needs no deletions.
+    /// @param list The current attestors, ascending.
     struct Set {
         mapping(address => uint64) epochOf;
         address[] list;
     }
 
+    /// @dev Bounds the gas of checking and of replacing a set.
     uint256 internal constant MAX_ATTESTORS = 64;
 
-    /// @notice Reverts unless `list` is a strictly ascending set of addresses that `threshold` is a number of.
+    /// @notice Reverts unless `list` is strictly ascending, without address 0, and `threshold` is 1 to its length.
     function validate(address[] memory list, uint16 threshold) internal pure {
         if (list.length > MAX_ATTESTORS) revert IDistributor.TooManyAttestors(list.length);
         if (threshold == 0 || threshold > list.length) revert IDistributor.InvalidThreshold(threshold, list.length);
+
         address previous = address(0);
         for (uint256 i = 0; i < list.length; ++i) {
             if (list[i] <= previous) revert IDistributor.AttestorsNotAscending(list[i]);
@@ -28,7 +33,7 @@ library Attestations {
         }
     }
 
-    /// @notice Makes `list` the set of `epoch`.
+    /// @notice Stores `list` as the attestors of `epoch`. The caller has validated the list.
     function replace(Set storage set, address[] memory list, uint64 epoch) internal {
         set.list = list;
         for (uint256 i = 0; i < list.length; ++i) {
@@ -36,7 +41,8 @@ library Attestations {
         }
     }
 
-    /// @notice Reverts unless at least `threshold` attestors of `epoch`, and nobody else, signed `digest`.
+    /// @notice Reverts unless at least `threshold` attestors of `epoch` have signed `digest`. A signature by any other
+    /// address reverts too.
     function check(
         Set storage set,
         uint64 epoch,
@@ -47,6 +53,7 @@ library Attestations {
         if (attestations.length < threshold) {
             revert IDistributor.TooFewAttestations(attestations.length, threshold);
         }
+
         address previous = address(0);
         for (uint256 i = 0; i < attestations.length; ++i) {
             address attestor = attestations[i].attestor;

@@ -4,9 +4,9 @@ pragma solidity 0.8.37;
 import {Deltas} from "../libraries/Deltas.sol";
 
 /// @title DeltasHarness
-/// @notice The library `Deltas` on its own.
+/// @notice Makes the library `Deltas` callable from tests.
 contract DeltasHarness {
-    /// @notice As `Deltas.read`.
+    /// @notice Returns what `Deltas.read` returns.
     function read(bytes calldata deltas, uint256 opened, uint256 slots, uint256 r)
         external
         pure

@@ -4,7 +4,7 @@ pragma solidity 0.8.37;
 import {ERC20} from "@openzeppelin/contracts/token/ERC20/ERC20.sol";
 
 /// @title HostileToken
-/// @notice An ERC20 that misbehaves on `transfer` as it is told.
+/// @notice An ERC20 whose `transfer` misbehaves in a way that the test sets.
 contract HostileToken is ERC20 {
     enum Behaviour {
         Honest,
@@ -14,6 +14,7 @@ contract HostileToken is ERC20 {
         Reenters
     }
 
+    /// @notice Thrown when the recipient of a transfer is blocked.
     error Blocked(address recipient);
 
     Behaviour public behaviour;
@@ -37,7 +38,7 @@ contract HostileToken is ERC20 {
         blocked[account] = blocked_;
     }
 
-    /// @notice What `transfer` calls under Behaviour.Reenters.
+    /// @notice Sets the call that `transfer` makes under Behaviour.Reenters.
     function setCall(address target_, bytes calldata call_) external {
         (target, call) = (target_, call_);
     }

@@ -10,7 +10,8 @@ import {IPoseidon2, Payout} from "../interfaces/IPoseidon2.sol";
 import {IVerifier} from "../interfaces/IVerifier.sol";
 
 /// @title PermissiveDistributor
-/// @notice A Distributor's calls, events and views without its checks: it writes the logs of chains that an audit must reject.
+/// @notice Has the functions, events and views of a Distributor but none of its checks. Tests use it to write logs that
+/// an audit must reject.
 contract PermissiveDistributor is Ownable, EIP712 {
     IERC20 public immutable token;
     IVerifier public immutable verifier;
@@ -68,7 +69,7 @@ contract PermissiveDistributor is Ownable, EIP712 {
         postTotal(batch, deltas, total, uint32(openings));
     }
 
-    /// @notice Posts with a total and a number of openings of the caller's choice.
+    /// @notice Posts a batch with a total and a number of openings that the caller chooses.
     function postTotal(Batch calldata batch, bytes calldata deltas, uint256 total, uint32 openings) public {
         _sequence[batch.bucket] = batch.sequence;
         _opened[batch.bucket] += openings;

@@ -4,7 +4,7 @@ pragma solidity 0.8.37;
 import {IVerifier} from "../interfaces/IVerifier.sol";
 
 /// @title PermissiveVerifier
-/// @notice Takes everything for proven.
+/// @notice Accepts every proof.
 contract PermissiveVerifier is IVerifier {
     /// @inheritdoc IVerifier
     function verify(uint256[8] calldata, uint256[5] calldata) external pure returns (bool) {

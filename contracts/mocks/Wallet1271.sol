@@ -5,8 +5,9 @@ import {IERC1271} from "@openzeppelin/contracts/interfaces/IERC1271.sol";
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 
 /// @title Wallet1271
-/// @notice A contract wallet that signs by EIP-1271 with its holder's key, and calls what its holder asks.
+/// @notice A contract wallet. It accepts its holder's signatures by EIP-1271 and makes calls for its holder.
 contract Wallet1271 is IERC1271 {
+    /// @notice Thrown when a caller other than the holder asks for a call.
     error NotHolder(address caller);
 
     address public immutable holder;
@@ -21,7 +22,7 @@ contract Wallet1271 is IERC1271 {
         return signer == holder ? IERC1271.isValidSignature.selector : bytes4(0xffffffff);
     }
 
-    /// @notice Calls `target`, as a multisig's `execTransaction` would.
+    /// @notice Calls `target`, as `execTransaction` of a multisig does. Holder only.
     function execute(address target, bytes calldata data) external returns (bytes memory result) {
         if (msg.sender != holder) revert NotHolder(msg.sender);
         bool success;

@@ -4,26 +4,32 @@ pragma solidity 0.8.37;
 import {IVerifier} from "../interfaces/IVerifier.sol";
 
 /// @title Groth16Verifier
-/// @notice Groth16 (eprint 2016/260) over BN254 for five public signals, under the key that it is deployed with:
-/// e(A, B) = e(alpha, beta) * e(ic0 + sum of signal_i * ic_i, gamma) * e(C, delta), by the precompiles of EIP-196 and EIP-197.
-/// @dev The key stands in immutables: one compilation serves every key, and a key can be read back from deployed code.
+/// @author Guerdon contributors
+/// @custom:security-contact security@example.org is a placeholder. Deployers replace it with their own address.
+/// @notice Verifies Groth16 proofs (eprint 2016/260) over BN254 for five public signals, under the key of the
+/// constructor.
+/// @dev Checks e(A, B) = e(alpha, beta) * e(ic0 + sum of signal_i * ic_i, gamma) * e(C, delta) with the precompiles of
+/// EIP-196 and EIP-197. The key is held in immutables: one compilation serves every key, and auditors can read the key
+/// from the deployed code.
 contract Groth16Verifier is IVerifier {
-    /// @notice A point of the key is 0 or not of its group.
-    /// @param index Of the point's first word in the key.
+    /// @notice Thrown when a point of the key is 0 or not in its group.
+    /// @param index Index of the point's first word in the key.
     error InvalidPoint(uint256 index);
 
-    /// @notice gamma is delta or its negative, with which anyone can forge proofs.
+    /// @notice Thrown when gamma is delta or its negative. Anyone could forge proofs under such a key.
     error GammaEqualsDelta();
 
-    /// @dev Order of the base field, and of the group and scalar field.
+    /// @dev Order of the base field.
     uint256 private constant Q = 0x30644e72e131a029b85045b68181585d97816a916871ca8d3c208c16d87cfd47;
+    /// @dev Order of the groups, which is the order of the scalar field.
     uint256 private constant P = 0x30644e72e131a029b85045b68181585d2833e84879b9709143e1f593f0000001;
 
+    /// @dev Addresses of the precompiles.
     uint256 private constant EC_ADD = 6;
     uint256 private constant EC_MUL = 7;
     uint256 private constant EC_PAIRING = 8;
 
-    // In the order of the constructor's words.
+    // The key, in the order of the constructor's words.
     uint256 private immutable alphaX;
     uint256 private immutable alphaY;
     uint256 private immutable betaX1;
@@ -51,7 +57,8 @@ contract Groth16Verifier is IVerifier {
     uint256 private immutable ic5X;
     uint256 private immutable ic5Y;
 
-    /// @param key alpha, beta, gamma, delta, ic0 .. ic5: points of G1 as x, y, of G2 as x.c1, x.c0, y.c1, y.c0.
+    /// @param key alpha, beta, gamma, delta, ic0 to ic5. Points of G1 are x, y; points of G2 are x.c1, x.c0, y.c1,
+    /// y.c0.
     constructor(uint256[26] memory key) {
         _requireG1(key, 0);
         for (uint256 i = 2; i < 14; i += 4) {
@@ -60,8 +67,10 @@ contract Groth16Verifier is IVerifier {
         for (uint256 i = 14; i < 26; i += 2) {
             _requireG1(key, i);
         }
-        // Equal x means equal or opposite points: either way C can cancel whatever the public signals say.
+        // Points with equal x are equal or opposite. In both cases a forged C can cancel the term of the public
+        // signals.
         if (key[6] == key[10] && key[7] == key[11]) revert GammaEqualsDelta();
+
         alphaX = key[0];
         alphaY = key[1];
         betaX1 = key[2];
@@ -99,7 +108,7 @@ contract Groth16Verifier is IVerifier {
             if (publicSignals[i] >= P) return false;
         }
 
-        // Words 0 and 1 hold the sum, 2 to 4 the next term.
+        // Words 0 and 1 hold the sum. Words 2 to 4 hold the next point and scalar, the input of EC_MUL.
         uint256[5] memory work;
         (work[0], work[1]) = (ic0X, ic0Y);
         bool done = _addScaled(work, ic1X, ic1Y, publicSignals[0]);
@@ -110,17 +119,19 @@ contract Groth16Verifier is IVerifier {
         return done && _pair(proof, work[0], work[1]);
     }
 
-    /// @dev work[0..1] += scalar * (x, y). False if a precompile fails.
+    /// @dev Adds scalar * (x, y) to work[0..1]. Returns false if a precompile fails.
     function _addScaled(uint256[5] memory work, uint256 x, uint256 y, uint256 scalar) private view returns (bool done) {
         (work[2], work[3], work[4]) = (x, y, scalar);
         assembly ("memory-safe") {
+            // EC_MUL writes its result over its input, next to the sum: EC_ADD then reads both points as they lie.
             let term := add(work, 0x40)
             done := staticcall(gas(), EC_MUL, term, 0x60, term, 0x40)
             done := and(staticcall(gas(), EC_ADD, work, 0x80, work, 0x40), done)
         }
     }
 
-    /// @dev e(-A, B) * e(alpha, beta) * e(sum, gamma) * e(C, delta) = 1. The precompile refuses points off their group.
+    /// @dev Returns whether e(-A, B) * e(alpha, beta) * e(sum, gamma) * e(C, delta) = 1. The precompile fails for
+    /// points that are not in their group.
     function _pair(uint256[8] calldata proof, uint256 sumX, uint256 sumY) private view returns (bool) {
         uint256[24] memory pairs = [
             proof[0],
@@ -151,6 +162,7 @@ contract Groth16Verifier is IVerifier {
         return _pairing(pairs, 24);
     }
 
+    /// @dev Returns whether the product of pairings is 1, for the first `words` words. False if the precompile fails.
     function _pairing(uint256[24] memory pairs, uint256 words) private view returns (bool holds) {
         assembly ("memory-safe") {
             let size := shl(5, words)
@@ -159,21 +171,24 @@ contract Groth16Verifier is IVerifier {
         }
     }
 
+    /// @dev Reverts unless the point at `index` of the key is in G1 and not 0.
     function _requireG1(uint256[26] memory key, uint256 index) private view {
         (uint256 x, uint256 y) = (key[index], key[index + 1]);
         uint256[5] memory work;
-        // Addition to the point at infinity fails for what is no point.
+        // The sum with the point at infinity fails for coordinates that are not on the curve.
         bool valid = (x | y) != 0 && _addScaled(work, x, y, 1);
         if (!valid) revert InvalidPoint(index);
     }
 
+    /// @dev Reverts unless the point at `index` of the key is in G2 and not 0.
     function _requireG2(uint256[26] memory key, uint256 index) private view {
         uint256[24] memory pairs;
         uint256 any = 0;
         for (uint256 i = 0; i < 4; ++i) {
             any |= pairs[2 + i] = key[index + i];
         }
-        // Paired with infinity the result is 1 for every point of the group; the precompile fails for what is none.
+        // The pairing with the point at infinity is 1 for every point of the group. The precompile fails for other
+        // points.
         bool valid = any != 0 && _pairing(pairs, 6);
         if (!valid) revert InvalidPoint(index);
     }
