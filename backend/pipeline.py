@@ -22,7 +22,7 @@ from backend.batch.close import close_all
 from backend.batch.content import as_pairs
 from backend.batch.models import INACTIVE, Batch, BatchState
 from backend.batch.quarantine import affected, quarantine
-from backend.batch.states import reached
+from backend.batch.states import log_fields, reached
 from backend.chain.client import block
 from backend.chain.models import State
 from backend.context import WRONG_CHAIN, Context
@@ -197,13 +197,12 @@ def _take(context: Context, program: Program, batch: Batch, step: Step) -> Outco
         if error.code == WRONG_CHAIN:
             raise  # The workers of that chain take the batch on: nothing may hold them up.
         if isinstance(error, proof.ProverFailed):
-            log.error(
-                "prover_failed", batch=batch.id, attempts=batch.prove_attempts, error=error.message
-            )
+            attempts = batch.prove_attempts
+            log.error("prover_failed", **log_fields(batch), attempts=attempts, error=error.message)
         outcome = Waits(error.message, failed=not error.retryable)
     except Exception as error:
         _note(context, batch.id, Waits(f"{type(error).__name__}: {error}"[:500], failed=True))
-        log.exception("batch_step_failed", batch=batch.id, state=batch.state)
+        log.exception("batch_step_failed", **log_fields(batch))
         raise
     if isinstance(outcome, Waits):
         _note(context, batch.id, outcome)
@@ -367,7 +366,7 @@ def _track(context: Context, program: Program, batch: Batch) -> Outcome:
     if state in (State.FAILED, State.LOST):
         if _has_landed(context, batch):
             return Moved()
-        log.error("post_did_not_land", batch=batch.id, transaction_state=state)
+        log.error("post_did_not_land", **log_fields(batch), transaction_state=state)
         return _start_over(context, batch)
     return Waits(f"its transaction is {state}")
 

@@ -19,7 +19,7 @@ from backend.attestation.request import DeliveryEvidence, ItemSource, build_leav
 from backend.batch import repository as batches
 from backend.batch.close import items_of
 from backend.batch.models import Batch, BatchState, Envelope
-from backend.batch.states import transition
+from backend.batch.states import log_fields, transition
 from backend.chain.client import final_block
 from backend.context import Context
 from backend.errors import Conflict, NotYet
@@ -237,7 +237,7 @@ async def _ask_until_enough(
         if isinstance(outcome, Refused):
             log.error(
                 "attestor_refused",
-                batch=batch.id,
+                **log_fields(batch),
                 code=outcome.code,
                 reason=outcome.reason,
                 item=outcome.item,

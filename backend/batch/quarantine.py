@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from backend.account.models import Account
 from backend.batch import repository
 from backend.batch.models import INACTIVE, Batch, BatchState
-from backend.batch.states import transition
+from backend.batch.states import log_fields, transition
 from backend.errors import NotYet
 from backend.interaction import repository as interactions
 from backend.interaction.models import Interaction, InteractionState
@@ -76,10 +76,7 @@ def quarantine(
         _close_accounts(session, program_id, bucket)
     log.error(
         "batch_quarantined",
-        program=program_id,
-        batch=batch.id,
-        bucket=batch.bucket,
-        sequence=batch.sequence,
+        **log_fields(batch),
         items=batch.items,
         reason=reason,
         superseded=[row.id for row in going[1:]],

@@ -65,15 +65,18 @@ def transition(batch: Batch, to: BatchState) -> None:
 
 def log_state(batch: Batch, before: BatchState | None) -> None:
     """Log the batch's state as a transition; `before` is None for a new batch."""
-    log.info(
-        "batch_moved",
-        program=batch.program_id,
-        batch=batch.id,
-        bucket=batch.bucket,
-        sequence=batch.sequence,
-        state=str(batch.state),
-        before=None if before is None else str(before),
-    )
+    log.info("batch_moved", **log_fields(batch), before=None if before is None else str(before))
+
+
+def log_fields(batch: Batch) -> dict[str, int | str]:
+    """The fields of a log line that say which batch it is about."""
+    return {
+        "program": batch.program_id,
+        "batch": batch.id,
+        "bucket": batch.bucket,
+        "sequence": batch.sequence,
+        "state": str(batch.state),
+    }
 
 
 def reached(state: BatchState, until: BatchState) -> bool:

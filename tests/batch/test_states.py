@@ -47,6 +47,14 @@ def test_the_table_is_whole() -> None:
     assert leaving == {BatchState.CLOSED, BatchState.ATTESTED}
 
 
+def test_the_documents_say_the_same() -> None:
+    """docs/ARCHITECTURE.md lists the transitions of this table, in any order."""
+    text = (BACKEND.parent / "docs" / "ARCHITECTURE.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \|[^|\n]*\|([^|\n]*)\|$", text, re.MULTILINE)
+    said = {state: set(re.findall(r"\w+", after)) - {"none"} for state, after in rows}
+    assert {state: said.get(state) for state in BatchState} == TRANSITIONS
+
+
 def test_one_line_a_transition() -> None:
     """A transition logs one info line that says which batch moved, from where and to where."""
     with capture_logs() as lines:
