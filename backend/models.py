@@ -15,6 +15,7 @@ from backend.ledger.models import (
     LedgerUnsealed,
 )
 from backend.partner.models import Partner, PartnerSecret
+from backend.payout.models import Payout, PayoutAttempt
 from backend.program.models import Program
 
 TABLES = (
@@ -36,6 +37,8 @@ TABLES = (
     OutgoingTransaction,
     Partner,
     PartnerSecret,
+    Payout,
+    PayoutAttempt,
     Program,
     SenderAccount,
     TransactionAttempt,

@@ -66,7 +66,7 @@ class PostBatchCall:
 
 
 @dataclass(frozen=True, slots=True)
-class Payout:
+class SlotPayout:
     """One account of `claimMany`: its slot and all that it has earned there."""
 
     slot: int
@@ -106,7 +106,7 @@ def claim(
 
 
 def claim_many(
-    bucket: int, sequence: int, payouts: Sequence[Payout], siblings: Sequence[int]
+    bucket: int, sequence: int, payouts: Sequence[SlotPayout], siblings: Sequence[int]
 ) -> bytes:
     """Calldata of `claimMany`; slots ascending, siblings those of `Tree.multi_siblings`."""
     rows = [(payout.slot, payout.account, payout.cumulative) for payout in payouts]

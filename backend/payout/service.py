@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import String, any_, func, literal, select
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from backend.account.models import Account
+from backend.account import repository as accounts
 from backend.batch import repository as batches
 from backend.batch.content import as_pairs, bucket_tree
 from backend.batch.models import Batch
@@ -15,6 +14,7 @@ from backend.errors import Conflict, NotFound
 from backend.interaction.models import Interaction, InteractionState
 from backend.kit.cache import SingleFlightCache
 from backend.ledger import service as ledger
+from backend.payout.repository import Owed
 from backend.program.models import Program
 from prover.circuit import load_instance
 from prover.tree import Tree
@@ -22,14 +22,15 @@ from prover.tree import Tree
 
 @dataclass(frozen=True)
 class Standing:
-    """An account's money, in base units. earned = pending (accepted, not yet claimable) + claimable
-    + claimed."""
+    """An account's money in base units: earned = pending + claimable + claimed."""
 
+    address: str
     earned: int
     pending: dict[str, int]
     """reason -> amount: `accepted` (waits for a batch), `batched` (its batch is not final yet),
     `unprovable` (waits for the operator)."""
     held: dict[str, int]
+    """reason -> amount of what is reported and not earned yet."""
     claimable: int
     claimed: int
     bucket: int | None
@@ -38,8 +39,10 @@ class Standing:
 
 @dataclass(frozen=True)
 class ClaimCall:
-    """All that a claim needs."""
+    """All that a claim needs: send `calldata` to `to` on chain `chain_id`."""
 
+    chain_id: int
+    to: str
     bucket: int
     slot: int
     sequence: int
@@ -51,13 +54,11 @@ class ClaimCall:
 
 
 _trees: SingleFlightCache[tuple[str, int], Tree] = SingleFlightCache(256)
-"""Bucket trees by (instance, root): what is kept is never stale, whichever database it came
-from."""
+"""Bucket trees by (instance, root). A root names one tree, so an entry is never stale."""
 
 
 def _tree(session: Session, program: Program, batch: Batch) -> Tree:
-    """The tree of the batch's bucket after it. Raises AssertionError if the accounts do not give
-    the batch's root."""
+    """The bucket's tree after the batch. Raises AssertionError if its root is not the batch's."""
 
     def make() -> Tree:
         pairs = as_pairs(batches.pairs_after(session, program.id, batch.bucket, batch.sequence))
@@ -73,8 +74,8 @@ def _tree(session: Session, program: Program, batch: Batch) -> Tree:
 
 
 def standing(session: Session, program: Program, address: str) -> Standing:
-    """How an account stands; all zeros for one that has earned nothing."""
-    account = _account(session, program, address)
+    """An account's money; all zeros for an address that has earned nothing."""
+    account = accounts.by_address(session, program.id, address)
     posted, claimed = (account.posted, account.claimed) if account else (0, 0)
     earned = ledger.owed(session, program.id, address) + claimed
     rows = session.execute(
@@ -96,6 +97,7 @@ def standing(session: Session, program: Program, address: str) -> Standing:
     }
     pending["batched"] = earned - posted - sum(pending.values())
     return Standing(
+        address,
         earned,
         {reason: amount for reason, amount in pending.items() if amount},
         held,
@@ -111,9 +113,9 @@ def claim_call(session: Session, program: Program, address: str) -> ClaimCall:
 
     Raises:
         NotFound: no final batch holds the account.
-        Conflict: all of it is claimed.
+        Conflict: the account has claimed everything.
     """
-    account = _account(session, program, address)
+    account = accounts.by_address(session, program.id, address)
     if account is None or not account.posted:
         raise NotFound(f"{address} has nothing on chain yet", "address", "nothing_posted")
     if account.posted == account.claimed:
@@ -126,6 +128,8 @@ def claim_call(session: Session, program: Program, address: str) -> ClaimCall:
         account.bucket, account.slot, batch.sequence, account.address, account.posted, siblings
     )
     return ClaimCall(
+        program.chain_id,
+        program.distributor,
         account.bucket,
         account.slot,
         batch.sequence,
@@ -137,22 +141,22 @@ def claim_call(session: Session, program: Program, address: str) -> ClaimCall:
     )
 
 
-def owed_accounts(session: Session, program: Program, addresses: list[str]) -> list[Account]:
-    """Those of `addresses`, however many, whom the chain owes something, by bucket and slot."""
-    # One parameter: IN takes one an address, and PostgreSQL 65,535 in all.
-    among = any_(literal(addresses, ARRAY(String)))
-    query = select(Account).where(
-        Account.program_id == program.id, Account.address == among, Account.posted > Account.claimed
-    )
-    return list(session.scalars(query.order_by(Account.bucket, Account.slot)))
+def owed(session: Session, program: Program, addresses: list[str]) -> list[Owed]:
+    """What the chain owes to those of `addresses` whom it owes something, by bucket and slot."""
+    return [
+        Owed(row.id, row.address, row.bucket, row.slot, row.posted, row.posted - row.claimed)
+        for row in accounts.owed(session, program.id, addresses)
+    ]
 
 
 def claim_many_calls(
     session: Session, program: Program, addresses: list[str], payouts_max: int = 64
 ) -> list[tuple[list[str], bytes]]:
-    """Calls that push what the chain owes to `addresses`, by bucket, at most `payouts_max` accounts
-    each: (accounts, calldata)."""
-    rows = owed_accounts(session, program, addresses)
+    """Calls that push what the chain owes to `addresses`, by bucket: (accounts, calldata).
+
+    Each call names at most `payouts_max` accounts.
+    """
+    rows = owed(session, program, addresses)
     calls = []
     for bucket in sorted({row.bucket for row in rows}):
         batch = _newest_final(session, program, bucket)
@@ -160,7 +164,7 @@ def claim_many_calls(
         in_bucket = [row for row in rows if row.bucket == bucket]
         for start in range(0, len(in_bucket), payouts_max):
             part = in_bucket[start : start + payouts_max]
-            payouts = [calldata.Payout(row.slot, row.address, row.posted) for row in part]
+            payouts = [calldata.SlotPayout(row.slot, row.address, row.cumulative) for row in part]
             siblings = tree.multi_siblings([row.slot for row in part])
             calls.append(
                 (
@@ -172,12 +176,9 @@ def claim_many_calls(
 
 
 def _newest_final(session: Session, program: Program, bucket: int) -> Batch:
-    return batches.get(
-        session, program.id, bucket, batches.newest_final(session, program.id, bucket)
-    )
-
-
-def _account(session: Session, program: Program, address: str) -> Account | None:
-    return session.scalar(
-        select(Account).where(Account.program_id == program.id, Account.address == address)
-    )
+    """The bucket's newest final batch. An account with something posted has one."""
+    sequence = batches.newest_final(session, program.id, bucket)
+    batch = batches.get(session, program.id, bucket, sequence)
+    if batch is None:
+        raise AssertionError(f"bucket {bucket}: an account is posted, and no batch is final")
+    return batch

@@ -172,7 +172,7 @@ def _halt_changed(context: Context, read: Program) -> None:
 
 def _halt(program: Program, reason: str) -> None:
     program.halted = reason
-    log.error("program_halted", program=program.name, reason=reason)
+    log.warning("program_halted", program=program.id, reason=reason)
 
 
 def _record_part(
@@ -205,7 +205,7 @@ def _log_part(program: Program, part: _Part) -> None:
             details = {"amount": event.amount}
         log.info(
             "event_recorded",
-            program=program.name,
+            program=program.id,
             kind=type(event).__name__,
             block=event.block_number,
             tx_hash="0x" + event.tx_hash.hex(),

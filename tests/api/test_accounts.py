@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import text
 
+from backend.account import repository as accounts
 from backend.batch.content import bucket_tree
 from backend.chain import calldata
 from backend.ledger import service as ledger
@@ -214,14 +215,14 @@ def test_claim_is_read_at_one_moment(api: Api, monkeypatch: pytest.MonkeyPatch) 
     api.engine.settle(program)
     api.engine.take_in(program, [report("e2")])
     (second,) = api.engine.close(program)
-    account_of = payouts._account
+    account_of = accounts.by_address
 
     def account_and_then_final(*arguments: object) -> object:
         found = account_of(*arguments)
         api.engine.finalize(program, second)
         return found
 
-    monkeypatch.setattr(payouts, "_account", account_and_then_final)
+    monkeypatch.setattr(accounts, "by_address", account_and_then_final)
     assert claim(api, program, alice)["sequence"] == 1
 
 

@@ -2,91 +2,15 @@
 account is told what became of it."""
 
 import threading
-from collections.abc import Callable, Iterator
 
 import pytest
-from sqlalchemy import select
 
-from backend.chain.models import OutgoingTransaction, State
-from backend.payout import service
+from backend.chain.models import State
 from backend.payout.push import Payment, Push, Result, push_claims
 from backend.settlement.indexer import index
-from tests.support.anvil import anvil
-from tests.support.engine import Engine, address
-from tests.support.onchain import PAYER, OnChain, on_chain
-
-HOUR = 3600
-
-
-@pytest.fixture(scope="module")
-def chained(
-    engine: Engine, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[[], OnChain]]:
-    """Makes programs on one chain."""
-    with anvil() as chain:
-        folder, open_ = tmp_path_factory.mktemp("keys"), []
-
-        def make() -> OnChain:
-            open_.append(on_chain(engine, chain, folder))
-            return open_[-1].__enter__()
-
-        yield make
-        for one in open_:
-            one.__exit__(None, None, None)
-
-
-@pytest.fixture
-def program(chained: Callable[[], OnChain]) -> OnChain:
-    """ann, bob and cat are owed 10, 20 and 30."""
-    made = chained()
-    made.reward([("ann", 10), ("bob", 20), ("cat", 30)])
-    return made
-
-
-def push(program: OnChain, names: str = "ann bob cat", together: int = 16) -> list[Push]:
-    return push_claims(
-        program.context,
-        program.row,
-        [address(name) for name in names.split()],
-        together=together,
-        settle_seconds=20,
-    )
-
-
-def results(pushes: list[Push]) -> dict[str, Result]:
-    return {payment.account: payment.result for one in pushes for payment in one.payments}
-
-
-def of(program: OnChain, **expected: Result) -> dict[str, Result]:
-    return {address(name): result for name, result in expected.items()}
-
-
-def sent(program: OnChain) -> list[OutgoingTransaction]:
-    with program.engine.database.transaction() as session:
-        query = select(OutgoingTransaction).where(
-            OutgoingTransaction.to_address == program.program.address
-        )
-        return list(session.scalars(query.order_by(OutgoingTransaction.nonce)))
-
-
-def before_sending(
-    program: OnChain, monkeypatch: pytest.MonkeyPatch, what: Callable[[], object]
-) -> None:
-    """Let `what` happen once between the storing of a transaction and its broadcast."""
-    broadcast, done = program.context.payer.broadcast, []
-
-    def late(*arguments: object) -> State:
-        if not done:
-            done.append(what())
-        return broadcast(*arguments)
-
-    monkeypatch.setattr(program.context.payer, "broadcast", late)
-
-
-def stranger_claims(program: OnChain, name: str) -> None:
-    with program.engine.database.snapshot() as session:
-        data = service.claim_call(session, program.row, address(name)).calldata
-    program.program.send(data, sender=2)
+from tests.payout.pushing import HOUR, before_sending, of, push, results, sent, stranger_claims
+from tests.support.engine import address
+from tests.support.onchain import PAYER, OnChain
 
 
 @pytest.mark.parametrize("together", [1, 16])

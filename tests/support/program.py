@@ -10,7 +10,7 @@ from eth_account import Account
 from eth_account.signers.local import LocalAccount
 from eth_utils import keccak, to_checksum_address
 
-from backend.chain.calldata import Attestation, Batch, Payout
+from backend.chain.calldata import Attestation, Batch, SlotPayout
 from backend.chain.deploy import Deployer, Deployment, deploy_program
 from backend.chain.distributor import Distributor
 from backend.signer.keystore import KeystoreSigner
@@ -183,7 +183,8 @@ class Program:
     def claim_many(self, bucket: int, slots: Sequence[int]) -> Any:
         state = self.state.bucket(bucket)
         payouts = [
-            Payout(slot, checksummed(state.pairs[slot][0]), state.pairs[slot][1]) for slot in slots
+            SlotPayout(slot, checksummed(state.pairs[slot][0]), state.pairs[slot][1])
+            for slot in slots
         ]
         return self.send(
             Distributor.claim_many(

@@ -25,10 +25,8 @@ def read_account(program: str, address: str, session: Snapshot) -> AccountOut:
 
     An unknown address has earned 0.
     """
-    checksummed = _address(address)
-    standing = service.standing(session, programs.get(session, program), checksummed)
-    fields = AccountOut.model_fields.keys() - {"address"}
-    return AccountOut(address=checksummed, **{name: getattr(standing, name) for name in fields})
+    standing = service.standing(session, programs.get(session, program), _address(address))
+    return AccountOut.model_validate(standing)
 
 
 @router.get("/{address}/claim", summary="Get the call that claims")
@@ -39,8 +37,4 @@ def read_claim(program: str, address: str, session: Snapshot) -> ClaimOut:
     posted.
     """
     row = programs.get(session, program)
-    call = service.claim_call(session, row, _address(address))
-    fields = ClaimOut.model_fields.keys() - {"chain_id", "to"}
-    return ClaimOut(
-        chain_id=row.chain_id, to=row.distributor, **{name: getattr(call, name) for name in fields}
-    )
+    return ClaimOut.model_validate(service.claim_call(session, row, _address(address)))

@@ -3,6 +3,8 @@
 Revision: 0010, after 0009
 """
 
+from datetime import datetime
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -17,6 +19,7 @@ def upgrade() -> None:
     op.alter_column("program", "booked_block", new_column_name="last_indexed_block")
     op.alter_column("program", "booked_block_hash", new_column_name="last_indexed_block_hash")
     _admit_reversals()
+    _make_payouts()
 
 
 def _admit_reversals() -> None:
@@ -82,8 +85,86 @@ def _admit_reversals() -> None:
     """)
 
 
+def _make_payouts() -> None:
+    op.create_table(
+        "payout",
+        sa.Column("id", sa.BigInteger(), nullable=False),
+        sa.Column("program_id", sa.BigInteger(), nullable=False),
+        sa.Column("account_id", sa.BigInteger(), nullable=False),
+        sa.Column("cumulative", sa.Numeric(78, 0), nullable=False),
+        sa.Column("amount", sa.Numeric(78, 0), nullable=False),
+        sa.Column("state", sa.String(16), nullable=False),
+        sa.Column("note", sa.String(), nullable=True),
+        *_times(),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_payout")),
+        sa.ForeignKeyConstraint(
+            ["program_id"], ["program.id"], name=op.f("fk_payout_program_id_program")
+        ),
+        sa.ForeignKeyConstraint(
+            ["account_id"], ["account.id"], name=op.f("fk_payout_account_id_account")
+        ),
+        sa.UniqueConstraint(
+            "account_id", "cumulative", name=op.f("uq_payout_account_id_cumulative")
+        ),
+        sa.CheckConstraint(
+            "state IN ('open', 'paid', 'paid_elsewhere')", name=op.f("ck_payout_state")
+        ),
+        sa.CheckConstraint("amount > 0 AND amount <= cumulative", name=op.f("ck_payout_amount")),
+    )
+    op.create_index(
+        "ix_payout_open", "payout", ["program_id", "id"], postgresql_where=sa.text("state = 'open'")
+    )
+    op.create_table(
+        "payout_attempt",
+        sa.Column("id", sa.BigInteger(), nullable=False),
+        sa.Column("payout_id", sa.BigInteger(), nullable=False),
+        sa.Column("transaction_id", sa.BigInteger(), nullable=False),
+        sa.Column("state", sa.String(16), nullable=False),
+        sa.Column("amount", sa.Numeric(78, 0), nullable=True),
+        sa.Column("note", sa.String(), nullable=True),
+        *_times(),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_payout_attempt")),
+        sa.ForeignKeyConstraint(
+            ["payout_id"], ["payout.id"], name=op.f("fk_payout_attempt_payout_id_payout")
+        ),
+        sa.ForeignKeyConstraint(
+            ["transaction_id"],
+            ["outgoing_transaction.id"],
+            name=op.f("fk_payout_attempt_transaction_id_outgoing_transaction"),
+        ),
+        sa.UniqueConstraint(
+            "payout_id", "transaction_id", name=op.f("uq_payout_attempt_payout_id_transaction_id")
+        ),
+        sa.CheckConstraint(
+            "state IN ('open', 'paid', 'already_paid', 'skipped', 'refused')",
+            name=op.f("ck_payout_attempt_state"),
+        ),
+        sa.CheckConstraint(
+            "(state = 'paid') = (amount IS NOT NULL)", name=op.f("ck_payout_attempt_paid_amount")
+        ),
+    )
+    op.create_index(
+        "uq_payout_attempt_open",
+        "payout_attempt",
+        ["payout_id"],
+        unique=True,
+        postgresql_where=sa.text("state = 'open'"),
+    )
+    op.create_index("ix_payout_attempt_transaction", "payout_attempt", ["transaction_id"])
+
+
+def _times() -> tuple[sa.Column[datetime], sa.Column[datetime]]:
+    created, updated = (
+        sa.Column(name, sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False)
+        for name in ("created_at", "updated_at")
+    )
+    return created, updated
+
+
 def downgrade() -> None:
     """Take everything back. A database with reversals loses what they reversed."""
+    op.drop_table("payout_attempt")
+    op.drop_table("payout")
     op.execute("DROP TRIGGER reversed_is_final ON interaction")
     op.execute("DROP TRIGGER reversible ON ledger_entry")
     op.execute("DROP FUNCTION require_reversible")
