@@ -6,11 +6,12 @@ Tasks and commands make a Context. Each resource is opened on first use.
 from functools import cached_property
 from pathlib import Path
 
-from backend.chain.client import connect, reading
 from backend.chain.deploy import deployed_key
 from backend.chain.distributor import Distributor
 from backend.chain.fees import FeePolicy
+from backend.chain.node import Node
 from backend.chain.sender import Sender
+from backend.chain.web3_node import connect
 from backend.config import Settings
 from backend.errors import Conflict
 from backend.kit.db import Database
@@ -30,17 +31,17 @@ class Context:
         self.settings = settings
         self.database = Database(settings.database_url)
         self.provers = Provers(settings.rapidsnark, settings.zkey)
-        self.keys = ProgramKeys(settings, lambda verifier: deployed_key(self.w3, verifier))
+        self.keys = ProgramKeys(settings, lambda verifier: deployed_key(self.node, verifier))
 
     @cached_property
-    def w3(self):
+    def node(self) -> Node:
         """The connection to the chain's node."""
         return connect(self.settings.rpc_url)
 
     @cached_property
     def chain_id(self) -> int:
         """The id of the node's chain. Raises Unavailable."""
-        return reading("chain id", lambda: self.w3.eth.chain_id)
+        return self.node.chain_id()
 
     def require_chain(self, program: Program) -> None:
         """Raises Conflict, which names both chains, if the program is on another chain than the
@@ -55,7 +56,7 @@ class Context:
     def distributor(self, program: Program) -> Distributor:
         """The program's contract. Raises Conflict for a program on another chain than the node."""
         self.require_chain(program)
-        return Distributor(self.w3, program.distributor)
+        return Distributor(self.node, program.distributor)
 
     @cached_property
     def poster(self) -> Sender:
@@ -74,7 +75,7 @@ class Context:
     def _sender(self, path: Path) -> Sender:
         signer = keystore.load(path, self.settings.keystore_password.get_secret_value())
         return Sender(
-            self.w3, signer, FeePolicy(self.settings.max_fee_per_gas_wei), self.w3.eth.chain_id
+            self.node, signer, FeePolicy(self.settings.max_fee_per_gas_wei), self.chain_id
         )
 
     def close(self) -> None:

@@ -23,7 +23,6 @@ from backend.batch.content import as_pairs
 from backend.batch.models import INACTIVE, Batch, BatchState
 from backend.batch.quarantine import affected, quarantine
 from backend.batch.states import log_fields, reached
-from backend.chain.client import block
 from backend.chain.models import State
 from backend.context import WRONG_CHAIN, Context
 from backend.errors import GuerdonError, NotYet
@@ -327,7 +326,7 @@ def _count_attempt(context: Context, batch: Batch) -> int | None:
 def _quarantine(context: Context, program: Program, batch: Batch, reason: str) -> Outcome:
     index(context, program.id)
     indexed_block = _load(context, batch.id)[0].last_indexed_block
-    timestamp = block(context.w3, indexed_block).timestamp
+    timestamp = context.node.block(indexed_block).timestamp
     with context.database.transaction() as session:
         affected(session, program.id, batch.id, timestamp)
     try:

@@ -19,6 +19,8 @@ from eth_account.signers.local import LocalAccount
 from web3 import Web3
 from web3.types import RPCEndpoint
 
+from backend.chain.web3_node import Web3Node
+
 EXECUTABLE = Path(__file__).parents[1] / "node_modules" / ".bin" / "anvil"
 MNEMONIC = "test test test test test test test test test test test junk"
 _LISTENING = re.compile(r"Listening on (\S+:\d+)")
@@ -43,6 +45,11 @@ class Anvil:
                 cacheable_requests={RPCEndpoint("eth_chainId")},
             )
         )
+
+    @cached_property
+    def node(self) -> Web3Node:
+        """The chain as the backend sees it."""
+        return Web3Node(self.w3)
 
     def key(self, index: int) -> LocalAccount:
         account: LocalAccount = Account.from_mnemonic(

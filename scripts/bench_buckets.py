@@ -134,7 +134,7 @@ def _figures(local: Local, instance: Instance) -> dict[str, float]:
     if sizes != {(bucket, sequence): full for bucket in range(BUCKETS) for sequence in (1, 2)}:
         raise BenchFailed(f"the batches are not two full buckets twice: {sizes}")
     start = time.monotonic()
-    report = audit(local.context.w3, local.deployment.distributor)
+    report = audit(local.context.node, local.deployment.distributor)
     if report.findings or report.totals["committed"] != sum(batch.total for batch in batches):
         raise BenchFailed(f"the audit finds {report.findings} and {report.totals}")
     proving = [batch.prove_ms for batch in batches if batch.prove_ms is not None]

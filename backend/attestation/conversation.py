@@ -21,7 +21,8 @@ from backend.attestation.client import (
     request_attestation,
     send_leaves,
 )
-from backend.chain.reads import accepts_signature, code
+from backend.chain.eip1271 import accepts_signature
+from backend.chain.node import Node
 from backend.errors import GuerdonError
 
 log = structlog.get_logger()
@@ -103,7 +104,7 @@ def encode(payload: dict[str, Any]) -> bytes:
     return json.dumps(payload, separators=(",", ":")).encode()
 
 
-def check_signature(w3: Any, members: frozenset[str], found: Attested) -> Refused | None:
+def check_signature(node: Node, members: frozenset[str], found: Attested) -> Refused | None:
     """What is wrong with a signature, as the Distributor would see it now; a bad one would cost a
     reverted transaction.
 
@@ -116,8 +117,8 @@ def check_signature(w3: Any, members: frozenset[str], found: Attested) -> Refuse
             f"{found.attestor} is not in the program's set of attestors",
             field="attestor",
         )
-    if code(w3, found.attestor):
-        stands = accepts_signature(w3, found.attestor, found.digest, found.signature)
+    if node.code(found.attestor):
+        stands = accepts_signature(node, found.attestor, found.digest, found.signature)
     else:
         stands = signer(found) == found.attestor
     return (

@@ -20,7 +20,7 @@ from backend.batch import repository as batches
 from backend.batch.close import items_of
 from backend.batch.models import Batch, BatchState, Envelope
 from backend.batch.states import log_fields, transition
-from backend.chain.client import final_block
+from backend.chain.finality import final_block
 from backend.context import Context
 from backend.errors import Conflict, NotYet
 from backend.interaction import repository as interactions
@@ -79,10 +79,10 @@ def ensure_envelope(context: Context, program: Program, batch_id: int) -> None:
         if batch.digest is not None and not is_stale(context, program, batch.envelope()):
             return
         clear_envelope(session, batch)
-        final = final_block(context.w3, program.finality)
+        final = final_block(context.node, program.finality)
         _, _, epoch = context.distributor(program).attestors(final.number)
         # An idle local chain's head is old, but the block that takes the batch will not be.
-        now = max(final_block(context.w3, "latest").timestamp, int(time.time()))
+        now = max(final_block(context.node, "latest").timestamp, int(time.time()))
         valid_until = now + context.settings.batch_valid_seconds
         signed = batch_envelope(batch, epoch, valid_until)
         batch.attestor_epoch, batch.valid_until = epoch, valid_until
@@ -93,7 +93,7 @@ def ensure_envelope(context: Context, program: Program, batch_id: int) -> None:
 def is_stale(context: Context, program: Program, envelope: Envelope) -> bool:
     """Whether no batch can be posted in the envelope: it has expired, or the set of attestors has
     changed."""
-    head = final_block(context.w3, "latest")
+    head = final_block(context.node, "latest")
     _, _, epoch = context.distributor(program).attestors(head.number)
     expired = head.timestamp + EXPIRY_MARGIN_SECONDS > envelope.valid_until
     return expired or epoch != envelope.attestor_epoch
@@ -169,13 +169,13 @@ def _question(
     payload: dict[str, object],
     members: frozenset[str],
 ) -> Question:
-    w3 = context.w3
+    node = context.node
     return Question(
         encode(payload),
         digest,
         context.settings.attestor_timeout_seconds,
         leaves=lambda bucket, sequence: _leaves(context, program, bucket, sequence),
-        check=lambda found: check_signature(w3, members, found),
+        check=lambda found: check_signature(node, members, found),
     )
 
 

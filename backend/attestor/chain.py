@@ -2,13 +2,15 @@
 behind the same few calls."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from backend.attestor.errors import Halted
 from backend.attestor.store import Landed
-from backend.chain.client import Block, block, connect, final_block
 from backend.chain.distributor import Distributor
 from backend.chain.events import BatchPosted, Unreadable
+from backend.chain.finality import final_block
+from backend.chain.node import Block, Node
+from backend.chain.web3_node import connect
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,9 @@ class LazyClient:
 
     def __init__(self, rpc_url: str) -> None:
         self._rpc_url = rpc_url
-        self._client: Any = None
+        self._client: Node | None = None
 
-    def __call__(self) -> Any:
+    def __call__(self) -> Node:
         if self._client is None:
             self._client = connect(self._rpc_url)
         return self._client
@@ -78,7 +80,7 @@ class NodeView:
         return final_block(self._client(), self._finality)
 
     def block(self, which: int | str) -> Block:
-        return block(self._client(), which)
+        return self._client().block(which)
 
     def batches(self, first_block: int, last_block: int) -> list[Landed]:
         events = self._distributor().events(first_block, last_block)

@@ -6,7 +6,7 @@ from backend.attestor.chain import AttestorSet, ChainView
 from backend.attestor.config import ProgramConfig
 from backend.attestor.errors import Halted
 from backend.attestor.store import Landed, Store
-from backend.chain.client import Block
+from backend.chain.node import Block
 from backend.errors import Unavailable
 from prover.state import ProgramState, StateError
 from prover.wire import DeltasError

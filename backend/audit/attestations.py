@@ -9,14 +9,14 @@ from eth_keys.exceptions import BadSignature, ValidationError
 
 from backend.audit.replay import AttestorSet
 from backend.chain.calldata import Attestation
-from backend.chain.client import Web3
-from backend.chain.reads import accepts_signature
+from backend.chain.eip1271 import accepts_signature
+from backend.chain.node import Node
 
 HALF_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141 // 2
 
 
 def attestation_problems(
-    w3: Web3,
+    node: Node,
     digest: bytes,
     attestations: Sequence[Attestation],
     allowed: AttestorSet,
@@ -41,7 +41,7 @@ def attestation_problems(
                 "attestation_foreign",
                 f"{attestation.attestor} is no attestor of epoch {allowed.epoch}",
             )
-        elif not signed(w3, digest, attestation, block_number):
+        elif not signed(node, digest, attestation, block_number):
             yield "attestation_bad", f"{attestation.attestor} did not sign this batch"
         else:
             signers += 1
@@ -53,7 +53,7 @@ def attestation_problems(
         yield "attestations_too_few", message
 
 
-def signed(w3: Web3, digest: bytes, attestation: Attestation, block_number: int) -> bool:
+def signed(node: Node, digest: bytes, attestation: Attestation, block_number: int) -> bool:
     """Whether the attestor's key, or the attestor as an EIP-1271 contract at that block, stands
     behind the signature."""
     if recover(digest, attestation.signature) == attestation.attestor:
@@ -61,7 +61,7 @@ def signed(w3: Web3, digest: bytes, attestation: Attestation, block_number: int)
     # The state within the block is not to be had: the states before and after it are.
     blocks = (block_number, block_number - 1)
     return any(
-        accepts_signature(w3, attestation.attestor, digest, attestation.signature, at)
+        accepts_signature(node, attestation.attestor, digest, attestation.signature, at)
         for at in blocks
     )
 

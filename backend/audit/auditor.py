@@ -13,9 +13,10 @@ from backend.audit.proofs import check_proofs
 from backend.audit.replay import Replay
 from backend.audit.report import AuditReport
 from backend.audit.views import ViewCheck
-from backend.chain.client import Web3, block, deployment_block, final_block, node_errors
 from backend.chain.distributor import Distributor, NotADistributor, ProgramInfo
-from backend.chain.reads import code
+from backend.chain.finality import final_block
+from backend.chain.logs import deployment_block
+from backend.chain.node import Node
 from backend.errors import Conflict, Invalid, Unavailable
 from prover.circuit import Instance
 from prover.eip712 import Domain
@@ -36,7 +37,7 @@ class AuditImpossible(Conflict):
 
 
 def audit(
-    w3: Web3,
+    node: Node,
     distributor_address: str,
     first_block: int | None = None,
     progress: Progress | None = None,
@@ -60,49 +61,47 @@ def audit(
         raise Invalid(
             f"distributor: expected an address, got {distributor_address!r}", field="distributor"
         )
-    with node_errors():
-        head = final_block(w3, finality)
-        distributor = Distributor(w3, distributor_address)
-        first = _first_block(w3, distributor.address, first_block, head.number)
-        info = _info(distributor, head.number)
-        report = AuditReport(
-            info.chain_id, distributor.address, first, head.number, info.token, info.verifier
+    head = final_block(node, finality)
+    distributor = Distributor(node, distributor_address)
+    first = _first_block(node, distributor.address, first_block, head.number)
+    info = _info(distributor, head.number)
+    report = AuditReport(
+        info.chain_id, distributor.address, first, head.number, info.token, info.verifier
+    )
+    key = check_contracts(
+        node,
+        info,
+        distributor.address,
+        head.number,
+        known_keys() if expected_keys is None else expected_keys,
+        report,
+    )
+    replay = _replay(distributor, info, first, head.number, report, report_progress)
+    check_creation(node, info, distributor.address, replay.first_attestors, report)
+    jobs = _postings(node, distributor, info, replay, report, report_progress)
+    _proofs(jobs, key, report, report_progress)
+    _views(distributor, head.number, replay, report, report_progress)
+    if node.block(head.number).hash != head.hash:
+        raise AuditImpossible(
+            f"the chain was reorganised below block {head.number} during the audit: run it again"
         )
-        key = check_contracts(
-            w3,
-            info,
-            distributor.address,
-            head.number,
-            known_keys() if expected_keys is None else expected_keys,
-            report,
-        )
-        replay = _replay(distributor, info, first, head.number, report, report_progress)
-        check_creation(w3, info, distributor.address, replay.first_attestors, report)
-        jobs = _postings(w3, distributor, info, replay, report, report_progress)
-        _proofs(jobs, key, report, report_progress)
-        _views(distributor, head.number, replay, report, report_progress)
-        if block(w3, head.number).hash != head.hash:
-            raise AuditImpossible(
-                f"the chain was reorganised below block {head.number} during the audit: run "
-                "it again"
-            )
     report.accounts = len(replay.state.home)
     report.totals |= {"committed": replay.committed, "claimed": replay.claimed}
     return report
 
 
-def _first_block(w3: Web3, address: str, given: int | None, head: int) -> int:
-    if not code(w3, address, head):
+def _first_block(node: Node, address: str, given: int | None, head: int) -> int:
+    if not node.code(address, head):
         raise Invalid(
             f"{address} has no code at block {head}: not a contract of this chain",
             field="distributor",
         )
     if given is None:
-        return deployment_block(w3, address, head)
+        return deployment_block(node, address, head)
     if not 0 <= given <= head:
         raise Invalid(f"first_block: expected 0 to {head}, got {given}", field="first_block")
     try:
-        late = given > 0 and bool(code(w3, address, given - 1))
+        late = given > 0 and bool(node.code(address, given - 1))
     except Unavailable:
         # A node without old state cannot say; a log that starts late shows as a gap.
         late = False
@@ -160,7 +159,7 @@ def _reserve_before(distributor: Distributor, first: int) -> int | None:
 
 
 def _postings(
-    w3: Web3,
+    node: Node,
     distributor: Distributor,
     info: ProgramInfo,
     replay: Replay,
@@ -168,7 +167,7 @@ def _postings(
     progress: Progress,
 ) -> list[ProofJob]:
     check = PostingCheck(
-        w3, Domain(info.chain_id, distributor.address), capacity(info.levels), report
+        node, Domain(info.chain_id, distributor.address), capacity(info.levels), report
     )
     jobs = []
     for done, step in enumerate(replay.steps, start=1):

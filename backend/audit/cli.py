@@ -15,7 +15,7 @@ from rich.text import Text
 from backend.audit.auditor import audit as run_audit
 from backend.audit.keys import expected_key
 from backend.audit.report import AuditReport, Finding
-from backend.chain.client import connect
+from backend.chain.web3_node import connect
 from backend.errors import GuerdonError
 
 FINDINGS, IMPOSSIBLE = 1, 2
@@ -53,10 +53,10 @@ def audit(
     out, err = Console(), Console(stderr=True)
     try:
         expected = None if key is None else expected_key(key)
-        w3 = connect(rpc_url)
+        node = connect(rpc_url)
         with _progress_bars(err) as progress:
             report = run_audit(
-                w3, distributor, first_block, progress, expected_keys=expected, finality=finality
+                node, distributor, first_block, progress, expected_keys=expected, finality=finality
             )
     except Exception as error:  # Exit code 1 must mean findings and nothing else.
         body = (

@@ -6,16 +6,15 @@ from collections.abc import Mapping
 from backend.audit.keys import ExpectedKey
 from backend.audit.proofs import key_problems
 from backend.audit.report import AuditReport
-from backend.chain.client import Web3
 from backend.chain.code import match_distributor, match_hasher, match_verifier
 from backend.chain.distributor import ProgramInfo
-from backend.chain.reads import code
+from backend.chain.node import Node
 from prover.circuit import PUBLIC_SIGNALS
 from prover.keys import VerifyingKey
 
 
 def check_contracts(
-    w3: Web3,
+    node: Node,
     info: ProgramInfo,
     distributor: str,
     block: int,
@@ -26,14 +25,14 @@ def check_contracts(
     key with `expected_keys` (by digest). Returns the deployed key; None if none can be read from
     the verifier or none can be verified with."""
 
-    words, foreign = match_verifier(code(w3, info.verifier, block))
+    words, foreign = match_verifier(node.code(info.verifier, block))
     report.checks["contract code"] += 3
     for finding, differences in (
         (
             "distributor_code_foreign",
-            match_distributor(code(w3, distributor, block), info, distributor),
+            match_distributor(node.code(distributor, block), info, distributor),
         ),
-        ("hasher_code_foreign", match_hasher(code(w3, info.hasher, block))),
+        ("hasher_code_foreign", match_hasher(node.code(info.hasher, block))),
         ("verifier_code_foreign", foreign),
     ):
         for difference in differences:

@@ -8,15 +8,14 @@ nothing that the constructor could have slipped in, announcements included, is c
 """
 
 from backend.audit.report import AuditReport
-from backend.chain.client import Web3
 from backend.chain.code import match_creation
 from backend.chain.distributor import ProgramInfo
 from backend.chain.events import AttestorsChanged
-from backend.chain.reads import traced, transaction
+from backend.chain.node import Node
 
 
 def check_creation(
-    w3: Web3,
+    node: Node,
     info: ProgramInfo,
     distributor: str,
     first: AttestorsChanged | None,
@@ -37,12 +36,12 @@ def check_creation(
         report.find("creation_foreign", message)
         return
     where = {"tx_hash": first.tx_hash}
-    sent = transaction(w3, first.tx_hash)
-    if sent is not None and sent.created == distributor:
+    sent, receipt = node.transaction(first.tx_hash), node.receipt(first.tx_hash)
+    if sent is not None and receipt is not None and receipt.created == distributor:
         made = [sent.data]
     else:
         # A factory made it: only a trace shows with which code.
-        frames = traced(w3, first.tx_hash, distributor)
+        frames = node.trace(first.tx_hash, distributor)
         if frames is None:
             message = (
                 "the Distributor was created by another contract, and this node does not show "

@@ -21,9 +21,9 @@ from backend.chain.calldata import (
     post_batch_start,
     read_post_batch,
 )
-from backend.chain.client import Block, Web3, block
+from backend.chain.eip1271 import StateMissing
 from backend.chain.events import BatchPosted
-from backend.chain.reads import StateMissing, Transaction, traced, transaction
+from backend.chain.node import Block, Node, Transaction
 from prover.eip712 import Domain
 from prover.wire import challenge
 
@@ -50,8 +50,8 @@ class ProofJob:
 class PostingCheck:
     """Checks the batches of one Distributor against their transactions, one at a time."""
 
-    def __init__(self, w3: Web3, domain: Domain, slots: int, report: AuditReport) -> None:
-        self.w3, self.domain, self.slots, self.report = w3, domain, slots, report
+    def __init__(self, node: Node, domain: Domain, slots: int, report: AuditReport) -> None:
+        self.node, self.domain, self.slots, self.report = node, domain, slots, report
         self._blocks: dict[int, Block] = {}
 
     def check(self, step: Step) -> ProofJob | None:
@@ -59,7 +59,7 @@ class PostingCheck:
         prove with."""
         self.report.checks["transactions"] += 1
         self.report.checks["times"] += 1
-        sent = transaction(self.w3, step.event.tx_hash)
+        sent = self.node.transaction(step.event.tx_hash)
         calls = self._made(step.event, sent)
         if calls:
             return self._judge_made(step, calls)
@@ -82,7 +82,7 @@ class PostingCheck:
                 return calls
         # A delegate call at the Distributor runs its code over somebody else's storage: only plain
         # calls make its log.
-        frames = traced(self.w3, event.tx_hash, self.domain.distributor) or ()
+        frames = self.node.trace(event.tx_hash, self.domain.distributor) or ()
         return _fitting([frame.data for frame in frames if frame.kind == "CALL"], event)
 
     def _judge_made(self, step: Step, calls: list[PostBatchCall]) -> ProofJob | None:
@@ -152,12 +152,12 @@ class PostingCheck:
             yield "expired", f"posted at {timestamp}, valid until {valid_until}"
         digest = step.envelope(valid_until).digest(self.domain)
         yield from attestation_problems(
-            self.w3, digest, call.attestations, step.attestor_set, step.event.block_number
+            self.node, digest, call.attestations, step.attestor_set, step.event.block_number
         )
 
     def _timestamp(self, number: int) -> int:
         if number not in self._blocks:
-            self._blocks[number] = block(self.w3, number)
+            self._blocks[number] = self.node.block(number)
         return self._blocks[number].timestamp
 
 

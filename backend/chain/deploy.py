@@ -1,19 +1,19 @@
 """Deploys a program's contracts, each transaction confirmed, and checks that what stands on chain
 is what was meant."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from eth_utils import is_address, to_checksum_address
-from web3 import Web3
-from web3.exceptions import ContractLogicError, TimeExhausted
+from eth_utils.address import is_address, to_checksum_address
 
+from backend.chain.abi import ContractAbi
 from backend.chain.artifacts import artifact
-from backend.chain.client import reading
 from backend.chain.code import match_distributor, match_hasher, match_verifier
 from backend.chain.distributor import Distributor
 from backend.chain.fees import FeePolicy
+from backend.chain.node import CallReverted, Node, Receipt
 from backend.chain.reverts import explain_revert
 from backend.errors import Conflict, GuerdonError, Invalid, Unavailable
 from backend.signer.base import Signer
@@ -51,71 +51,65 @@ class Deployment:
 class Deployer:
     """Sends one signer's transactions and waits for each."""
 
-    def __init__(self, w3: Web3, signer: Signer, fees: FeePolicy = DEFAULT_FEES) -> None:
-        self.w3, self.signer, self.fees = w3, signer, fees
+    def __init__(self, node: Node, signer: Signer, fees: FeePolicy = DEFAULT_FEES) -> None:
+        self.node, self.signer, self.fees = node, signer, fees
 
     def create(self, name: str, *arguments: Any) -> tuple[str, int]:
-        """Deploy a compiled contract; (address, block). Raises DeploymentError if the chain refuses
-        it, Unavailable if it does not answer."""
-        compiled = artifact(name)
-        contract = self.w3.eth.contract(abi=compiled.abi, bytecode=compiled.bytecode)
-        receipt = self.send(
-            f"deploy {name}", {"data": contract.constructor(*arguments).data_in_transaction}
-        )
-        return receipt["contractAddress"], receipt["blockNumber"]
+        """Deploy a compiled contract; (address, block).
 
-    def send(self, what: str, call: dict[str, Any]) -> Any:
-        """Sign, broadcast and confirm a call (`to`, `data`); its receipt. Raises DeploymentError,
-        Unavailable."""
-        bid = self.fees.quote(self.w3)
+        Raises DeploymentError if the chain refuses it, Unavailable if it does not answer.
+        """
+        compiled = artifact(name)
+        data = compiled.bytecode + ContractAbi(compiled.abi).constructor_data(arguments)
+        receipt = self.send(f"deploy {name}", None, data)
+        if receipt.created is None:
+            raise DeploymentError(f"deploy {name}: the receipt names no contract")
+        return receipt.created, receipt.block_number
+
+    def send(self, what: str, to: str | None, data: bytes) -> Receipt:
+        """Sign, broadcast and confirm a call (`to` None creates a contract); its receipt.
+
+        Raises DeploymentError, Unavailable.
+        """
+        bid = self.fees.quote(self.node)
+        try:
+            gas = self.node.estimate_gas(to, data, sender=self.signer.address)
+        except CallReverted as error:
+            reason = explain_revert(error.data) if error.data else error.said
+            raise DeploymentError(f"{what}: refused by the chain: {reason}") from error
         transaction = {
             "type": 2,
-            "chainId": self.w3.eth.chain_id,
-            "from": self.signer.address,
+            "chainId": self.node.chain_id(),
             "value": 0,
-            "nonce": reading(
-                "nonce", lambda: self.w3.eth.get_transaction_count(self.signer.address, "pending")
-            ),
+            "data": data,
+            "nonce": self.node.transaction_count(self.signer.address, "pending"),
+            "gas": gas * 6 // 5,
             "maxFeePerGas": bid.max_fee,
             "maxPriorityFeePerGas": bid.max_priority_fee,
-            **call,
         }
-        try:
-            transaction["gas"] = (
-                reading(what, lambda: self.w3.eth.estimate_gas(transaction)) * 6 // 5
-            )
-        except Unavailable as error:
-            if isinstance(error.__cause__, ContractLogicError):
-                raise DeploymentError(
-                    f"{what}: refused by the chain: {_reason(error.__cause__)}"
-                ) from error
-            raise
         signed = self.signer.sign_transaction(
-            {key: value for key, value in transaction.items() if key != "from"}
+            transaction if to is None else {**transaction, "to": to}
         )
-        reading(what, lambda: self.w3.eth.send_raw_transaction(signed.raw))
-        try:
-            receipt = self.w3.eth.wait_for_transaction_receipt(
-                signed.hash, CONFIRMATION_SECONDS, 0.1
-            )
-        except TimeExhausted as error:
-            message = (
-                f"{what}: transaction 0x{signed.hash.hex()} is not in a block after "
-                f"{CONFIRMATION_SECONDS} s"
-            )
-            raise Unavailable(message) from error
-        if receipt["status"] != 1:
+        self.node.send_raw(signed.raw)
+        receipt = self._confirmed(what, signed.hash)
+        if receipt.status != 1:
             raise DeploymentError(f"{what}: transaction 0x{signed.hash.hex()} was reverted")
         return receipt
 
-
-def _reason(error: ContractLogicError) -> str:
-    data = str(error.data or "")
-    return explain_revert(bytes.fromhex(data[2:])) if data.startswith("0x") else str(error.message)
+    def _confirmed(self, what: str, tx_hash: bytes) -> Receipt:
+        deadline = time.monotonic() + CONFIRMATION_SECONDS
+        while (receipt := self.node.receipt(tx_hash)) is None:
+            if time.monotonic() > deadline:
+                raise Unavailable(
+                    f"{what}: transaction 0x{tx_hash.hex()} is not in a block after "
+                    f"{CONFIRMATION_SECONDS} s"
+                )
+            time.sleep(0.1)
+        return receipt
 
 
 def deploy_program(
-    w3: Web3,
+    node: Node,
     signer: Signer,
     key: KeyFolder,
     instance: Instance,
@@ -145,7 +139,7 @@ def deploy_program(
         DeploymentError: the chain refused a contract.
         Unavailable: the node does not answer.
     """
-    chain_id = reading("chain id", lambda: w3.eth.chain_id)
+    chain_id = node.chain_id()
     key.require_allowed_on(chain_id, allow_single_party_key)
     if key.manifest.circuit_digest != instance.digest:
         raise SetupError(
@@ -162,11 +156,9 @@ def deploy_program(
     for name, address in (("token", token), ("owner", owner), ("guardian", guardian)):
         if address is not None and not is_address(address):
             raise Invalid(f"{name}: expected an address, got {address!r}", field=name)
-    if token is not None and not reading(
-        "token", lambda: w3.eth.get_code(to_checksum_address(token))
-    ):
+    if token is not None and not node.code(token):
         raise Invalid(f"token: {token} has no code on chain {chain_id}", field="token")
-    deployer = Deployer(w3, signer, fees)
+    deployer = Deployer(node, signer, fees)
     if token is None:
         token, _ = deployer.create("TestToken", "Test Reward", "TRW")
     hasher, _ = deployer.create("Poseidon2")
@@ -183,7 +175,7 @@ def deploy_program(
         threshold,
     )
     distributor, block = deployer.create("Distributor", config)
-    check_deployment(w3, distributor, verifying_key)
+    check_deployment(node, distributor, verifying_key)
     return Deployment(token, hasher, verifier, distributor, block)
 
 
@@ -194,7 +186,7 @@ def _checked_attestors(attestors: Sequence[str], threshold: int) -> list[str]:
             raise Invalid(
                 f"attestor: expected an address above 0, got {attestor!r}", field="attestor"
             )
-    ordered = sorted(
+    ordered: list[str] = sorted(
         {to_checksum_address(attestor) for attestor in attestors},
         key=lambda attestor: int(attestor, 16),
     )
@@ -208,7 +200,7 @@ def _checked_attestors(attestors: Sequence[str], threshold: int) -> list[str]:
     return ordered
 
 
-def deployed_key(w3: Web3, verifier: str) -> VerifyingKey:
+def deployed_key(node: Node, verifier: str) -> VerifyingKey:
     """The verifying key of a deployed verifier, read from its code.
 
     Raises:
@@ -216,13 +208,13 @@ def deployed_key(w3: Web3, verifier: str) -> VerifyingKey:
         SetupError: its gamma equals delta.
         Unavailable: the node does not answer.
     """
-    words, differences = match_verifier(bytes(reading("code", lambda: w3.eth.get_code(verifier))))
+    words, differences = match_verifier(node.code(verifier))
     if differences:
         raise DeploymentMismatch(f"verifier {verifier}: {'; '.join(differences)}")
     return VerifyingKey.from_words(words)
 
 
-def check_deployment(w3: Web3, distributor: str, verifying_key: VerifyingKey) -> None:
+def check_deployment(node: Node, distributor: str, verifying_key: VerifyingKey) -> None:
     """Compare a program's contracts with the compiled ones, byte for byte outside immutables, and
     its verifier's key with `verifying_key`.
 
@@ -231,11 +223,8 @@ def check_deployment(w3: Web3, distributor: str, verifying_key: VerifyingKey) ->
         NotADistributor: the contract does not answer as a Distributor does.
         Unavailable: the node does not answer.
     """
-    info = Distributor(w3, distributor).info()
-    verifier, hasher, own = (
-        bytes(reading("code", lambda at=at: w3.eth.get_code(at)))
-        for at in (info.verifier, info.hasher, distributor)
-    )
+    info = Distributor(node, distributor).info()
+    verifier, hasher, own = (node.code(at) for at in (info.verifier, info.hasher, distributor))
     words, differences = match_verifier(verifier)
     if words and words != verifying_key.to_words():
         differences += ("Groth16Verifier: another verifying key than the one expected",)

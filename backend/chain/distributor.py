@@ -8,20 +8,14 @@ base units.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypedDict
 
 from eth_abi.exceptions import DecodingError
-from eth_utils import keccak, to_checksum_address
-from requests.exceptions import RequestException
-from web3 import Web3
-from web3.contract import Contract
-from web3.contract.contract import ContractFunction
-from web3.exceptions import BadFunctionCallOutput, ContractLogicError, Web3Exception
-from web3.types import BlockIdentifier, LogReceipt
+from eth_utils.address import to_canonical_address, to_checksum_address
 
-from backend.chain import calldata
+from backend.chain import calldata, erc20
+from backend.chain.abi import ContractAbi
 from backend.chain.artifacts import artifact
-from backend.chain.client import reading
 from backend.chain.events import (
     AttestorsChanged,
     BatchPosted,
@@ -33,31 +27,25 @@ from backend.chain.events import (
     Withdrawn,
 )
 from backend.chain.logs import Progress, fetch_logs
+from backend.chain.node import BlockId, CallReverted, Log, Node
 from backend.errors import GuerdonError, NotFound, Unavailable
 
-TRANSFER = keccak(text="Transfer(address,address,uint256)")
 ROOTS_KEPT = 16
 """Roots that the contract holds per bucket."""
 
-_TOKEN_ABI = [
-    {
-        "type": "function",
-        "name": "balanceOf",
-        "stateMutability": "view",
-        "inputs": [{"name": "account", "type": "address"}],
-        "outputs": [{"name": "", "type": "uint256"}],
-    },
-    {
-        "type": "event",
-        "name": "Transfer",
-        "anonymous": False,
-        "inputs": [
-            {"name": "from", "type": "address", "indexed": True},
-            {"name": "to", "type": "address", "indexed": True},
-            {"name": "value", "type": "uint256", "indexed": False},
-        ],
-    },
-]
+_TOKEN = ContractAbi(
+    [
+        {
+            "type": "event",
+            "name": "Transfer",
+            "inputs": [
+                {"name": "from", "type": "address", "indexed": True},
+                {"name": "to", "type": "address", "indexed": True},
+                {"name": "value", "type": "uint256", "indexed": False},
+            ],
+        }
+    ]
+)
 
 
 class NotADistributor(GuerdonError):
@@ -99,93 +87,90 @@ class Distributor:
     claim_to = staticmethod(calldata.claim_to)
     decode_post_batch = staticmethod(calldata.decode_post_batch)
 
-    def __init__(self, w3: Web3, address: str) -> None:
-        """Raises ValueError if `address` is none, ArtifactError if the contracts are not
-        compiled."""
-        self.w3 = w3
-        self.address = to_checksum_address(address)
-        self._contract: Contract = w3.eth.contract(self.address, abi=artifact("Distributor").abi)
+    def __init__(self, node: Node, address: str) -> None:
+        """Raises ValueError if `address` is none, ArtifactError without compiled contracts."""
+        self.node = node
+        self.address: str = to_checksum_address(address)
+        self._abi = ContractAbi(artifact("Distributor").abi)
 
-    def info(self, block: BlockIdentifier = "latest") -> ProgramInfo:
+    def info(self, block: BlockId = "latest") -> ProgramInfo:
         """Raises NotADistributor for another contract or none."""
-        view = self._contract.functions
         return ProgramInfo(
-            chain_id=reading("chain id", lambda: self.w3.eth.chain_id),
-            token=self._call(view.token(), block),
-            verifier=self._call(view.verifier(), block),
-            hasher=self._call(view.hasher(), block),
-            levels=self._call(view.levels(), block),
-            slots=self._call(view.slots(), block),
-            families=self._call(view.families(), block),
-            owner=self._call(view.owner(), block),
-            guardian=self._call(view.guardian(), block),
+            chain_id=self.node.chain_id(),
+            token=self._address("token", block),
+            verifier=self._address("verifier", block),
+            hasher=self._address("hasher", block),
+            levels=self._number("levels", block),
+            slots=self._number("slots", block),
+            families=self._number("families", block),
+            owner=self._address("owner", block),
+            guardian=self._address("guardian", block),
         )
 
     @cached_property
     def token(self) -> str:
         """The reward token's address, which never changes."""
-        return self._call(self._contract.functions.token(), "latest")
+        return self._address("token", "latest")
 
-    def bucket(self, bucket: int, block: BlockIdentifier = "latest") -> tuple[int, int]:
+    def bucket(self, bucket: int, block: BlockId = "latest") -> tuple[int, int]:
         """(sequence of the last batch, slots in use)."""
-        sequence, opened = self._call(self._contract.functions.buckets(bucket), block)
-        return sequence, opened
+        sequence, opened = self._call("buckets", block, bucket)
+        return int(sequence), int(opened)
 
-    def root(self, bucket: int, sequence: int, block: BlockIdentifier = "latest") -> int:
+    def root(self, bucket: int, sequence: int, block: BlockId = "latest") -> int:
         """The bucket's root after a batch. Raises NotFound unless it is among the last 16."""
+        data = self._abi.call_data("root", (bucket, sequence))
         try:
-            return self._contract.functions.root(bucket, sequence).call(block_identifier=block)
-        except ContractLogicError as error:
+            [root] = self._abi.results("root", self.node.call(self.address, data, block))
+        except CallReverted as error:
             raise NotFound(
                 f"bucket {bucket}: the root of sequence {sequence} is not kept", field="sequence"
             ) from error
+        return int(root)
 
-    def claimed(self, bucket: int, slot: int, block: BlockIdentifier = "latest") -> int:
+    def claimed(self, bucket: int, slot: int, block: BlockId = "latest") -> int:
         """What the slot's account has been paid."""
-        return self._call(self._contract.functions.claimed(bucket, slot), block)
+        return self._number("claimed", block, bucket, slot)
 
-    def attestors(self, block: BlockIdentifier = "latest") -> tuple[tuple[str, ...], int, int]:
+    def attestors(self, block: BlockId = "latest") -> tuple[tuple[str, ...], int, int]:
         """(addresses ascending, how many must sign, epoch)."""
-        view = self._contract.functions
-        addresses = self._call(view.attestors(), block)
+        [addresses] = self._call("attestors", block)
         return (
             tuple(addresses),
-            self._call(view.threshold(), block),
-            self._call(view.attestorEpoch(), block),
+            self._number("threshold", block),
+            self._number("attestorEpoch", block),
         )
 
-    def totals(self, block: BlockIdentifier = "latest") -> Totals:
-        view = self._contract.functions
-        committed, claimed = (
-            self._call(view.committed(), block),
-            self._call(view.claimedTotal(), block),
-        )
+    def totals(self, block: BlockId = "latest") -> Totals:
+        """The program's sums at `block`."""
+        committed = self._number("committed", block)
+        claimed = self._number("claimedTotal", block)
         return Totals(committed, claimed, self.reserve(block))
 
-    def reserve(self, block: BlockIdentifier = "latest") -> int:
+    def reserve(self, block: BlockId = "latest") -> int:
         """The Distributor's balance of the reward token."""
-        token = self.w3.eth.contract(self.token, abi=_TOKEN_ABI)
-        return self._call(token.functions.balanceOf(self.address), block)
+        try:
+            return erc20.balance_of(self.node, self.token, self.address, block)
+        except (CallReverted, DecodingError) as error:
+            raise _not_a_distributor(self.token, "balanceOf", error) from error
 
     def events(
         self, first_block: int, last_block: int, progress: Progress | None = None
     ) -> list[Event]:
-        """Everything that the program's log says in first_block .. last_block, in chain order;
-        other logs are left out.
+        """Everything that the program's log says in first_block .. last_block, in chain order.
 
-        Raises Unavailable if the node does not serve the range.
+        Other logs are left out. Raises Unavailable if the node does not serve the range.
         """
-        own = [
-            {"address": self.address},
-            {"address": self.token, "topics": [TRANSFER, None, _topic(self.address)]},
+        own_topic = to_canonical_address(self.address).rjust(32, b"\0")
+        filters: list[tuple[str, list[bytes | None]]] = [
+            (self.address, []),
+            (self.token, [erc20.TRANSFER, None, own_topic]),
         ]
         whole = 2 * (last_block - first_block + 1)
-        logs: list[LogReceipt] = []
-        for done, criteria in enumerate(own):
-            report: Progress | None = progress and (
-                lambda at, of, base=done: progress(base * of + at, whole)
-            )
-            logs += fetch_logs(self.w3, criteria, first_block, last_block, report)
+        logs: list[Log] = []
+        for done, (address, topics) in enumerate(filters):
+            report = progress and _part(progress, done, whole)
+            logs += fetch_logs(self.node, address, topics, first_block, last_block, report)
         events = [event for event in (self._event(log) for log in logs) if event]
         # A token that is its own Distributor's address would show a log twice; the place names it.
         return list(
@@ -193,72 +178,75 @@ class Distributor:
         )
 
     def events_of(self, tx_hash: bytes) -> list[Event]:
-        """What the Distributor wrote in one mined transaction, by its receipt. Raises
-        Unavailable."""
-        receipt = reading("receipt", lambda: self.w3.eth.get_transaction_receipt(tx_hash))
-        events = (self._event(log) for log in receipt["logs"] if log["address"] == self.address)
+        """What the Distributor wrote in one mined transaction, by its receipt.
+
+        Raises Unavailable, also if no block holds the transaction.
+        """
+        receipt = self.node.receipt(tx_hash)
+        if receipt is None:
+            raise Unavailable(f"receipt: no block holds transaction 0x{tx_hash.hex()}")
+        events = (self._event(log) for log in receipt.logs if log.address == self.address)
         return _ordered([event for event in events if event])
 
-    def _event(self, log: LogReceipt) -> Event | None:
-        place = {
-            "block_number": log["blockNumber"],
-            "block_hash": bytes(log["blockHash"]),
-            "tx_hash": bytes(log["transactionHash"]),
-            "log_index": log["logIndex"],
+    def _event(self, log: Log) -> Event | None:
+        place: _Place = {
+            "block_number": log.block_number,
+            "block_hash": log.block_hash,
+            "tx_hash": log.tx_hash,
+            "log_index": log.log_index,
         }
-        own = log["address"] == self.address
+        own = log.address == self.address
         name = (
-            self._names.get(bytes(log["topics"][0]) if log["topics"] else b"")
+            self._abi.events_by_topic.get(log.topics[0] if log.topics else b"")
             if own
             else "Transfer"
         )
-        if name is None:
+        if name not in _READERS:
             return None
-        contract = self._contract if own else self.w3.eth.contract(self.token, abi=_TOKEN_ABI)
         try:
-            return _READERS[name](contract.events[name]().process_log(log)["args"], place)
-        except (Web3Exception, DecodingError, ValueError, OverflowError, TypeError) as error:
+            return _READERS[name]((self._abi if own else _TOKEN).event_values(name, log), place)
+        except (DecodingError, ValueError, OverflowError, TypeError) as error:
             return Unreadable(name=name, reason=f"{type(error).__name__}: {error}", **place)
 
-    @cached_property
-    def _names(self) -> dict[bytes, str]:
-        entries = {entry["name"]: entry for entry in self._contract.abi if entry["type"] == "event"}
-        signature = {
-            name: f"{name}({','.join(item['type'] for item in entry['inputs'])})"
-            for name, entry in entries.items()
-        }
-        return {keccak(text=signature[name]): name for name in _READERS if name in entries}
+    def _number(self, function: str, block: BlockId, *arguments: int) -> int:
+        [value] = self._call(function, block, *arguments)
+        return int(value)
 
-    def _call(self, function: ContractFunction, block: BlockIdentifier) -> Any:
+    def _address(self, function: str, block: BlockId) -> str:
+        [value] = self._call(function, block)
+        return str(value)
+
+    def _call(self, function: str, block: BlockId, *arguments: int) -> tuple[Any, ...]:
+        data = self._abi.call_data(function, arguments)
         try:
-            return function.call(block_identifier=block)
-        except (
-            BadFunctionCallOutput,
-            ContractLogicError,
-            DecodingError,
-            ValueError,
-            OverflowError,
-        ) as error:
-            message = (
-                f"{function.address}: {function.fn_name}() does not answer as a Distributor's "
-                f"does ({error})"
-            )
-            raise NotADistributor(message) from error
-        except (Web3Exception, RequestException) as error:
-            raise Unavailable(
-                f"{function.fn_name}(): the node does not answer ({type(error).__name__})"
-            ) from error
+            return self._abi.results(function, self.node.call(self.address, data, block))
+        except (CallReverted, DecodingError, ValueError, OverflowError) as error:
+            raise _not_a_distributor(self.address, function, error) from error
+
+
+class _Place(TypedDict):
+    block_number: int
+    block_hash: bytes
+    tx_hash: bytes
+    log_index: int
+
+
+def _not_a_distributor(address: str, function: str, error: Exception) -> NotADistributor:
+    return NotADistributor(
+        f"{address}: {function}() does not answer as a Distributor's does ({error})"
+    )
+
+
+def _part(progress: Progress, part: int, whole: int) -> Progress:
+    """Progress over several parts of equal length, of which `part` are done."""
+    return lambda done, total: progress(part * total + done, whole)
 
 
 def _ordered(events: list[Event]) -> list[Event]:
     return sorted(events, key=lambda event: (event.block_number, event.log_index))
 
 
-def _topic(address: str) -> str:
-    return "0x" + address.removeprefix("0x").lower().rjust(64, "0")
-
-
-_READERS: dict[str, Callable[[Any, dict[str, Any]], Event]] = {
+_READERS: dict[str, Callable[[dict[str, Any], _Place], Event]] = {
     "BatchPosted": lambda args, place: BatchPosted(
         bucket=args["bucket"],
         sequence=args["sequence"],

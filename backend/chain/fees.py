@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 from statistics import median_low
 
-from web3 import Web3
-
-from backend.chain.client import reading
+from backend.chain.node import Node
 from backend.errors import NotYet
 
 _HISTORY_BLOCKS = 10
@@ -39,7 +37,7 @@ class FeePolicy:
         if self.max_fee_cap <= 0:
             raise ValueError("max_fee_cap: expected wei per gas above 0")
 
-    def quote(self, w3: Web3) -> Fees:
+    def quote(self, node: Node) -> Fees:
         """A bid that stays good through some five full blocks: twice the next base fee, and the
         usual priority fee of the last blocks.
 
@@ -47,24 +45,22 @@ class FeePolicy:
             NotYet: the base fee alone is above the cap.
             Unavailable: the node does not answer.
         """
-        history = reading(
-            "fee history", lambda: w3.eth.fee_history(_HISTORY_BLOCKS, "latest", [50])
-        )
-        base_fee = history["baseFeePerGas"][-1]
+        history = node.fee_history(_HISTORY_BLOCKS)
+        base_fee = history.next_base_fee
         if base_fee > self.max_fee_cap:
             raise NotYet(
                 f"base fee is {base_fee} wei per gas, above the cap of {self.max_fee_cap}: "
                 "waiting for it to fall"
             )
         # A block without transactions reports 0, which says nothing about what they pay.
-        paid = [reward[0] for reward in history.get("reward") or [] if reward[0] > 0]
+        paid = [fee for fee in history.priority_fees if fee > 0]
         priority_fee = min(
             max(median_low(paid) if paid else 0, self.priority_fee_min), self.priority_fee_max
         )
         max_fee = min(2 * base_fee + priority_fee, self.max_fee_cap)
         return Fees(max_fee, min(priority_fee, max_fee))
 
-    def replacement(self, w3: Web3, previous: Fees) -> Fees | None:
+    def replacement(self, node: Node, previous: Fees) -> Fees | None:
         """A bid that nodes take in place of `previous` (both fees up by 12.5 % or more), or None
         where the cap forbids it.
 
@@ -73,7 +69,7 @@ class FeePolicy:
         floor = Fees(_raised(previous.max_fee), _raised(previous.max_priority_fee))
         if floor.max_fee > self.max_fee_cap:
             return None
-        fresh = self.quote(w3)
+        fresh = self.quote(node)
         max_fee = min(max(fresh.max_fee, floor.max_fee), self.max_fee_cap)
         return Fees(max_fee, min(max(fresh.max_priority_fee, floor.max_priority_fee), max_fee))
 

@@ -1,29 +1,50 @@
-"""Logs of a contract, fetched in ranges of blocks that shrink when the node refuses one."""
+"""Where a contract's history begins, and its logs, fetched in ranges that shrink on a refusal."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
-from requests.exceptions import RequestException
-from web3 import Web3
-from web3.exceptions import Web3Exception, Web3RPCError
-from web3.types import LogReceipt
-
-from backend.errors import Unavailable
+from backend.chain.node import Log, Node, NodeRefused
+from backend.errors import Invalid, Unavailable
 
 RANGE_BLOCKS_MAX = 50_000
 Progress = Callable[[int, int], None]
 """Called with (blocks done, blocks in all)."""
 
 
+def deployment_block(node: Node, address: str, head: int) -> int:
+    """The first block at which `address` has code, by binary search over 0 .. head.
+
+    Raises:
+        Invalid: it has none at `head`.
+        Unavailable: the node does not hold old state; the message says to give the block.
+    """
+    if not node.code(address, head):
+        raise Invalid(
+            f"{address} has no code at block {head}: not a contract of this chain",
+            field="distributor",
+        )
+    low, high = 0, head
+    while low < high:
+        middle = (low + high) // 2
+        try:
+            has_code = bool(node.code(address, middle))
+        except NodeRefused as error:
+            raise Unavailable(
+                f"the node does not serve the state of block {middle} ({error}): give the "
+                "first block"
+            ) from error
+        low, high = (low, middle) if has_code else (middle + 1, high)
+    return low
+
+
 def fetch_logs(
-    w3: Web3,
-    criteria: dict[str, Any],
+    node: Node,
+    address: str,
+    topics: Sequence[bytes | None],
     first_block: int,
     last_block: int,
     progress: Progress | None = None,
-) -> list[LogReceipt]:
-    """All logs that match `criteria` (address, topics) in first_block .. last_block, in chain
-    order.
+) -> list[Log]:
+    """All logs of `address` with `topics` in first_block .. last_block, in chain order.
 
     Nodes limit the blocks or the logs of an answer, each in its own words, so any refusal halves
     the range; it grows again after.
@@ -31,28 +52,19 @@ def fetch_logs(
     Raises:
         Unavailable: the node refuses even one block, or does not answer.
     """
-    logs: list[LogReceipt] = []
+    logs: list[Log] = []
     at, size = first_block, RANGE_BLOCKS_MAX
     while at <= last_block:
         end = min(at + size - 1, last_block)
         try:
-            logs += w3.eth.get_logs({**criteria, "fromBlock": at, "toBlock": end})
-        except (Web3RPCError, RequestException, TimeoutError) as error:
+            logs += node.logs(address, topics, at, end)
+        except Unavailable as error:
             if end == at:
-                raise Unavailable(
-                    f"logs of block {at}: {type(error).__name__} {_said(error)}"
-                ) from error
+                raise Unavailable(f"logs of block {at}: {error.message}") from error
             size = (end - at + 1) // 2
             continue
-        except Web3Exception as error:
-            raise Unavailable(f"logs of blocks {at} to {end}: {error}") from error
         at, size = end + 1, min(2 * size, RANGE_BLOCKS_MAX)
         if progress:
             progress(at - first_block, last_block - first_block + 1)
-    kept = {(log["blockNumber"], log["logIndex"]): log for log in logs if not log.get("removed")}
-    return [kept[key] for key in sorted(kept)]
-
-
-def _said(error: Exception) -> str:
-    # An HTTP client's message holds the URL, and URLs hold API keys.
-    return str(error) if isinstance(error, Web3RPCError) else ""
+    unique = {(log.block_number, log.log_index): log for log in logs}
+    return [unique[key] for key in sorted(unique)]

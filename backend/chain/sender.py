@@ -34,23 +34,20 @@ Failpoints: tx.stored (stored, not committed), tx.broadcast (a node has it, not 
 tx.bumped, tx.settled (not committed).
 """
 
-from functools import partial
 from typing import Any
 
 import structlog
 from eth_account import Account
-from eth_utils import is_address, to_checksum_address
-from requests.exceptions import RequestException
+from eth_utils.address import is_address, to_checksum_address
+from eth_utils.crypto import keccak
 from sqlalchemy import event, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
-from web3 import Web3
-from web3.exceptions import ContractLogicError, RequestTimedOut, TransactionNotFound, Web3Exception
-from web3.types import TxReceipt
 
-from backend.chain.client import block, final_block, reading
 from backend.chain.fees import FeePolicy, Fees
+from backend.chain.finality import final_block
 from backend.chain.models import OPEN, OutgoingTransaction, SenderAccount, State, TransactionAttempt
+from backend.chain.node import CallReverted, Node, Receipt
 from backend.chain.reverts import explain_revert
 from backend.errors import Conflict, GuerdonError, Invalid, NotFound, NotYet, Unavailable
 from backend.kit.failpoint import failpoint
@@ -69,11 +66,9 @@ class SimulationReverted(Conflict):
 
     code = "simulation_reverted"
 
-    def __init__(self, purpose: str, error: ContractLogicError) -> None:
-        self.data = _revert_data(error.data)
-        reason = (
-            "" if not error.message or error.message.startswith("0x") else f" ({error.message})"
-        )
+    def __init__(self, purpose: str, error: CallReverted) -> None:
+        self.data = error.data
+        reason = f" ({error.said})" if error.said and not error.data else ""
         super().__init__(f"{purpose}: would revert with {explain_revert(self.data)}{reason}")
 
 
@@ -87,7 +82,7 @@ class Sender:
 
     def __init__(
         self,
-        w3: Web3,
+        node: Node,
         signer: Signer,
         fees: FeePolicy,
         chain_id: int,
@@ -97,12 +92,12 @@ class Sender:
     ) -> None:
         """`bump_after_seconds`: how long `advance` lets an attempt wait for a block before it
         raises the fees."""
-        found = reading("chain id", lambda: w3.eth.chain_id)
+        found = node.chain_id()
         if found != chain_id:
             raise Invalid(
                 f"chain_id: expected {chain_id}, the node is on {found}", field="chain_id"
             )
-        self._w3, self._signer, self._fees, self.chain_id = w3, signer, fees, chain_id
+        self._node, self._signer, self._fees, self.chain_id = node, signer, fees, chain_id
         self._gas_limit_cap, self._bump_after_seconds = gas_limit_cap, bump_after_seconds
         self.address = to_checksum_address(signer.address)
 
@@ -127,7 +122,7 @@ class Sender:
         if row := self._stored(session, purpose, to, data, value):
             return row
         try:
-            fees = self._fees.quote(self._w3)
+            fees = self._fees.quote(self._node)
             gas_limit = self._simulate(purpose, to, data, value)
             self._check_balance(value + gas_limit * fees.max_fee)
         except GuerdonError:
@@ -202,7 +197,7 @@ class Sender:
             return State(row.state)
         if row.sender != self.address:
             raise Conflict(f"{row.purpose}: {row.sender} sent it, {self.address} cannot replace it")
-        count = self._transaction_count(row.sender, "latest")
+        count = self._node.transaction_count(row.sender, "latest")
         if count != row.nonce:
             waits = count < row.nonce
             row.note = (
@@ -304,7 +299,7 @@ class Sender:
             table.chain_id == self.chain_id, table.sender == self.address, table.state.in_(OPEN)
         )
         waiting = set(session.scalars(mine))
-        count = self._transaction_count(self.address, "latest")
+        count = self._node.transaction_count(self.address, "latest")
         if count > account.next_nonce > 0:
             _log.warning(
                 "nonces used elsewhere",
@@ -340,7 +335,7 @@ class Sender:
         # account's nonce.
         if (
             Account.recover_transaction(signed.raw) != self.address
-            or Web3.keccak(signed.raw) != signed.hash
+            or keccak(signed.raw) != signed.hash
         ):
             raise GuerdonError(f"{row.purpose}: the signer's signature is not of {self.address}")
         session.add(
@@ -365,21 +360,13 @@ class Sender:
 
     # The chain
 
-    def _transaction_count(self, address: str, at: int | str) -> int:
-        return reading("transaction count", lambda: self._w3.eth.get_transaction_count(address, at))
-
     def _simulate(self, purpose: str, to: str, data: bytes, value: int) -> int:
         """The gas limit: a quarter more than the estimate, within the cap."""
-        call: Any = {"from": self.address, "to": to, "data": data, "value": value}
-
-        def simulate() -> int:
-            try:
-                self._w3.eth.call(call, "latest", ccip_read_enabled=False)
-                return self._w3.eth.estimate_gas(call, "latest")
-            except ContractLogicError as error:
-                raise SimulationReverted(purpose, error) from None
-
-        gas = reading("simulation", simulate)
+        try:
+            self._node.call(to, data, sender=self.address, value=value)
+            gas = self._node.estimate_gas(to, data, sender=self.address, value=value)
+        except CallReverted as error:
+            raise SimulationReverted(purpose, error) from None
         if gas > self._gas_limit_cap:
             raise Invalid(
                 f"{purpose}: needs {gas} gas, the cap is {self._gas_limit_cap}", field="data"
@@ -387,7 +374,7 @@ class Sender:
         return min(gas * 5 // 4, self._gas_limit_cap)
 
     def _check_balance(self, needed: int) -> None:
-        balance = reading("balance", lambda: self._w3.eth.get_balance(self.address))
+        balance = self._node.balance(self.address)
         if balance < needed:
             raise NotYet(
                 f"{self.address} holds {balance} wei, the transaction may need {needed}: fund it"
@@ -397,7 +384,7 @@ class Sender:
         newest = self._attempts(session, row)[-1]
         try:
             fees = self._fees.replacement(
-                self._w3, Fees(newest.max_fee_per_gas, newest.max_priority_fee_per_gas)
+                self._node, Fees(newest.max_fee_per_gas, newest.max_priority_fee_per_gas)
             )
         except NotYet as error:
             row.note = error.message
@@ -416,10 +403,10 @@ class Sender:
         if newest.tx_hash in session.info.get(_UNCOMMITTED, ()):
             raise RuntimeError(f"{row.purpose}: broadcast before the commit that stores its bytes")
         try:
-            self._w3.eth.send_raw_transaction(newest.raw)
-        except (RequestException, Web3Exception, ValueError) as error:
+            self._node.send_raw(newest.raw)
+        except Unavailable as error:
             if not self._is_with_node(attempts):
-                row.note = f"{_refusal(error)}: the same bytes go out again"
+                row.note = f"{error.message}: the same bytes go out again"
                 session.flush()
                 return
         failpoint("tx.broadcast")
@@ -437,45 +424,32 @@ class Sender:
     def _is_with_node(self, attempts: list[TransactionAttempt]) -> bool:
         """Whether a refusal ("already known", "nonce too low", in each node's own words) means that
         it has been sent before."""
-
-        def pending() -> bool:
-            try:
-                return bool(self._w3.eth.get_transaction(attempts[-1].tx_hash))
-            except TransactionNotFound:
-                return False
-
         try:
-            return self._receipt(attempts) is not None or reading("transaction", pending)
+            return (
+                self._receipt(attempts) is not None
+                or self._node.transaction(attempts[-1].tx_hash) is not None
+            )
         except Unavailable:
             return False
 
-    def _receipt(self, attempts: list[TransactionAttempt]) -> TxReceipt | None:
+    def _receipt(self, attempts: list[TransactionAttempt]) -> Receipt | None:
         """The receipt of whichever attempt is in a block."""
-
-        def receipt(tx_hash: bytes) -> TxReceipt | None:
-            try:
-                return self._w3.eth.get_transaction_receipt(tx_hash)
-            except TransactionNotFound:
-                return None
-
-        receipts = (
-            reading("receipt", partial(receipt, attempt.tx_hash)) for attempt in reversed(attempts)
-        )
+        receipts = (self._node.receipt(attempt.tx_hash) for attempt in reversed(attempts))
         return next((found for found in receipts if found is not None), None)
 
     # What settle finds
 
-    def _book(self, row: OutgoingTransaction, receipt: TxReceipt, finality: str) -> None:
+    def _book(self, row: OutgoingTransaction, receipt: Receipt, finality: str) -> None:
         row.state, row.note = State.MINED, None
-        row.block_number, row.block_hash = receipt["blockNumber"], bytes(receipt["blockHash"])
+        row.block_number, row.block_hash = receipt.block_number, receipt.block_hash
         row.gas_used, row.status, row.mined_hash = (
-            receipt["gasUsed"],
-            receipt["status"],
-            bytes(receipt["transactionHash"]),
+            receipt.gas_used,
+            receipt.status,
+            receipt.tx_hash,
         )
-        if row.block_number > final_block(self._w3, finality).number:
+        if row.block_number > final_block(self._node, finality).number:
             return
-        if block(self._w3, row.block_number).hash != row.block_hash:
+        if self._node.block(row.block_number).hash != row.block_hash:
             row.note = f"block {row.block_number} is another one by now"
             return
         row.state = State.FINAL if row.status == 1 else State.FAILED
@@ -505,7 +479,7 @@ class Sender:
             row.block_number = row.block_hash = row.gas_used = row.status = row.mined_hash = None
             row.state, row.note = State.SENT, "a reorg took its block away"
             attempts[-1].broadcast_at = None
-        if self._transaction_count(row.sender, "latest") <= row.nonce:
+        if self._node.transaction_count(row.sender, "latest") <= row.nonce:
             if vanished:
                 self._send(session, row, attempts)
             return
@@ -513,8 +487,8 @@ class Sender:
             f"nonce {row.nonce} is used by a transaction that is not ours, in a block that is not "
             "settled"
         )
-        final = final_block(self._w3, finality)
-        if self._transaction_count(row.sender, final.number) <= row.nonce:
+        final = final_block(self._node, finality)
+        if self._node.transaction_count(row.sender, final.number) <= row.nonce:
             return
         # Looked up again, for it may have been mined since the first look.
         if receipt := self._receipt(attempts):
@@ -534,7 +508,7 @@ def _forget_uncommitted(session: Session, transaction: Any) -> None:
         session.info.pop(_UNCOMMITTED, None)
 
 
-def _checked(purpose: str, to: str, data: bytes, value: int) -> str:
+def _checked(purpose: object, to: object, data: object, value: object) -> str:
     """`to`, checksummed. Raises Invalid naming the field."""
     if not isinstance(purpose, str) or not 1 <= len(purpose) <= 200:
         raise Invalid("purpose: expected 1 to 200 characters", field="purpose")
@@ -545,22 +519,3 @@ def _checked(purpose: str, to: str, data: bytes, value: int) -> str:
     if type(value) is not int or not 0 <= value < 2**256:
         raise Invalid("value: expected an int in wei, 0 or more", field="value")
     return to_checksum_address(to)
-
-
-def _refusal(error: Exception) -> str:
-    """What a failed broadcast says. Errors of the connection are named only: their text holds the
-    node's URL, and so its key."""
-    answer = getattr(error, "rpc_response", None)
-    if isinstance(error, RequestTimedOut) or not answer:
-        return f"outcome unknown ({type(error).__name__})"
-    return f"refused ({str(answer['error'].get('message'))[:300]})"
-
-
-def _revert_data(data: Any) -> bytes:
-    """Revert data as bytes, from the shapes that nodes give it in: hex, hex after a word, or
-    nothing."""
-    text = data if isinstance(data, str) else ""
-    try:
-        return bytes.fromhex(text.removeprefix("Reverted ").removeprefix("0x"))
-    except ValueError:
-        return b""

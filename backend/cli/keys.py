@@ -10,9 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
-from backend.chain.client import connect
 from backend.chain.deploy import deployed_key
 from backend.chain.distributor import Distributor
+from backend.chain.web3_node import connect
 from backend.cli.failures import failures
 from backend.cli.output import errors, key_table, output
 from backend.config import settings
@@ -185,12 +185,12 @@ def _find(key: str | None) -> KeyFolder:
 
 def _deployed(rpc_url: str | None, verifier: str | None, distributor: str | None) -> VerifyingKey:
     """The key of `verifier`, or of the Distributor's verifier if that is not given."""
-    w3 = connect(rpc_url or settings().rpc_url)
+    node = connect(rpc_url or settings().rpc_url)
     if verifier is None and distributor is not None:
-        verifier = Distributor(w3, distributor).info().verifier
+        verifier = Distributor(node, distributor).info().verifier
     if verifier is None:
         raise Invalid("verifier: expected an address, or a Distributor's", "verifier")
-    return deployed_key(w3, verifier)
+    return deployed_key(node, verifier)
 
 
 @app.command("list")

@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from backend.chain.client import deployment_block
 from backend.chain.deploy import NO_ADDRESS, Deployer, deploy_program, deployed_key
 from backend.chain.distributor import Distributor
+from backend.chain.erc20 import mint_calldata, transfer_calldata
 from backend.chain.local import require_local
-from backend.chain.token import mint_calldata, transfer_calldata
+from backend.chain.logs import deployment_block
 from backend.cli.context import ProgramName, load_program, open_context
 from backend.cli.output import errors, output, tokens
 from backend.context import Context
@@ -94,7 +94,7 @@ def deploy(
             highlight=False,
         )
         deployed = deploy_program(
-            context.w3,
+            context.node,
             _signer(context),
             key,
             load_instance(instance),
@@ -112,7 +112,7 @@ def deploy(
         with context.database.transaction() as session:
             program_service.register(
                 session,
-                Distributor(context.w3, deployed.distributor),
+                Distributor(context.node, deployed.distributor),
                 name,
                 deployed.block,
                 key.verifying_key,
@@ -154,7 +154,7 @@ def register(
     """Take a Distributor that was deployed elsewhere, or before something failed, into the
     database. Its code and key are checked first."""
     with open_context() as context:
-        contract = Distributor(context.w3, distributor)
+        contract = Distributor(context.node, distributor)
         info = contract.info()
         allow = (
             allow_single_party_key
@@ -162,12 +162,12 @@ def register(
         )
         instance = program_service.instance_of(info)
         key = key_with(
-            deployed_key(context.w3, info.verifier), instance, key_folder or context.settings.key
+            deployed_key(context.node, info.verifier), instance, key_folder or context.settings.key
         )
         key.require_allowed_on(info.chain_id, allow)
         _, threshold, _ = contract.attestors("latest")
         urls = program_service.checked_urls(attestor_url, threshold)
-        first_block = deployment_block(context.w3, contract.address, context.w3.eth.block_number)
+        first_block = deployment_block(context.node, contract.address, context.node.block_number())
         with context.database.transaction() as session:
             program_service.register(
                 session,
@@ -200,17 +200,13 @@ def fund(
         raise typer.BadParameter("expected an integer in base units, above 0", param_hint="AMOUNT")
     with open_context() as context:
         signer = _signer(context)
-        deployer = Deployer(context.w3, signer)
+        deployer = Deployer(context.node, signer)
         row = load_program(context, program)
         if mint:
-            require_local(context.w3)
+            require_local(context.node)
         if mint or (mint is None and row.chain_id in LOCAL_CHAIN_IDS):
-            deployer.send(
-                "mint", {"to": row.token, "data": mint_calldata(signer.address, int(amount))}
-            )
-        deployer.send(
-            "fund", {"to": row.token, "data": transfer_calldata(row.distributor, int(amount))}
-        )
+            deployer.send("mint", row.token, mint_calldata(signer.address, int(amount)))
+        deployer.send("fund", row.token, transfer_calldata(row.distributor, int(amount)))
         index(context, row.id)
         with context.database.transaction() as session:
             available = ledger.available_budget(session, row.id)

@@ -236,24 +236,24 @@ class Demo:
         """
         for i, wallet in enumerate(self.own):
             self.step("Claiming from wallets", i, len(self.own))
-            give_ether(self.local.context.w3, wallet.address, ETHER)
+            give_ether(self.local.context.node, wallet.address, ETHER)
             with self.local.context.database.transaction() as session:
                 call = payout.claim_call(
                     session, session.get_one(Program, self.local.program_id), wallet.address
                 )
             data = call.calldata if i % 2 == 0 else self._claim_to(wallet, call)
             receipt = Deployer(
-                self.local.context.w3, wallet if i % 2 == 0 else self.local.owner
-            ).send("claim", {"to": self.local.deployment.distributor, "data": data})
+                self.local.context.node, wallet if i % 2 == 0 else self.local.owner
+            ).send("claim", self.local.deployment.distributor, data)
             how = "claim" if i % 2 == 0 else "claimTo"
-            tx_hash = "0x" + bytes(receipt["transactionHash"]).hex()
+            tx_hash = "0x" + receipt.tx_hash.hex()
             row = ClaimRow(
                 wallet.address,
                 call.bucket,
                 call.slot,
                 call.claimable,
                 tx_hash,
-                receipt["gasUsed"],
+                receipt.gas_used,
                 how,
             )
             self.claims.append(row)
@@ -262,7 +262,7 @@ class Demo:
     def _claim_to(self, wallet: KeystoreSigner, call: payout.ClaimCall) -> bytes:
         """Calldata of a claim to another recipient. The wallet signs; another key pays the gas."""
         recipient = self.own[0].address
-        domain = Domain(self.local.context.w3.eth.chain_id, self.local.deployment.distributor)
+        domain = Domain(self.local.context.chain_id, self.local.deployment.distributor)
         deadline = int(time.time()) + 3600
         permission = wallet.sign_digest(
             claim_to_digest(domain, call.bucket, call.slot, call.cumulative, recipient, deadline)
@@ -330,7 +330,9 @@ class Demo:
         def progress(what: str, done: int, total: int) -> None:
             self.step(f"Auditing: {what}", done, total)
 
-        report = audit(self.local.context.w3, self.local.deployment.distributor, progress=progress)
+        report = audit(
+            self.local.context.node, self.local.deployment.distributor, progress=progress
+        )
         if not report.ok:
             raise DemoError(f"the audit found {report.findings}")
         if broken := check_with_chain(self.local.context, self.local.program_id):
@@ -355,7 +357,7 @@ class Demo:
         return {
             "rpc_url": local.rpc_url,
             "api_url": local.api_url,
-            "chain_id": local.context.w3.eth.chain_id,
+            "chain_id": local.context.chain_id,
             "program": local.program,
             "token": local.deployment.token,
             "distributor": local.deployment.distributor,

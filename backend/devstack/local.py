@@ -16,8 +16,8 @@ from pathlib import Path
 
 from backend.chain.deploy import Deployer, Deployment, deploy_program
 from backend.chain.distributor import Distributor
+from backend.chain.erc20 import mint_calldata, transfer_calldata
 from backend.chain.local import give_ether, require_local
-from backend.chain.token import mint_calldata, transfer_calldata
 from backend.config import Settings
 from backend.context import Context
 from backend.devstack.stack import Stack, free_port
@@ -64,16 +64,10 @@ class Prepared:
 
     def fund(self, amount: int) -> None:
         """Mint test tokens and move them into the Distributor."""
-        deployer = Deployer(self.context.w3, self.owner)
+        deployer = Deployer(self.context.node, self.owner)
+        deployer.send("mint", self.deployment.token, mint_calldata(self.owner.address, amount))
         deployer.send(
-            "mint", {"to": self.deployment.token, "data": mint_calldata(self.owner.address, amount)}
-        )
-        deployer.send(
-            "fund",
-            {
-                "to": self.deployment.token,
-                "data": transfer_calldata(self.deployment.distributor, amount),
-            },
+            "fund", self.deployment.token, transfer_calldata(self.deployment.distributor, amount)
         )
 
 
@@ -121,9 +115,9 @@ def prepare(folder: Path, urls: Urls, plan: Plan, progress: Progress = lambda _:
     }
     context = Context(_settings(environment))
     try:
-        chain_id = require_local(context.w3)
+        chain_id = require_local(context.node)
         for signer in keys.values():
-            give_ether(context.w3, signer.address, 1000 * ETHER)
+            give_ether(context.node, signer.address, 1000 * ETHER)
         attestors = [
             _attestor_key(folder / f"attestor-{i}", attestor_token)
             for i in range(len(plan.attestor_urls))
@@ -186,11 +180,11 @@ def _deploy(
     instance = load_instance(plan.instance)
     key = key_for(instance, context.settings.key)
     progress("contracts")
-    deployment = deploy_program(context.w3, owner, key, instance, list(attestors), THRESHOLD)
+    deployment = deploy_program(context.node, owner, key, instance, list(attestors), THRESHOLD)
     with context.database.transaction() as session:
         row = programs.register(
             session,
-            Distributor(context.w3, deployment.distributor),
+            Distributor(context.node, deployment.distributor),
             plan.program,
             deployment.block,
             key.verifying_key,

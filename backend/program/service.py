@@ -6,10 +6,8 @@ from urllib.parse import urlsplit
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from backend.chain.client import block
 from backend.chain.deploy import check_deployment
 from backend.chain.distributor import Distributor, ProgramInfo
-from backend.chain.reads import code
 from backend.errors import Conflict, Invalid
 from backend.ledger import service as ledger
 from backend.partner.repository import NAME
@@ -39,13 +37,13 @@ def register(
         should be.
     """
     require_free(session, name)
-    check_deployment(distributor.w3, distributor.address, verifying_key)
+    check_deployment(distributor.node, distributor.address, verifying_key)
     info = distributor.info()
     instance = instance_of(info)
     same = (Program.chain_id == info.chain_id) & (Program.distributor == distributor.address)
     if known := session.scalar(select(Program.name).where(same)):
         raise Conflict(f"this Distributor is registered already, as {known!r}", "distributor")
-    before = block(distributor.w3, max(0, first_block - 1))
+    before = distributor.node.block(max(0, first_block - 1))
     program = Program(
         name=name,
         chain_id=info.chain_id,
@@ -94,7 +92,7 @@ def _book_opening(session: Session, distributor: Distributor, program: Program) 
     blocks that are booked: it funds as well."""
     before = program.last_indexed_block
     # A token of a test may be younger than the block.
-    if code(distributor.w3, program.token, before) and (opening := distributor.reserve(before)):
+    if distributor.node.code(program.token, before) and (opening := distributor.reserve(before)):
         ledger.book_funding(session, program.id, f"before {before + 1}", opening)
 
 

@@ -21,7 +21,6 @@ from backend.account.service import record_claim
 from backend.batch import repository as batches
 from backend.batch.models import Batch, BatchState
 from backend.batch.states import transition
-from backend.chain.client import block, final_block
 from backend.chain.events import (
     BatchPosted,
     Claimed,
@@ -31,7 +30,8 @@ from backend.chain.events import (
     Withdrawn,
     references,
 )
-from backend.chain.receipts import gas_used
+from backend.chain.finality import final_block
+from backend.chain.node import Node
 from backend.context import Context
 from backend.errors import Unavailable
 from backend.interaction import service as interactions
@@ -125,23 +125,23 @@ def _read(context: Context, program_id: int, past_halt: str | None) -> _Reading 
     if program.halted != past_halt:
         return None
     context.require_chain(program)
-    head = final_block(context.w3, program.finality)
+    head = final_block(context.node, program.finality)
     if head.number < program.last_indexed_block:
         return None
-    if block(context.w3, program.last_indexed_block).hash != program.last_indexed_block_hash:
+    if context.node.block(program.last_indexed_block).hash != program.last_indexed_block_hash:
         _halt_changed(context, program)
         return None
     if head.number == program.last_indexed_block:
         return None
     last = min(head.number, program.last_indexed_block + BLOCKS_PER_READING)
-    last_hash = block(context.w3, last).hash
+    last_hash = context.node.block(last).hash
     events = context.distributor(program).events(program.last_indexed_block + 1, last)
     gas = {
-        event.tx_hash: gas_used(context.w3, event.tx_hash)
+        event.tx_hash: _gas_used(context.node, event.tx_hash)
         for event in events
         if isinstance(event, BatchPosted)
     }
-    if block(context.w3, last).hash != last_hash:
+    if context.node.block(last).hash != last_hash:
         raise Unavailable(f"block {last} changed while the log was read")
     return _Reading(program, list(_parts(events, last, last_hash)), gas)
 
@@ -294,3 +294,10 @@ def _finalize(session: Session, batch: Batch, event: BatchPosted, gas: int) -> N
         """),
         {"batch_id": batch.id},
     )
+
+
+def _gas_used(node: Node, tx_hash: bytes) -> int:
+    receipt = node.receipt(tx_hash)
+    if receipt is None:
+        raise Unavailable(f"receipt: no block holds transaction 0x{tx_hash.hex()}")
+    return receipt.gas_used

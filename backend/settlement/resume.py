@@ -13,7 +13,6 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from backend.batch.models import Batch, BatchState
-from backend.chain.client import block, deployment_block, final_block
 from backend.chain.events import (
     BatchPosted,
     Claimed,
@@ -23,7 +22,8 @@ from backend.chain.events import (
     Withdrawn,
     references,
 )
-from backend.chain.receipts import mined_block
+from backend.chain.finality import final_block
+from backend.chain.logs import deployment_block
 from backend.context import Context
 from backend.errors import Conflict, GuerdonError, Invalid, NotYet, Unavailable
 from backend.invariant import check_all, check_with_chain
@@ -147,27 +147,27 @@ def _is_due(context: Context, program: Program, from_block: int | None) -> bool:
     """Whether ledger and chain must be compared."""
     if from_block is not None:
         return True
-    newest = block(context.w3, "latest").number
+    newest = context.node.block("latest").number
     if newest < program.last_indexed_block:
         raise NotYet(
             f"the node is at block {newest} and {program.last_indexed_block} is booked: wait for "
             "it, or, if its chain is to stay shorter,"
             f" give the block to compare from"
         )
-    return block(context.w3, program.last_indexed_block).hash != program.last_indexed_block_hash
+    return context.node.block(program.last_indexed_block).hash != program.last_indexed_block_hash
 
 
 def _compare(context: Context, program: Program, from_block: int | None) -> int:
     """Set the cursor back to the last block that ledger and chain agree on; returns its number.
     Raises BookedAndGone."""
-    head = final_block(context.w3, program.finality)
+    head = final_block(context.node, program.finality)
     first = (
         from_block
         if from_block is not None
-        else deployment_block(context.w3, program.distributor, head.number)
+        else deployment_block(context.node, program.distributor, head.number)
     )
     events = context.distributor(program).events(first, head.number)
-    if block(context.w3, head.number).hash != head.hash:
+    if context.node.block(head.number).hash != head.hash:
         raise Unavailable(f"block {head.number} changed while the log was read")
     with context.database.transaction() as session:
         row = programs.lock(session, program.id)
@@ -177,7 +177,7 @@ def _compare(context: Context, program: Program, from_block: int | None) -> int:
         last = max(
             0, min((event.block_number for event in agreed.unbooked()), default=head.number + 1) - 1
         )
-        row.last_indexed_block, row.last_indexed_block_hash = last, block(context.w3, last).hash
+        row.last_indexed_block, row.last_indexed_block_hash = last, context.node.block(last).hash
     return last
 
 
@@ -209,7 +209,7 @@ class _Agreement:
         first: int,
         events: Sequence[Event],
     ) -> None:
-        self._w3, self._first, self._events = context.w3, first, events
+        self._node, self._first, self._events = context.node, first, events
         self._said = {
             name: _movement(event) for name, event in references(events) if _movement(event)
         }
@@ -281,8 +281,8 @@ class _Agreement:
         tx_hash, _, place = row.reference.partition(":")
         if not (len(tx_hash) == 66 and place.isdigit()):
             return False
-        found = mined_block(self._w3, bytes.fromhex(tx_hash[2:]))
-        return found is not None and found < self._first
+        receipt = self._node.receipt(bytes.fromhex(tx_hash[2:]))
+        return receipt is not None and receipt.block_number < self._first
 
 
 def _movement(event: Event) -> tuple[str, int, str] | None:

@@ -97,7 +97,7 @@ class OneDistributor(Context):
     address: str
 
     def distributor(self, program: Program) -> Distributor:
-        return Distributor(self.w3, self.address)
+        return Distributor(self.node, self.address)
 
 
 @pytest.fixture(scope="package")
@@ -105,7 +105,7 @@ def world() -> Iterator[tuple]:
     """(engine, context, deployed program, EIP-1271 attestor, its holder)."""
     with anvil() as chain, fresh_engine() as engine:
         holder = chain.key(1)
-        wallet, _ = Deployer(chain.w3, KeystoreSigner(chain.key(0))).create(
+        wallet, _ = Deployer(chain.node, KeystoreSigner(chain.key(0))).create(
             "Wallet1271", holder.address
         )
         deployed = real_program(chain, more_attestors=[wallet])

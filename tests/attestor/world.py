@@ -23,7 +23,7 @@ from backend.attestor.pins import PinFile
 from backend.attestor.rules import ItemClaim, SaltedDelivery
 from backend.attestor.service import Attestor, Question
 from backend.attestor.store import Landed, Leaf, Store
-from backend.chain.client import Block
+from backend.chain.node import Block
 from backend.errors import Unavailable
 from backend.interaction.report import Report, parse_body
 from backend.partner.schemes import standard_webhooks

@@ -14,9 +14,9 @@ from backend.audit.auditor import audit
 from backend.audit.report import AuditReport
 from backend.chain.artifacts import artifact
 from backend.chain.calldata import Attestation
-from backend.chain.client import CACHED
 from backend.chain.deploy import Deployer
 from backend.chain.distributor import Distributor
+from backend.chain.web3_node import CACHED, Web3Node
 from backend.signer.keystore import KeystoreSigner
 from prover.eip712 import claim_to_digest
 from prover.pairing import verify
@@ -57,7 +57,7 @@ def honest() -> Iterator[Program]:
 
 def _live(chain: Anvil) -> Program:
     holder = chain.key(1)
-    wallet, _ = Deployer(chain.w3, KeystoreSigner(chain.key(0))).create(
+    wallet, _ = Deployer(chain.node, KeystoreSigner(chain.key(0))).create(
         "Wallet1271", holder.address
     )
     program = real_program(chain, more_attestors=[wallet])
@@ -147,4 +147,6 @@ def remembered_proofs(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def audit_lying(honest: Program, remembered_proofs: None) -> Callable[[Tamper], AuditReport]:
     """Audit the honest program through a lying node."""
-    return lambda tamper: audit(Web3(LyingProvider(honest.chain.url, tamper)), honest.address)
+    return lambda tamper: audit(
+        Web3Node(Web3(LyingProvider(honest.chain.url, tamper))), honest.address
+    )

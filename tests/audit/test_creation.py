@@ -15,6 +15,7 @@ from backend.audit.report import AuditReport
 from backend.chain.artifacts import artifact
 from backend.chain.code import CONFIG
 from backend.chain.distributor import Distributor
+from backend.chain.web3_node import Web3Node
 from prover.eip712 import Domain
 from prover.tree import Tree
 from tests.audit.conftest import LyingProvider
@@ -142,9 +143,9 @@ def test_a_constructor_that_seeds_storage_is_found(chain: Anvil, how: str) -> No
     evil = at(twin, address, receipt["blockNumber"])
     evil.fund(20_000)
     evil.post(0, [(ANN, 9_000)])
-    report = audit(chain.w3, address)
+    report = audit(chain.node, address)
     assert codes(report) == ["creation_foreign"]
-    assert codes(audit(chain.w3, address, max(evil.deployment.block - 3, 0))) == [
+    assert codes(audit(chain.node, address, max(evil.deployment.block - 3, 0))) == [
         "creation_foreign"
     ]
     # It is real: what was seeded is paid.
@@ -152,7 +153,7 @@ def test_a_constructor_that_seeds_storage_is_found(chain: Anvil, how: str) -> No
         evil.send(Distributor.claim(SECRET_BUCKET, 0, 1, EVE, 10_000, tree.siblings(0)))["status"]
         == 1
     )
-    assert "claim_beyond_cumulative" in codes(audit(chain.w3, address))
+    assert "claim_beyond_cumulative" in codes(audit(chain.node, address))
 
 
 @pytest.fixture
@@ -169,14 +170,14 @@ def made_by_factory(chain: Anvil) -> Program:
 
 def test_a_factory_may_make_it(made_by_factory: Program) -> None:
     """A trace shows that the factory ran our constructor."""
-    assert codes(audit(made_by_factory.chain.w3, made_by_factory.address)) == []
+    assert codes(audit(made_by_factory.chain.node, made_by_factory.address)) == []
 
 
 def test_a_factory_s_work_is_not_taken_on_trust(made_by_factory: Program) -> None:
     """A node that does not trace cannot show what ran: the audit does not say ok, and says what to
     do."""
-    w3 = Web3(LyingProvider(made_by_factory.chain.url, without_traces))
-    report = audit(w3, made_by_factory.address)
+    node = Web3Node(Web3(LyingProvider(made_by_factory.chain.url, without_traces)))
+    report = audit(node, made_by_factory.address)
     assert codes(report) == ["creation_unchecked"]
     assert "ask a node that traces" in report.findings[0].message
 
@@ -217,7 +218,9 @@ def other_attestors(compiled: bytes, arguments: bytes) -> bytes:
 )
 def test_another_creation_is_named(honest: Program, change: Any, said: str) -> None:
     """Any other code or configuration is found, in words."""
-    report = audit(Web3(LyingProvider(honest.chain.url, change_creation(change))), honest.address)
+    report = audit(
+        Web3Node(Web3(LyingProvider(honest.chain.url, change_creation(change)))), honest.address
+    )
     assert {finding.code for finding in report.findings} == {"creation_foreign"}
     assert any(said in finding.message for finding in report.findings)
 
@@ -240,5 +243,5 @@ def test_attestors_from_elsewhere_are_no_creation(honest: Program) -> None:
         return result
 
     for lie in (hide_first, made_elsewhere):
-        report = audit(Web3(LyingProvider(honest.chain.url, lie)), honest.address)
+        report = audit(Web3Node(Web3(LyingProvider(honest.chain.url, lie))), honest.address)
         assert "creation_foreign" in codes(report)

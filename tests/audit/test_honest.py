@@ -12,7 +12,7 @@ def test_honest_chain_holds(honest: Program) -> None:
     claim was checked."""
     stages = {}
     report = audit(
-        honest.chain.w3,
+        honest.chain.node,
         honest.address,
         progress=lambda stage, done, total: stages.update({stage: (done, total)}),
     )
@@ -46,7 +46,7 @@ def test_honest_chain_holds(honest: Program) -> None:
 def test_report_is_json_with_decimal_amounts(honest: Program, remembered_proofs: None) -> None:
     """The report goes through JSON with amounts as decimal strings."""
     data = json.loads(
-        json.dumps(audit(honest.chain.w3, honest.address, honest.deployment.block).to_json())
+        json.dumps(audit(honest.chain.node, honest.address, honest.deployment.block).to_json())
     )
     assert data["ok"] is True
     assert all(isinstance(amount, str) and amount.isdigit() for amount in data["totals"].values())

@@ -78,7 +78,7 @@ def test_an_audit_says_so(chain: Anvil) -> None:
     program = real_program(chain)
     digest = dev_key(DEV).verifying_key.digest
     other = {digest: ExpectedKey("a key", manifest("dev", circuit="ab" * 32))}
-    report = audit(chain.w3, program.address, program.deployment.block, expected_keys=other)
+    report = audit(chain.node, program.address, program.deployment.block, expected_keys=other)
     assert [finding.code for finding in report.findings] == ["verifier_key_other_circuit"]
 
 

@@ -15,6 +15,7 @@ from backend.audit.auditor import audit
 from backend.audit.report import AuditReport
 from backend.chain import calldata
 from backend.chain.artifacts import artifact
+from backend.chain.web3_node import Web3Node
 from backend.errors import GuerdonError
 from tests.audit.conftest import LyingProvider, Tamper
 from tests.support.program import Program, account
@@ -434,7 +435,7 @@ def test_reorganised_chain_is_said(honest: Program) -> None:
         return result
 
     with pytest.raises(GuerdonError, match="reorganised"):
-        audit(Web3(LyingProvider(honest.chain.url, tamper)), honest.address)
+        audit(Web3Node(Web3(LyingProvider(honest.chain.url, tamper))), honest.address)
 
 
 @pytest.mark.parametrize("which", ["nobody", "token", "hasher", "text"])
@@ -447,12 +448,12 @@ def test_what_is_no_distributor_cannot_be_audited(honest: Program, which: str) -
         "text": "0x12",
     }
     with pytest.raises(GuerdonError):
-        audit(honest.chain.w3, addresses[which])
+        audit(honest.chain.node, addresses[which])
 
 
 def test_first_block_must_not_be_late(honest: Program) -> None:
     """A first block after the deployment would hide batches, so it is refused; an earlier one is
     fine."""
     with pytest.raises(GuerdonError, match="first_block"):
-        audit(honest.chain.w3, honest.address, honest.deployment.block + 1)
+        audit(honest.chain.node, honest.address, honest.deployment.block + 1)
     assert to_checksum_address(honest.address) == honest.address

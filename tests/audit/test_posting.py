@@ -17,6 +17,8 @@ from backend.audit.replay import AttestorSet
 from backend.audit.report import AuditReport
 from backend.chain.calldata import POST_BATCH, Attestation
 from backend.chain.deploy import Deployer
+from backend.chain.node import Node
+from backend.chain.web3_node import Web3Node
 from backend.errors import Unavailable
 from backend.signer.keystore import KeystoreSigner
 from tests.audit.conftest import LyingProvider
@@ -73,7 +75,7 @@ def post_wrapped(
 ) -> None:
     """Post bucket 0's next batch through a wallet, with `count` decoys before it in the
     calldata."""
-    wallet, _ = Deployer(program.chain.w3, KeystoreSigner(program.chain.key(0))).create(
+    wallet, _ = Deployer(program.chain.node, KeystoreSigner(program.chain.key(0))).create(
         "Wallet1271", program.chain.key(1).address
     )
     honest = program.plan(0, [(ANN, 5)])
@@ -82,13 +84,15 @@ def post_wrapped(
     program.book(honest)
 
 
-def codes(program: Program, w3: Web3 | None = None) -> list[str]:
+def codes(program: Program, node: Node | None = None) -> list[str]:
     """The findings that are of the batch."""
-    report: AuditReport = audit(w3 or program.chain.w3, program.address, program.deployment.block)
+    report: AuditReport = audit(
+        node or program.chain.node, program.address, program.deployment.block
+    )
     return [finding.code for finding in report.findings if finding.bucket is not None]
 
 
-def blind(program: Program, asked: list[str] | None = None) -> Web3:
+def blind(program: Program, asked: list[str] | None = None) -> Node:
     """A node that does not trace."""
 
     def tamper(method: str, params: list, result: Any) -> Any:
@@ -96,7 +100,7 @@ def blind(program: Program, asked: list[str] | None = None) -> Web3:
             asked.append(method)
         return None if method == "debug_traceTransaction" else result
 
-    return Web3(LyingProvider(program.chain.url, tamper))
+    return Web3Node(Web3(LyingProvider(program.chain.url, tamper)))
 
 
 @pytest.mark.parametrize("program", ["real"], indirect=True)
@@ -149,7 +153,7 @@ def test_only_calls_make_the_log(program: Program) -> None:
             result["calls"] = [delegated, *result["calls"]]
         return result
 
-    assert codes(program, Web3(LyingProvider(program.chain.url, tamper))) == []
+    assert codes(program, Web3Node(Web3(LyingProvider(program.chain.url, tamper)))) == []
 
 
 @pytest.mark.parametrize("program", ["real"], indirect=True)
@@ -200,12 +204,12 @@ def test_a_node_that_will_not_trace_ends_nothing(program: Program, method: str) 
                     self.endpoint_uri = kept
             return super().make_request(asked, params)
 
-    w3 = Web3(Refusing(program.chain.url))
+    node = Web3Node(Web3(Refusing(program.chain.url)))
     if method == "debug_traceTransaction":
-        assert codes(program, w3) == []
+        assert codes(program, node) == []
     else:
         with pytest.raises(Unavailable):
-            codes(program, w3)
+            codes(program, node)
 
 
 def test_what_cannot_have_passed_costs_no_call() -> None:
@@ -235,4 +239,4 @@ def test_a_node_without_old_state_is_no_witness(honest: Program) -> None:
             return super().make_request(method, params)
 
     with pytest.raises(Unavailable, match="ask a node that holds the state of that block"):
-        audit(Web3(Pruned(honest.chain.url)), honest.address)
+        audit(Web3Node(Web3(Pruned(honest.chain.url))), honest.address)

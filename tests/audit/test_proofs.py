@@ -57,6 +57,6 @@ def test_a_broken_pool_is_made_up_for(
 
     monkeypatch.setattr(proofs, "POOL_FROM_JOBS", 1)
     monkeypatch.setattr(proofs, "_in_processes", broken)
-    report = audit(honest.chain.w3, honest.address)
+    report = audit(honest.chain.node, honest.address)
     assert report.ok
     assert report.checks["proofs"] == 4

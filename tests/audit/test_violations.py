@@ -60,7 +60,7 @@ def found(report: AuditReport, bucket: int = 0, sequence: int = 2) -> set[str]:
 
 def audited(program: Program) -> AuditReport:
     """The report, of a chain whose contract is foreign and whose first batch is honest."""
-    report = audit(program.chain.w3, program.address, program.deployment.block)
+    report = audit(program.chain.node, program.address, program.deployment.block)
     assert not report.ok
     assert "distributor_code_foreign" in {finding.code for finding in report.findings}
     assert found(report, 0, 1) == set()
@@ -138,7 +138,7 @@ def test_cumulative_that_falls(program: Program, how: str) -> None:
 def test_claim_beyond_the_cumulative(program: Program) -> None:
     """An account is paid more than the log gives it."""
     program.claim(ANN, 130)
-    report = audit(program.chain.w3, program.address)
+    report = audit(program.chain.node, program.address)
     [finding] = [
         finding for finding in report.findings if finding.code == "claim_beyond_cumulative"
     ]
@@ -151,7 +151,7 @@ def test_claim_beyond_the_cumulative_of_its_time(program: Program) -> None:
     program.claim(ANN, 130)
     program.post(0, [(ANN, 1000)])
     assert "claim_beyond_cumulative" in {
-        finding.code for finding in audit(program.chain.w3, program.address).findings
+        finding.code for finding in audit(program.chain.node, program.address).findings
     }
 
 
@@ -160,7 +160,7 @@ def test_claim_for_another_account(program: Program) -> None:
     program.state.home[int(EVE, 16)] = (0, 1)
     program.claim(EVE)
     assert "claim_wrong_account" in {
-        finding.code for finding in audit(program.chain.w3, program.address).findings
+        finding.code for finding in audit(program.chain.node, program.address).findings
     }
 
 
@@ -195,7 +195,7 @@ def test_foreign_verifier(chain: Anvil) -> None:
     """A Distributor that is ours, with a verifier that takes everything for proven: its batches are
     unproven."""
     program = real_program(chain)
-    verifier, _ = Deployer(chain.w3, KeystoreSigner(chain.key(0))).create("PermissiveVerifier")
+    verifier, _ = Deployer(chain.node, KeystoreSigner(chain.key(0))).create("PermissiveVerifier")
     chain.rpc(
         "anvil_setCode",
         program.deployment.verifier,
@@ -203,7 +203,7 @@ def test_foreign_verifier(chain: Anvil) -> None:
     )
     program.fund(10)
     program.post(0, [(ANN, 10)], lambda posting: replace(posting, proof=[0] * 8))
-    report = audit(chain.w3, program.address)
+    report = audit(chain.node, program.address)
     assert {finding.code for finding in report.findings} == {
         "verifier_code_foreign",
         "proof_unchecked",
@@ -228,17 +228,17 @@ def test_verifier_with_another_key(chain: Anvil, other_key: KeyFolder) -> None:
     program = real_program(chain, other_key)
     program.fund(100)
     program.post(0, [(ANN, 100)])
-    report = audit(chain.w3, program.address)
+    report = audit(chain.node, program.address)
     assert [finding.code for finding in report.findings] == ["verifier_key_differs"]
     assert other_key.verifying_key.digest in report.findings[0].message
-    assert audit(chain.w3, program.address, expected_keys=expected_key(str(other_key.path))).ok
+    assert audit(chain.node, program.address, expected_keys=expected_key(str(other_key.path))).ok
 
 
 def test_no_key_to_compare_with(chain: Anvil) -> None:
     """Without any expected key the audit does not say ok: a key of unknown origin proves
     nothing."""
     program = real_program(chain)
-    report = audit(chain.w3, program.address, expected_keys={})
+    report = audit(chain.node, program.address, expected_keys={})
     assert [finding.code for finding in report.findings] == ["verifier_key_unknown"]
 
 

@@ -30,14 +30,14 @@ def test_development_key_is_refused_off_local_chains() -> None:
     with anvil(chain_id=8453) as public:
         with pytest.raises(SetupError, match="chain 8453 is not a local chain"):
             deploy_program(
-                public.w3, KeystoreSigner(public.key(0)), dev_key(DEV), DEV, ATTESTORS, 2
+                public.node, KeystoreSigner(public.key(0)), dev_key(DEV), DEV, ATTESTORS, 2
             )
         links = (Contribution("Ann", "00"), Contribution("beacon", "01", "ab" * 32, 10))
         ceremony = replace_manifest(
             dev_key(DEV), origin="ceremony", transcript=Transcript("00", "00", "00", links)
         )
         with pytest.raises(Invalid, match="token"):
-            deploy_program(public.w3, KeystoreSigner(public.key(0)), ceremony, DEV, ATTESTORS, 2)
+            deploy_program(public.node, KeystoreSigner(public.key(0)), ceremony, DEV, ATTESTORS, 2)
         assert public.w3.eth.block_number == 0
 
 
@@ -52,7 +52,7 @@ def test_key_of_another_circuit_is_refused(chain: Anvil) -> None:
     """The development key of one instance is not deployed as another's."""
     with pytest.raises(SetupError, match="another circuit"):
         deploy_program(
-            chain.w3,
+            chain.node,
             KeystoreSigner(chain.key(0)),
             dev_key(DEV),
             load_instance("standard"),
@@ -68,14 +68,14 @@ def test_gamma_equal_to_delta_is_refused(chain: Anvil) -> None:
     with pytest.raises(SetupError, match="gamma equals delta"):
         VerifyingKey.from_words(words)
     with pytest.raises(DeploymentError, match="GammaEqualsDelta"):
-        Deployer(chain.w3, KeystoreSigner(chain.key(0))).create("Groth16Verifier", words)
+        Deployer(chain.node, KeystoreSigner(chain.key(0))).create("Groth16Verifier", words)
 
 
 @pytest.mark.parametrize("threshold", [0, 4])
 def test_contracts_reason_is_told(chain: Anvil, threshold: int) -> None:
     """What the constructor refuses is said by the name of its custom error."""
     signer = KeystoreSigner(chain.key(0))
-    deployed = deploy_program(chain.w3, signer, dev_key(DEV), DEV, ATTESTORS, 2)
+    deployed = deploy_program(chain.node, signer, dev_key(DEV), DEV, ATTESTORS, 2)
     ordered = sorted(ATTESTORS, key=lambda attestor: int(attestor, 16))
     config = (
         deployed.token,
@@ -91,7 +91,7 @@ def test_contracts_reason_is_told(chain: Anvil, threshold: int) -> None:
     with pytest.raises(
         DeploymentError, match=rf"InvalidThreshold\(threshold={threshold}, attestors=3\)"
     ):
-        Deployer(chain.w3, signer).create("Distributor", config)
+        Deployer(chain.node, signer).create("Distributor", config)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_nothing_is_paid_for_before_what_can_be_known_is_checked(
     before = chain.w3.eth.block_number
     with pytest.raises(Invalid, match=message):
         deploy_program(
-            chain.w3,
+            chain.node,
             KeystoreSigner(chain.key(0)),
             dev_key(DEV),
             DEV,
@@ -145,7 +145,7 @@ def test_deployment_is_as_asked(chain: Anvil) -> None:
     assert (info.owner, info.guardian) == (account("owner").address, guardian)
     assert program.distributor.attestors() == (tuple(ATTESTORS), 2, 1)
     assert program.distributor.root(7, 0) == zero_root(3)
-    check_deployment(chain.w3, program.address, dev_key(DEV).verifying_key)
+    check_deployment(chain.node, program.address, dev_key(DEV).verifying_key)
 
 
 @pytest.mark.parametrize("which", ["verifier", "hasher", "distributor"])
@@ -160,7 +160,7 @@ def test_changed_code_is_found(chain: Anvil, which: str) -> None:
     chain.rpc("anvil_setCode", address, "0x" + code.hex())
     names = {"verifier": "Groth16Verifier", "hasher": "Poseidon2", "distributor": "Distributor"}
     with pytest.raises(DeploymentMismatch, match=names[which]):
-        check_deployment(chain.w3, program.address, dev_key(DEV).verifying_key)
+        check_deployment(chain.node, program.address, dev_key(DEV).verifying_key)
 
 
 def test_another_key_is_found(chain: Anvil) -> None:
@@ -168,4 +168,4 @@ def test_another_key_is_found(chain: Anvil) -> None:
     program = real_program(chain)
     key = dev_key(DEV).verifying_key
     with pytest.raises(DeploymentMismatch, match="another verifying key"):
-        check_deployment(chain.w3, program.address, replace(key, alpha=key.ic[0]))
+        check_deployment(chain.node, program.address, replace(key, alpha=key.ic[0]))

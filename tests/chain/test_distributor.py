@@ -37,7 +37,7 @@ def test_missing_artifacts_are_said(monkeypatch: pytest.MonkeyPatch, tmp_path: o
 def test_another_contract_is_no_distributor(program: Program) -> None:
     """A token's address gives a clear error, not garbage."""
     with pytest.raises(NotADistributor, match=r"verifier\(\)|token\(\)"):
-        Distributor(program.chain.w3, program.deployment.token).info()
+        Distributor(program.chain.node, program.deployment.token).info()
 
 
 def test_calldata_matches_the_compiled_contract() -> None:

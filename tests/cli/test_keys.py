@@ -124,7 +124,7 @@ def test_a_verifier_is_compared_with_the_key() -> None:
     words = key.verifying_key.to_words()
     other = [*words[:14], *words[16:18], *words[14:16], *words[18:]]
     with anvil() as chain:
-        deployer = Deployer(chain.w3, KeystoreSigner(chain.key(0)))
+        deployer = Deployer(chain.node, KeystoreSigner(chain.key(0)))
         (right, _), (wrong, _) = (
             deployer.create("Groth16Verifier", each) for each in (words, other)
         )
@@ -150,12 +150,12 @@ def test_only_the_flag_with_the_frightening_name_lets_a_development_key_out() ->
     can do."""
     with anvil(chain_id=1) as chain:
         signer = KeystoreSigner(chain.key(0))
-        token, _ = Deployer(chain.w3, signer).create("TestToken", "Token", "TOK")
+        token, _ = Deployer(chain.node, signer).create("TestToken", "Token", "TOK")
         attestors = [chain.key(i).address for i in (1, 2)]
         with pytest.raises(SetupError, match="must not guard money there"):
-            deploy_program(chain.w3, signer, dev_key(DEV), DEV, attestors, 2, token=token)
+            deploy_program(chain.node, signer, dev_key(DEV), DEV, attestors, 2, token=token)
         assert deploy_program(
-            chain.w3,
+            chain.node,
             signer,
             dev_key(DEV),
             DEV,

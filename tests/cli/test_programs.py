@@ -38,7 +38,7 @@ def chain() -> Iterator[Anvil]:
 def owner(chain: Anvil, tmp_path: Path) -> keystore.KeystoreSigner:
     """A key with money for gas."""
     made = keystore.create(tmp_path / "owner.json", PASSWORD, scrypt_n=keystore.SCRYPT_N_LOCAL)
-    give_ether(chain.w3, made.address, 10**18)
+    give_ether(chain.node, made.address, 10**18)
     return made
 
 
@@ -91,7 +91,7 @@ def test_deploy_and_fund(
     facts = printed(
         command(*deploy_words("shop", "--guardian", guardian, "--families", 2, "--batch-items", 7))
     )
-    info = Distributor(chain.w3, facts["distributor"]).info()
+    info = Distributor(chain.node, facts["distributor"]).info()
     assert (info.owner, info.guardian.lower(), info.families) == (owner.address, guardian, 2)
     with engine.database.transaction() as session:
         row = programs.get(session, "shop")
@@ -99,7 +99,7 @@ def test_deploy_and_fund(
     assert row.attestors == [f"http://127.0.0.1:{9000 + i}" for i in range(3)]
     funded = command("fund", "shop", 5 * 10**18)
     assert (funded.exit_code, "5 tokens are available" in funded.stderr) == (0, True), funded.output
-    assert Distributor(chain.w3, facts["distributor"]).totals("latest").reserve == 5 * 10**18
+    assert Distributor(chain.node, facts["distributor"]).totals("latest").reserve == 5 * 10**18
     # Nothing is left to move without minting.
     empty = command("fund", "shop", 1, "--no-mint")
     assert (empty.exit_code, "ERC20InsufficientBalance" in empty.stderr.replace("\n", "")) == (
@@ -148,7 +148,7 @@ def test_a_distributor_that_stands_already_is_registered(
 ) -> None:
     """Deployed by a script, or by a command whose database went away: found, checked and taken in
     from its first block on, once."""
-    deployed = deploy_program(chain.w3, owner, dev_key(DEV), DEV, ATTESTORS, 2)
+    deployed = deploy_program(chain.node, owner, dev_key(DEV), DEV, ATTESTORS, 2)
     for _ in range(3):
         chain.rpc("evm_mine")
     words = [

@@ -38,8 +38,8 @@ class OnChain:
 def read_chain(world: World) -> OnChain:
     """Replay the log; each batch's root must be the one that its deltas give."""
     local = world.local
-    distributor = Distributor(local.context.w3, local.deployment.distributor)
-    events = distributor.events(local.deployment.block, local.context.w3.eth.block_number)
+    distributor = Distributor(local.context.node, local.deployment.distributor)
+    events = distributor.events(local.deployment.block, local.context.node.block_number())
     state, claimed, posted = ProgramState(load_instance(local.instance)), Counter(), []
     funded = sum(event.amount for event in events if isinstance(event, Funded))
     for event in events:
@@ -76,14 +76,14 @@ def assert_exact(world: World) -> OnChain:
 
 def assert_audited(world: World) -> None:
     """The auditor, who has the chain alone, finds nothing and the same totals."""
-    report = audit(world.local.context.w3, world.local.deployment.distributor)
+    report = audit(world.local.context.node, world.local.deployment.distributor)
     assert report.findings == []
     assert report.totals["committed"] == world.owed.total()
     assert len(report.batches) == len(world.batches())
 
 
 def _assert_contract(world: World, chain: OnChain) -> None:
-    totals = Distributor(world.local.context.w3, world.local.deployment.distributor).totals()
+    totals = Distributor(world.local.context.node, world.local.deployment.distributor).totals()
     assert totals.committed == world.owed.total() == sum(event.total for event in chain.posted)
     assert totals.claimed == chain.claimed.total()
     assert totals.reserve == chain.funded - totals.claimed
@@ -157,7 +157,7 @@ def _assert_rows(world: World, chain: OnChain) -> None:
 
 def _assert_transactions(world: World, chain: OnChain) -> None:
     """Each nonce of the poster is one batch on chain, mined and not reverted."""
-    w3, poster = world.local.context.w3, world.local.context.poster.address
+    w3, poster = world.local.context.node.w3, world.local.context.poster.address
     sent = poster_receipts(world)
     executed = [receipt for receipt in sent if receipt["status"] == 1]
     ours = {
@@ -181,7 +181,7 @@ def _assert_transactions(world: World, chain: OnChain) -> None:
 
 def poster_receipts(world: World) -> list[Any]:
     """Receipts of every transaction that the poster's key has sent, by the chain's blocks."""
-    w3, poster = world.local.context.w3, world.local.context.poster.address
+    w3, poster = world.local.context.node.w3, world.local.context.poster.address
     blocks = (
         w3.eth.get_block(n, full_transactions=True)
         for n in range(world.local.deployment.block, w3.eth.block_number + 1)

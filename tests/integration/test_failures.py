@@ -14,6 +14,7 @@ from eth_account import Account
 from backend import pipeline
 from backend.attestation import service as attestation
 from backend.batch.models import Batch, BatchState
+from backend.chain.abi import ContractAbi
 from backend.chain.artifacts import artifact
 from backend.chain.deploy import Deployer
 from backend.chain.distributor import Distributor
@@ -52,7 +53,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, node: Proxy) -> Iterator[Wor
 
 
 def rpc(world: World, method: str, *params: object) -> Any:
-    answer = world.local.context.w3.provider.make_request(method, list(params))
+    answer = world.local.context.node.request(method, list(params))
     assert "error" not in answer, answer
     return answer["result"]
 
@@ -65,24 +66,20 @@ def travel(world: World, seconds: int) -> None:
 
 def as_owner(world: World, function: str, *arguments: object) -> None:
     """A call of the Distributor by its owner."""
-    w3, distributor = world.local.context.w3, world.local.deployment.distributor
-    data = w3.eth.contract(distributor, abi=artifact("Distributor").abi).encode_abi(
-        function, args=list(arguments)
-    )
-    Deployer(w3, world.local.owner).send(
-        function, {"to": distributor, "data": bytes.fromhex(data.removeprefix("0x"))}
-    )
+    node, distributor = world.local.context.node, world.local.deployment.distributor
+    data = ContractAbi(artifact("Distributor").abi).call_data(function, arguments)
+    Deployer(node, world.local.owner).send(function, distributor, data)
 
 
 def post_as_stranger(world: World, batch: Batch) -> None:
     """Somebody else sends the batch as it is proven and attested."""
-    w3 = world.local.context.w3
+    node = world.local.context.node
     signer = KeystoreSigner(Account.create())
-    give_ether(w3, signer.address, ETHER)
+    give_ether(node, signer.address, ETHER)
     with world.local.context.database.transaction() as session:
         row = session.get_one(Batch, batch.id)
         data = post.post_calldata(row, post.attested(session, row)[:2])
-    Deployer(w3, signer).send("postBatch", {"to": world.local.deployment.distributor, "data": data})
+    Deployer(node, signer).send("postBatch", world.local.deployment.distributor, data)
 
 
 def killed_at(world: World, place: str) -> Batch:
@@ -102,9 +99,7 @@ def test_idle_chain(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     context, program_id = world.local.context, world.local.program_id
     world.report((0, 1))
     assert look_at_program(context, program_id) == 1
-    hours_later = (
-        context.w3.eth.get_block("latest")["timestamp"] + 3 * context.settings.batch_valid_seconds
-    )
+    hours_later = context.node.block("latest").timestamp + 3 * context.settings.batch_valid_seconds
     monkeypatch.setattr(attestation, "time", SimpleNamespace(time=lambda: hours_later))
     attestation.ensure_envelope(context, world.program(), world.newest().id)
     assert world.newest().valid_until == hours_later + context.settings.batch_valid_seconds
@@ -300,7 +295,7 @@ def test_deep_reorg_halts_the_program(world: World) -> None:
     booked = world.program().last_indexed_block
     nonce = len(poster_receipts(world))
     rpc(world, "evm_revert", snapshot)
-    rpc(world, "anvil_mine", hex(booked - world.local.context.w3.eth.block_number + 3))
+    rpc(world, "anvil_mine", hex(booked - world.local.context.node.block_number() + 3))
     world.wait("a halt", lambda: world.program().halted is not None)
     assert "was final and has changed" in world.program().halted
     world.report((0, 1))

@@ -62,6 +62,6 @@ def test_killed_while_pushing(world: World, tmp_path: Path, place: str) -> None:
     rows = paying(world)
     assert [row.nonce for row in rows] == list(range(len(rows)))
     assert {row.state for row in rows} == {State.FINAL}
-    assert world.local.context.w3.eth.get_transaction_count(
-        world.local.context.payer.address
-    ) == len(rows)
+    assert world.local.context.node.transaction_count(world.local.context.payer.address) == len(
+        rows
+    )

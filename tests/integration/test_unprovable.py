@@ -39,11 +39,9 @@ def close(world: World, *accounts: int) -> Batch:
 
 def travel_past_signatures(world: World) -> None:
     """Until no signature of an attestor is good any more, by the chain's clock."""
-    provider = world.local.context.w3.provider
-    provider.make_request(
-        "evm_increaseTime", [world.local.context.settings.batch_valid_seconds + 1]
-    )
-    provider.make_request("evm_mine", [])
+    node = world.local.context.node
+    node.request("evm_increaseTime", [world.local.context.settings.batch_valid_seconds + 1])
+    node.request("evm_mine", [])
 
 
 def patched(monkeypatch: pytest.MonkeyPatch, before: Callable[[Challenged], None]) -> None:

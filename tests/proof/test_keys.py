@@ -27,12 +27,14 @@ def chain() -> Iterator[Anvil]:
 
 
 def keys(chain: Anvil, settings: Settings) -> ProgramKeys:
-    return ProgramKeys(settings, partial(deployed_key, chain.w3))
+    return ProgramKeys(settings, partial(deployed_key, chain.node))
 
 
 def program(chain: Anvil, words: list[int], chain_id: int = 31337) -> Program:
     """A program whose verifier was deployed with these words."""
-    verifier, _ = Deployer(chain.w3, KeystoreSigner(chain.key(0))).create("Groth16Verifier", words)
+    verifier, _ = Deployer(chain.node, KeystoreSigner(chain.key(0))).create(
+        "Groth16Verifier", words
+    )
     return Program(chain_id=chain_id, verifier=verifier, instance="dev")
 
 
@@ -68,9 +70,9 @@ def test_code_that_is_no_verifier_and_a_node_that_is_gone(chain: Anvil) -> None:
             Program(chain_id=31337, verifier=chain.key(0).address, instance="dev")
         )
     with anvil() as gone:
-        row, w3 = program(gone, KEY.verifying_key.to_words()), gone.w3
+        row, node = program(gone, KEY.verifying_key.to_words()), gone.node
     with pytest.raises(Unavailable):
-        ProgramKeys(Settings(), partial(deployed_key, w3)).get(row)
+        ProgramKeys(Settings(), partial(deployed_key, node)).get(row)
 
 
 def test_a_development_key_proves_for_a_public_chain_only_under_the_frightening_setting(
@@ -91,7 +93,7 @@ def test_the_chain_is_asked_once(chain: Anvil) -> None:
 
     def read(verifier: str) -> VerifyingKey:
         asked.append(verifier)
-        return deployed_key(chain.w3, verifier)
+        return deployed_key(chain.node, verifier)
 
     known, row = ProgramKeys(Settings(), read), program(chain, KEY.verifying_key.to_words())
     assert known.get(row) == known.get(row) == KEY

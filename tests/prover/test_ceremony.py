@@ -267,10 +267,10 @@ def require_proofs_on_chain(instance: Instance, key: KeyFolder, statement: Chall
     finally:
         prover.close()
     with anvil() as chain:
-        address, _ = Deployer(chain.w3, KeystoreSigner(chain.key(0))).create(
+        address, _ = Deployer(chain.node, KeystoreSigner(chain.key(0))).create(
             "Groth16Verifier", key.verifying_key.to_words()
         )
-        assert deployed_key(chain.w3, address) == key.verifying_key
+        assert deployed_key(chain.node, address) == key.verifying_key
         verify = chain.w3.eth.contract(
             address, abi=artifact("Groth16Verifier").abi
         ).functions.verify

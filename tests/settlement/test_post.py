@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 from sqlalchemy.orm import Session
-from web3.exceptions import ContractLogicError
 
 from backend.attestation.models import Attestation
 from backend.batch.models import Batch, BatchState
 from backend.chain.calldata import decode_post_batch, invalid_attestation
+from backend.chain.node import CallReverted
 from backend.chain.sender import SimulationReverted
 from backend.settlement import post
 from prover.wire import Proof
@@ -32,8 +32,8 @@ class Chain:
         signers = [attestation.attestor for attestation in decode_post_batch(data).attestations]
         for signer in signers:
             if signer in self.refused:
-                revert = "0x" + invalid_attestation(signer).hex()
-                raise SimulationReverted(purpose, ContractLogicError(revert, data=revert))
+                revert = CallReverted("eth_call", invalid_attestation(signer), "reverted")
+                raise SimulationReverted(purpose, revert)
         self.sent.append(signers)
         return SimpleNamespace(id=None)
 
@@ -112,7 +112,9 @@ def test_another_reason_is_no_attestors_fault(program: OnChain, batch: Batch) ->
     class Refuses(Chain):
         def enqueue(self, session: Session, purpose: str, to: str, data: bytes) -> Any:
             self.sent.append(data)
-            raise SimulationReverted(purpose, ContractLogicError("0x", data="0xdeadbeef"))
+            raise SimulationReverted(
+                purpose, CallReverted("eth_call", bytes.fromhex("deadbeef"), "")
+            )
 
     chain = Refuses()
     with pytest.raises(SimulationReverted, match="0xdeadbeef"):

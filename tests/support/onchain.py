@@ -138,9 +138,9 @@ class OnChain:
 def on_chain(engine: Engine, chain: Anvil, folder: Path, funded: int = 10**9) -> Iterator[OnChain]:
     """A fresh program over a hostile token that behaves until it is told not to, owned and guarded
     by the chain's key OWNER."""
-    token, _ = Deployer(chain.w3, KeystoreSigner(chain.key(OWNER))).create("HostileToken")
+    token, _ = Deployer(chain.node, KeystoreSigner(chain.key(OWNER))).create("HostileToken")
     program = real_program(chain, token=token, guardian=chain.key(OWNER).address)
-    distributor = Distributor(chain.w3, program.address)
+    distributor = Distributor(chain.node, program.address)
     for name, number in (("payer", PAYER), ("poster", STRANGER)):
         if not (folder / f"{name}.json").exists():
             key = bytes(chain.key(number).key)

@@ -76,7 +76,7 @@ class Program:
 
     @property
     def distributor(self) -> Distributor:
-        return Distributor(self.chain.w3, self.address)
+        return Distributor(self.chain.node, self.address)
 
     def fund(self, amount: int) -> None:
         """Mint test tokens into the Distributor."""
@@ -208,7 +208,9 @@ def real_program(
     keys = attestor_keys()
     signer = KeystoreSigner(chain.key(0))
     attestors = [*(attestor.address for attestor in keys), *more_attestors]
-    deployment = deploy_program(chain.w3, signer, key or dev_key(DEV), DEV, attestors, 2, **options)
+    deployment = deploy_program(
+        chain.node, signer, key or dev_key(DEV), DEV, attestors, 2, **options
+    )
     return Program(
         chain, deployment, keys, Prover(dev_prover().circuit, key) if key else dev_prover()
     )
@@ -218,7 +220,7 @@ def permissive_program(chain: Anvil) -> Program:
     """A Distributor that checks nothing, with the real hasher and the real verifier of the
     development key. Honest batches are proven."""
     keys = attestor_keys()
-    deployer = Deployer(chain.w3, KeystoreSigner(chain.key(0)))
+    deployer = Deployer(chain.node, KeystoreSigner(chain.key(0)))
     token, _ = deployer.create("TestToken", "Test Reward", "TRW")
     hasher, _ = deployer.create("Poseidon2")
     verifier, _ = deployer.create("Groth16Verifier", dev_key(DEV).verifying_key.to_words())

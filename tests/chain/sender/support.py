@@ -12,6 +12,7 @@ from web3.types import RPCEndpoint, RPCResponse
 
 from backend.chain.fees import FeePolicy
 from backend.chain.models import OutgoingTransaction, SenderAccount, State, TransactionAttempt
+from backend.chain.node import Node
 from backend.chain.sender import Sender
 from backend.kit.db import Base, Database
 from backend.signer.keystore import KeystoreSigner
@@ -39,9 +40,9 @@ class Bench:
     url: str
     database: Database
 
-    def sender(self, w3: Web3 | None = None, fees: FeePolicy = FEES, **options: float) -> Sender:
+    def sender(self, node: Node | None = None, fees: FeePolicy = FEES, **options: float) -> Sender:
         return Sender(
-            w3 or self.chain.w3, KeystoreSigner(self.chain.key(0)), fees, CHAIN_ID, **options
+            node or self.chain.node, KeystoreSigner(self.chain.key(0)), fees, CHAIN_ID, **options
         )
 
     @property

@@ -14,7 +14,7 @@ from backend.signer import keystore
 from tests.chain.sender.support import Bench, bench
 from tests.chain.sender.worker import PASSWORD
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PLACES = [
     "tx.stored",
     "worker.enqueued",

@@ -7,11 +7,12 @@ import pytest
 from eth_abi import encode
 from eth_utils import keccak
 from web3 import Web3
-from web3.exceptions import ContractLogicError
 
 from backend.chain.fees import FeePolicy
 from backend.chain.models import State
+from backend.chain.node import CallReverted, Node
 from backend.chain.sender import Sender, SimulationReverted
+from backend.chain.web3_node import Web3Node
 from backend.errors import Conflict, Invalid, NotYet, Unavailable
 from backend.signer.keystore import KeystoreSigner
 from tests.chain.sender.support import CHAIN_ID, COUNTER, FEES, GWEI, ONCE, Bench, bench
@@ -61,7 +62,7 @@ def test_malformed_arguments_name_the_field(mining: Bench, field: str, arguments
 def test_another_chain_is_refused(mining: Bench) -> None:
     """A sender for one chain does not start on a node of another."""
     with pytest.raises(Invalid, match="expected 1, the node is on 31337"):
-        Sender(mining.chain.w3, KeystoreSigner(mining.chain.key(0)), FEES, 1)
+        Sender(mining.chain.node, KeystoreSigner(mining.chain.key(0)), FEES, 1)
 
 
 def test_a_call_that_would_revert_reserves_nothing(mining: Bench) -> None:
@@ -79,14 +80,10 @@ def test_a_call_that_would_revert_reserves_nothing(mining: Bench) -> None:
 
 def test_the_reason_of_a_revert_is_in_words() -> None:
     """An operator reads the contract's error by its name, with its arguments."""
-    data = (
-        "0x"
-        + (
-            keccak(text="ReserveExceeded(uint256,uint256)")[:4]
-            + encode(["uint256", "uint256"], [7, 5])
-        ).hex()
+    data = keccak(text="ReserveExceeded(uint256,uint256)")[:4] + encode(
+        ["uint256", "uint256"], [7, 5]
     )
-    error = SimulationReverted("post", ContractLogicError(data, data=data))
+    error = SimulationReverted("post", CallReverted("eth_call", data, "execution reverted"))
     assert error.message == "post: would revert with ReserveExceeded(committed=7, reserve=5)"
 
 
@@ -126,7 +123,9 @@ def test_more_gas_than_the_cap_is_refused(mining: Bench) -> None:
 def test_an_unreachable_node_reserves_nothing(mining: Bench) -> None:
     """A dead node is Unavailable, and the row count stays."""
     sender = mining.sender()
-    sender._w3 = Web3(Web3.HTTPProvider("http://127.0.0.1:9", exception_retry_configuration=None))
+    sender._node = Web3Node(
+        Web3(Web3.HTTPProvider("http://127.0.0.1:9", exception_retry_configuration=None))
+    )
     with pytest.raises(Unavailable):
         mining.enqueue(sender, "post")
     assert mining.rows() == []
@@ -178,9 +177,9 @@ def test_the_loser_of_a_race_gets_the_row_though_its_simulation_reverts(mining: 
     quote = FeePolicy(max_fee_cap=100 * GWEI).quote
 
     class Racing(FeePolicy):
-        def quote(self, w3: Web3) -> object:
+        def quote(self, node: Node) -> object:
             mining.do(other, "broadcast", mining.enqueue(other, "once", ONCE).id)
-            return quote(w3)
+            return quote(node)
 
     sender._fees = Racing(max_fee_cap=100 * GWEI)
     row = mining.enqueue(sender, "once", ONCE)

@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 from web3 import Web3
 
 from backend.chain.fees import FeePolicy, Fees
+from backend.chain.node import FeeHistory
+from backend.chain.web3_node import Web3Node
 from backend.errors import NotYet, Unavailable
 from tests.chain.sender.support import GWEI
 from tests.support.anvil import anvil
@@ -29,7 +31,9 @@ def test_a_dead_node_is_unavailable() -> None:
     """Without a node there is no bid."""
     with pytest.raises(Unavailable):
         FeePolicy(GWEI).quote(
-            Web3(Web3.HTTPProvider("http://127.0.0.1:9", exception_retry_configuration=None))
+            Web3Node(
+                Web3(Web3.HTTPProvider("http://127.0.0.1:9", exception_retry_configuration=None))
+            )
         )
 
 
@@ -38,22 +42,24 @@ def test_quotes_of_a_real_chain() -> None:
     is an eighth more or None."""
     with anvil(base_fee=8 * GWEI, no_mining=True) as chain:
         base = chain.w3.eth.fee_history(1, "latest")["baseFeePerGas"][-1]
-        assert FeePolicy(100 * GWEI, GWEI, 2 * GWEI).quote(chain.w3) == Fees(2 * base + GWEI, GWEI)
-        assert FeePolicy(base + 5, GWEI, GWEI).quote(chain.w3) == Fees(base + 5, GWEI)
-        assert FeePolicy(base, 0, 0).quote(chain.w3) == Fees(base, 0)
+        assert FeePolicy(100 * GWEI, GWEI, 2 * GWEI).quote(chain.node) == Fees(
+            2 * base + GWEI, GWEI
+        )
+        assert FeePolicy(base + 5, GWEI, GWEI).quote(chain.node) == Fees(base + 5, GWEI)
+        assert FeePolicy(base, 0, 0).quote(chain.node) == Fees(base, 0)
         with pytest.raises(
             NotYet, match=f"base fee is {base} wei per gas, above the cap of {base - 1}"
         ):
-            FeePolicy(base - 1).quote(chain.w3)
+            FeePolicy(base - 1).quote(chain.node)
 
         policy = FeePolicy(100 * GWEI, GWEI, GWEI)
-        assert policy.replacement(chain.w3, Fees(80 * GWEI, 8)) == Fees(90 * GWEI, GWEI)
-        assert policy.replacement(chain.w3, Fees(GWEI, GWEI)) == Fees(
+        assert policy.replacement(chain.node, Fees(80 * GWEI, 8)) == Fees(90 * GWEI, GWEI)
+        assert policy.replacement(chain.node, Fees(GWEI, GWEI)) == Fees(
             2 * base + GWEI, GWEI * 9 // 8
         )
-        assert policy.replacement(chain.w3, Fees(89 * GWEI, GWEI)) is None
+        assert policy.replacement(chain.node, Fees(89 * GWEI, GWEI)) is None
         with pytest.raises(NotYet):
-            FeePolicy(base - 1).replacement(chain.w3, Fees(1, 1))
+            FeePolicy(base - 1).replacement(chain.node, Fees(1, 1))
 
 
 def test_the_tip_is_what_others_paid() -> None:
@@ -77,10 +83,10 @@ def test_the_tip_is_what_others_paid() -> None:
             chain.w3.eth.wait_for_transaction_receipt(
                 chain.w3.eth.send_raw_transaction(signed.raw_transaction), poll_latency=0.01
             )
-        assert FeePolicy(100 * GWEI, 0, 100 * GWEI).quote(chain.w3).max_priority_fee == 5 * GWEI
-        assert FeePolicy(100 * GWEI, 0, 2 * GWEI).quote(chain.w3).max_priority_fee == 2 * GWEI
+        assert FeePolicy(100 * GWEI, 0, 100 * GWEI).quote(chain.node).max_priority_fee == 5 * GWEI
+        assert FeePolicy(100 * GWEI, 0, 2 * GWEI).quote(chain.node).max_priority_fee == 2 * GWEI
         assert (
-            FeePolicy(100 * GWEI, 7 * GWEI, 9 * GWEI).quote(chain.w3).max_priority_fee == 7 * GWEI
+            FeePolicy(100 * GWEI, 7 * GWEI, 9 * GWEI).quote(chain.node).max_priority_fee == 7 * GWEI
         )
 
 
@@ -88,12 +94,9 @@ class _History:
     """A node's fee history, as given."""
 
     def __init__(self, base_fee: int, tips: list[int]) -> None:
-        self.eth, self._answer = (
-            self,
-            {"baseFeePerGas": [0, base_fee], "reward": [[tip] for tip in tips]},
-        )
+        self._answer = FeeHistory(base_fee, tuple(tips))
 
-    def fee_history(self, *_: object) -> dict:
+    def fee_history(self, *_: object) -> FeeHistory:
         return self._answer
 
 
@@ -106,16 +109,16 @@ def test_no_bid_passes_the_cap(
 ) -> None:
     """Whatever the history says: within the cap, the tip within the bid, and a replacement that
     nodes accept (10 % more, and more)."""
-    policy, w3 = FeePolicy(cap, 0, 10**12), _History(base, tips)
+    policy, node = FeePolicy(cap, 0, 10**12), _History(base, tips)
     if base > cap:
         with pytest.raises(NotYet):
-            policy.quote(w3)
+            policy.quote(node)
         return
-    fees = policy.quote(w3)
+    fees = policy.quote(node)
     assert base <= fees.max_fee <= cap
     assert 0 <= fees.max_priority_fee <= fees.max_fee
     old = Fees(max(old_max, old_tip), old_tip)
-    new = policy.replacement(w3, old)
+    new = policy.replacement(node, old)
     if new is None:
         assert old.max_fee * 9 // 8 + 1 > cap
         return

@@ -7,10 +7,11 @@ from unittest.mock import patch
 import pytest
 from web3 import Web3
 
-from backend.chain import sender as sender_module
 from backend.chain.fees import FeePolicy
 from backend.chain.models import State
+from backend.chain.node import Block
 from backend.chain.sender import Sender
+from backend.chain.web3_node import Web3Node
 from backend.errors import Conflict, NotFound, Unavailable
 from backend.signer.keystore import KeystoreSigner
 from tests.chain.sender.support import CHAIN_ID, FEES, GWEI, ONCE, Bench, LossyProvider
@@ -106,7 +107,7 @@ def test_a_transaction_that_reverts_on_chain_is_failed(waiting: Bench) -> None:
 def test_an_unknown_outcome_sends_the_same_bytes_again(mining: Bench, delivers: bool) -> None:
     """A broadcast whose answer is lost, or that is lost itself, is repeated byte for byte: one
     transaction on chain."""
-    lossy = mining.sender(Web3(LossyProvider(mining.chain.url, delivers=delivers)))
+    lossy = mining.sender(Web3Node(Web3(LossyProvider(mining.chain.url, delivers=delivers))))
     row = mining.enqueue(lossy, "post")
     # Where it arrived, the receipt shows that it did.
     assert mining.do(lossy, "broadcast", row.id) == (State.SENT if delivers else State.STORED)
@@ -173,10 +174,13 @@ def test_a_block_that_is_not_the_chains_is_not_final(waiting: Bench) -> None:
     row = waiting.enqueue(sender, "post")
     waiting.do(sender, "broadcast", row.id)
     waiting.mine()
-    other = sender_module.block(waiting.chain.w3, 0)
-    with patch.object(
-        sender_module, "block", lambda *_: other
-    ):  # the reorg falls between two questions to the node
+    genesis, block = waiting.chain.node.block(0), Web3Node.block
+
+    def other(node: Web3Node, which: int | str) -> Block:
+        return genesis if which == 1 else block(node, which)
+
+    # The reorg falls between two questions to the node.
+    with patch.object(Web3Node, "block", other):
         assert waiting.do(sender, "settle", row.id, "latest") == State.MINED
     assert waiting.row(row.id).note == "block 1 is another one by now"
     assert waiting.do(sender, "settle", row.id, "latest") == State.FINAL
@@ -214,13 +218,13 @@ def test_mined_between_two_questions_is_not_lost(waiting: Bench) -> None:
     sender = waiting.sender()
     row = waiting.enqueue(sender, "post")
     waiting.do(sender, "broadcast", row.id)
-    count = sender._transaction_count
+    count = waiting.chain.node.transaction_count
 
     def mine_then_count(*arguments: object) -> int:
         waiting.mine()
         return count(*arguments)
 
-    with patch.object(sender, "_transaction_count", mine_then_count):
+    with patch.object(waiting.chain.node, "transaction_count", mine_then_count):
         assert waiting.do(sender, "settle", row.id, "latest") == State.FINAL
     assert waiting.calls() == 1
 
@@ -277,7 +281,7 @@ def test_the_first_attempt_counts_if_it_is_mined_after_all(waiting: Bench) -> No
 def test_fees_stop_at_the_cap_and_say_so(waiting: Bench) -> None:
     """Replacements go up to the cap and not above; then the transaction stays in the node and the
     note says why."""
-    quoted = FEES.quote(waiting.chain.w3).max_fee
+    quoted = FEES.quote(waiting.chain.node).max_fee
     sender = waiting.sender(fees=FeePolicy(max_fee_cap=quoted * 13 // 10), bump_after_seconds=0)
     row = waiting.enqueue(sender, "post")
     for _ in range(6):
@@ -309,7 +313,11 @@ def test_another_key_does_not_replace(waiting: Bench) -> None:
     """A sender of another key may broadcast and settle a row, but cannot replace it."""
     row = waiting.enqueue(waiting.sender(), "post")
     other = Sender(
-        waiting.chain.w3, KeystoreSigner(waiting.chain.key(1)), FEES, CHAIN_ID, bump_after_seconds=0
+        waiting.chain.node,
+        KeystoreSigner(waiting.chain.key(1)),
+        FEES,
+        CHAIN_ID,
+        bump_after_seconds=0,
     )
     with pytest.raises(Conflict, match="cannot replace it"):
         waiting.do(other, "bump", row.id)
@@ -336,8 +344,8 @@ def test_a_silent_node_changes_nothing(mining: Bench) -> None:
     it."""
     sender = mining.sender()
     row = mining.enqueue(sender, "post")
-    sender._w3 = Web3(
-        Web3.HTTPProvider("http://127.0.0.1:9/v2/SECRET", exception_retry_configuration=None)
+    sender._node = Web3Node(
+        Web3(Web3.HTTPProvider("http://127.0.0.1:9/v2/SECRET", exception_retry_configuration=None))
     )
     for step, arguments in (("settle", ["latest"]), ("advance", ["latest"]), ("bump", [])):
         with pytest.raises(Unavailable):

@@ -10,9 +10,9 @@ import sys
 import time
 from pathlib import Path
 
-from backend.chain.client import connect
 from backend.chain.models import State
 from backend.chain.sender import Sender
+from backend.chain.web3_node import connect
 from backend.kit.db import Database
 from backend.kit.failpoint import failpoint
 from backend.signer import keystore

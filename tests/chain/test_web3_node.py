@@ -7,14 +7,9 @@ from requests.exceptions import ConnectTimeout, HTTPError
 from web3 import Web3
 from web3.providers.base import BaseProvider
 
-from backend.chain.reads import (
-    EIP1271_MAGIC,
-    Frame,
-    StateMissing,
-    accepts_signature,
-    traced,
-    transaction,
-)
+from backend.chain.eip1271 import EIP1271_MAGIC, StateMissing, accepts_signature
+from backend.chain.node import Frame, Log
+from backend.chain.web3_node import Web3Node
 from backend.errors import Unavailable
 from tests.support.anvil import Anvil
 from tests.support.program import account
@@ -40,7 +35,7 @@ def failed(message: str, code: int = -32000, **more: Any) -> dict[str, Any]:
 
 
 def accepted(answer: Any) -> bool:
-    return accepts_signature(Web3(Says(answer)), WALLET, bytes(32), b"x", 7)
+    return accepts_signature(Web3Node(Web3(Says(answer))), WALLET, bytes(32), b"x", 7)
 
 
 @pytest.mark.parametrize(
@@ -115,12 +110,14 @@ def test_only_what_did_not_fail_is_in_a_trace() -> None:
             {"type": "CREATE2", "to": WALLET, "input": "0x05"},
         ],
     }
-    assert traced(Web3(Says({"result": answer})), bytes(32), WALLET) == [
+    assert Web3Node(Web3(Says({"result": answer}))).trace(bytes(32), WALLET) == [
         Frame("CALL", b"\x01"),
         Frame("DELEGATECALL", b"\x02"),
         Frame("CREATE2", b"\x05"),
     ]
-    assert traced(Web3(Says({"result": answer})), bytes(32), account("nobody").address) == []
+    assert (
+        Web3Node(Web3(Says({"result": answer}))).trace(bytes(32), account("nobody").address) == []
+    )
 
 
 @pytest.mark.parametrize(
@@ -136,7 +133,7 @@ def test_only_what_did_not_fail_is_in_a_trace() -> None:
 )
 def test_no_trace_is_said(answer: Any) -> None:
     """None, which is not the same as a trace in which the address does not occur."""
-    assert traced(Web3(Says(answer)), bytes(32), WALLET) is None
+    assert Web3Node(Web3(Says(answer))).trace(bytes(32), WALLET) is None
 
 
 def test_a_transaction_is_read(chain: Anvil) -> None:
@@ -148,8 +145,28 @@ def test_a_transaction_is_read(chain: Anvil) -> None:
     ):
         sent = chain.w3.eth.send_transaction({"from": sender, **call})
         receipt = chain.w3.eth.wait_for_transaction_receipt(sent)
-        found = transaction(chain.w3, bytes(sent))
+        found = chain.node.transaction(bytes(sent))
         assert (found.to, found.data.hex()) == (to, call["data"][2:])
-        assert found.created == receipt["contractAddress"]
-        assert (found.created is None) == (to is not None)
-    assert transaction(chain.w3, bytes(32)) is None
+        created = chain.node.receipt(bytes(sent)).created
+        assert created == receipt["contractAddress"]
+        assert (created is None) == (to is not None)
+    assert chain.node.transaction(bytes(32)) is None
+    assert chain.node.receipt(bytes(32)) is None
+
+
+def test_a_removed_log_is_left_out() -> None:
+    """A log that a reorg took away is no log of the chain."""
+    log = {
+        "address": WALLET,
+        "topics": ["0x" + "01" * 32],
+        "data": "0x0203",
+        "blockNumber": "0x7",
+        "blockHash": "0x" + "02" * 32,
+        "transactionHash": "0x" + "03" * 32,
+        "transactionIndex": "0x0",
+        "logIndex": "0x4",
+    }
+    node = Web3Node(Web3(Says({"result": [{**log, "removed": True}, {**log, "removed": False}]})))
+    assert node.logs(WALLET, [], 7, 7) == [
+        Log(WALLET, (b"\x01" * 32,), b"\x02\x03", 7, b"\x02" * 32, b"\x03" * 32, 4)
+    ]

@@ -2,7 +2,9 @@
 
 import pytest
 
-from backend.chain.client import block, connect, deployment_block, final_block
+from backend.chain.finality import final_block
+from backend.chain.logs import deployment_block
+from backend.chain.web3_node import connect
 from backend.errors import Invalid, Unavailable
 from tests.support.anvil import Anvil
 
@@ -45,12 +47,12 @@ def connect_stub() -> object:
 def test_finality_rules(chain: Anvil) -> None:
     """Latest is the head, n confirmations the block n below it, and never below block 0."""
     chain.rpc("anvil_mine", "0x5")
-    w3 = connect(chain.url)
-    head = w3.eth.block_number
-    assert final_block(w3, "latest").number == head
-    assert final_block(w3, "3") == block(w3, head - 3)
-    assert final_block(w3, str(head + 100)).number == 0
-    assert final_block(w3, "finalized").number <= final_block(w3, "safe").number <= head
+    node = connect(chain.url)
+    head = node.block_number()
+    assert final_block(node, "latest").number == head
+    assert final_block(node, "3") == node.block(head - 3)
+    assert final_block(node, str(head + 100)).number == 0
+    assert final_block(node, "finalized").number <= final_block(node, "safe").number <= head
 
 
 def test_deployment_block_is_found(chain: Anvil) -> None:
@@ -58,10 +60,10 @@ def test_deployment_block_is_found(chain: Anvil) -> None:
     chain.rpc("anvil_mine", "0x7")
     address, number = deploy_stop(chain)
     chain.rpc("anvil_mine", "0x9")
-    assert deployment_block(chain.w3, address, chain.w3.eth.block_number) == number
+    assert deployment_block(chain.node, address, chain.w3.eth.block_number) == number
 
 
 def test_no_contract_is_named(chain: Anvil) -> None:
     """An address without code is an error that says so."""
     with pytest.raises(Invalid, match="has no code"):
-        deployment_block(chain.w3, chain.key(5).address, chain.w3.eth.block_number)
+        deployment_block(chain.node, chain.key(5).address, chain.w3.eth.block_number)
