@@ -149,6 +149,7 @@ def test_two_digests_at_once(path, same_store):
         opened.close()
 
 
+@pytest.mark.slow
 def test_kill_before_the_commit(path, tmp_path):
     """Killed with the record written but not committed: nothing was signed, and any digest may
     be."""
@@ -160,6 +161,7 @@ def test_kill_before_the_commit(path, tmp_path):
     assert (code, printed) == (0, (b"\x08" * 64 + b"\x1b").hex())
 
 
+@pytest.mark.slow
 def test_kill_between_commit_and_answer(path, tmp_path):
     """Killed with the record committed but not answered: the same digest gets its signature,
     another none."""

@@ -20,6 +20,7 @@ def fresh_settings() -> Iterator[None]:
     settings.cache_clear()
 
 
+@pytest.mark.slow
 def test_a_key_is_made_and_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the password of the environment: the same address twice, a file for its owner alone, and
     never the key on the screen."""

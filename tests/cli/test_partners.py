@@ -44,6 +44,7 @@ def status(api: Api, program: Program, event: str, secret: str) -> int:
     return api.post(program, [item(event)], secret=secret).status_code
 
 
+@pytest.mark.slow
 def test_rotate(api: Api, command: Command) -> None:
     """The new secret signs at once, the old one until the overlap ends; an event is one event under
     either."""

