@@ -16,7 +16,8 @@ from datetime import timedelta
 
 import structlog
 
-from backend.attestation import service as attestation
+from backend.attestation.envelope import clear_envelope, ensure_envelope, is_stale
+from backend.attestation.service import collect
 from backend.batch import repository
 from backend.batch.close import close_all
 from backend.batch.content import as_pairs
@@ -227,7 +228,7 @@ def _note(context: Context, batch_id: int, waits: Waits) -> None:
 
 def _attest(context: Context, program: Program, batch: Batch) -> Outcome:
     require_covered(context, program, batch)
-    attestation.ensure_envelope(context, program, batch.id)
+    ensure_envelope(context, program, batch.id)
     with context.database.transaction() as session:
         # Read again: a new envelope has taken the proof away.
         batch = session.get_one(Batch, batch.id)
@@ -244,14 +245,14 @@ def _collect(context: Context, program: Program, batch: Batch, is_head: bool) ->
         # group must therefore be proven first.
         return Waits("it is proven before it is signed")
     try:
-        attestation.collect(context, program, batch.id)
+        collect(context, program, batch.id)
     except NotYet as error:
         return Waits(error.message)
     return Moved()
 
 
 def _prove(context: Context, program: Program, batch: Batch) -> Outcome:
-    if attestation.is_stale(context, program, batch.envelope()):
+    if is_stale(context, program, batch.envelope()):
         return _start_over(context, batch)
     return NeedsProof()
 
@@ -259,7 +260,7 @@ def _prove(context: Context, program: Program, batch: Batch) -> Outcome:
 def _prove_fresh(context: Context, program: Program, batch: Batch) -> Outcome:
     """Prove a batch from the queue. The job may have waited long: a proof over an expired envelope
     is of no use."""
-    if attestation.is_stale(context, program, batch.envelope()):
+    if is_stale(context, program, batch.envelope()):
         return _start_over(context, batch)
     return _make_proof(context, program, batch)
 
@@ -345,7 +346,7 @@ def _quarantine(context: Context, program: Program, batch: Batch, reason: str) -
 
 def _post(context: Context, program: Program, batch: Batch) -> Outcome:
     require_covered(context, program, batch)
-    if attestation.is_stale(context, program, batch.envelope()):
+    if is_stale(context, program, batch.envelope()):
         return _start_over(context, batch)
     _, threshold, _ = context.distributor(program).attestors("latest")
     try:
@@ -382,7 +383,7 @@ def _start_over(context: Context, batch: Batch) -> Outcome:
     """Take the batch back to closed, for another envelope: the old one can no longer be posted."""
     with context.database.transaction() as session:
         if row := repository.locked(session, batch.id, batch.state):
-            attestation.clear_envelope(session, row)
+            clear_envelope(session, row)
     return Moved()
 
 

@@ -1,26 +1,24 @@
-"""Collecting attestations: fixing what is to be signed, and asking the attestors until m of them
-have."""
+"""Collecting attestations: asking the attestors of a program until m of them have signed."""
 
 import asyncio
-import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import structlog
-from eth_utils.crypto import keccak
-from sqlalchemy import delete, select
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from backend.attestation.client import Attested, Outcome, Refused, open_client
 from backend.attestation.client import NotYet as AskAgain
 from backend.attestation.conversation import Question, ask, check_signature, encode
+from backend.attestation.envelope import batch_envelope
 from backend.attestation.models import Attestation
 from backend.attestation.request import DeliveryEvidence, ItemSource, build_leaves, build_request
 from backend.batch import repository as batches
 from backend.batch.close import items_of
-from backend.batch.models import Batch, BatchState, Envelope
+from backend.batch.models import Batch, BatchState
 from backend.batch.states import log_fields, transition
-from backend.chain.finality import final_block
 from backend.context import Context
 from backend.errors import Conflict, NotYet
 from backend.interaction import repository as interactions
@@ -29,91 +27,29 @@ from backend.kit.failpoint import failpoint
 from backend.partner.evidence import Delivery
 from backend.partner.models import Partner
 from backend.program.models import Program
-from prover.eip712 import BatchEnvelope, Domain
+from prover.eip712 import Domain
 
 log = structlog.get_logger()
 
-EXPIRY_MARGIN_SECONDS = 60
-"""A batch is not posted in the last minute of its envelope: it would be mined after it and
-reverted."""
-
 LATE_SECONDS = 1
 """How long the other attestors still have once m have signed. Nobody needs their signatures, but
-they need the leaves: one that is never heard would lack every batch on the day that another is
-down."""
+they need the leaves: an attestor that is never heard would lack every batch on the day that another
+attestor is down."""
 
 
 class AttestationRefused(Conflict):
-    """Attestors refuse the batch for good: it cannot collect m signatures. An operator has to
-    look."""
+    """Attestors refuse the batch for good: it cannot collect m signatures.
+
+    An operator must look.
+    """
 
     code = "attestation_refused"
 
 
-def batch_envelope(batch: Batch, attestor_epoch: int, valid_until: int) -> BatchEnvelope:
-    """What the attestors sign of a batch, for this epoch and expiry."""
-    return BatchEnvelope(
-        batch.bucket,
-        batch.sequence,
-        batch.old_root,
-        batch.new_root,
-        batch.items_root,
-        batch.interactions_root,
-        batch.ledger_head,
-        keccak(batch.deltas),
-        attestor_epoch,
-        valid_until,
-    )
-
-
-def ensure_envelope(context: Context, program: Program, batch_id: int) -> None:
-    """Fix the envelope of a closed batch, unless a good one is fixed.
-
-    The envelope is committed before any attestor is asked: an attestor that has signed one digest
-    refuses another until the first has expired.
-    """
-    with context.database.transaction() as session:
-        batch = batches.locked(session, batch_id, BatchState.CLOSED)
-        if batch is None:
-            return
-        if batch.digest is not None and not is_stale(context, program, batch.envelope()):
-            return
-        clear_envelope(session, batch)
-        final = final_block(context.node, program.finality)
-        _, _, epoch = context.distributor(program).attestors(final.number)
-        # An idle local chain's head is old, but the block that takes the batch will not be.
-        now = max(final_block(context.node, "latest").timestamp, int(time.time()))
-        valid_until = now + context.settings.batch_valid_seconds
-        signed = batch_envelope(batch, epoch, valid_until)
-        batch.attestor_epoch, batch.valid_until = epoch, valid_until
-        batch.digest = signed.digest(Domain(program.chain_id, program.distributor))
-    failpoint("attest.envelope_fixed")
-
-
-def is_stale(context: Context, program: Program, envelope: Envelope) -> bool:
-    """Whether no batch can be posted in the envelope: it has expired, or the set of attestors has
-    changed."""
-    head = final_block(context.node, "latest")
-    _, _, epoch = context.distributor(program).attestors(head.number)
-    expired = head.timestamp + EXPIRY_MARGIN_SECONDS > envelope.valid_until
-    return expired or epoch != envelope.attestor_epoch
-
-
-def clear_envelope(session: Session, batch: Batch) -> None:
-    """Take the batch back to closed, for another envelope.
-
-    The content stays. Signatures and proof go; `landable_until` remembers them.
-    """
-    session.execute(delete(Attestation).where(Attestation.batch_id == batch.id))
-    batch.attestor_epoch = batch.valid_until = batch.digest = None
-    batch.proof = batch.prove_ms = batch.transaction_id = None
-    if batch.state != BatchState.CLOSED:
-        transition(batch, BatchState.CLOSED)
-
-
 def collect(context: Context, program: Program, batch_id: int) -> None:
-    """Ask the attestors, all at once, until m have signed; then the batch is attested, and proven
-    if it has its proof.
+    """Ask the attestors, all at once, until m have signed.
+
+    The batch is then attested; with a proof, it is also proven.
 
     Raises:
         NotYet: too few have signed so far, and more may; or the batch got another envelope
@@ -129,8 +65,8 @@ def collect(context: Context, program: Program, batch_id: int) -> None:
     addresses, threshold, _ = context.distributor(program).attestors("latest")
     members, outcomes = frozenset(addresses), list[Outcome]()
     if len(signed & members) < threshold:
-        question = _question(context, program, batch.envelope().digest, payload, members)
-        outcomes = _ask_all(context, program, batch, question, threshold, signed & members)
+        collection = _Collection(context, program, batch, payload, members, threshold)
+        outcomes = collection.ask_all(signed & members)
         failpoint("attest.signed")
     with context.database.transaction() as session:
         if row := _in_envelope(session, batch):
@@ -146,8 +82,8 @@ def _in_envelope(session: Session, batch: Batch) -> Batch | None:
     """The batch's row, locked, if it is still closed. Raises NotYet if it has got another envelope
     since `batch` was read.
 
-    Whoever works on a batch holds its advisory lock, but a worker whose connection breaks loses
-    that without a word.
+    A worker holds the advisory lock of its batch, but a worker whose connection breaks loses the
+    lock and is not told.
     """
     row = batches.locked(session, batch.id, BatchState.CLOSED)
     if row is not None and row.digest != batch.digest:
@@ -162,102 +98,97 @@ def _signed(session: Session, batch: Batch) -> set[str]:
     return set(session.scalars(query))
 
 
-def _question(
-    context: Context,
-    program: Program,
-    digest: bytes,
-    payload: dict[str, object],
-    members: frozenset[str],
-) -> Question:
-    node = context.node
-    return Question(
-        encode(payload),
-        digest,
-        context.settings.attestor_timeout_seconds,
-        leaves=lambda bucket, sequence: _leaves(context, program, bucket, sequence),
-        check=lambda found: check_signature(node, members, found),
-    )
+@dataclass(frozen=True)
+class _Collection:
+    """One collection of signatures: whom to ask what, and how many signatures are enough."""
 
+    context: Context
+    program: Program
+    batch: Batch
+    payload: dict[str, object]
+    members: frozenset[str]
+    threshold: int
 
-def _ask_all(
-    context: Context,
-    program: Program,
-    batch: Batch,
-    question: Question,
-    threshold: int,
-    signed: set[str],
-) -> list[Outcome]:
-    """Ask every attestor at once and store each signature as it comes; outcomes of those that were
-    waited for."""
-    # Not asyncio.run: it would wait for threads that nobody waits for any more, such as one that
-    # resolves a name.
-    loop = asyncio.new_event_loop()
-    # Enough for all of them: what one attestor's name or contract holds up must not keep another's
-    # signature from being stored.
-    loop.set_default_executor(ThreadPoolExecutor(2 * len(program.attestors) + 1, "attestation"))
-    try:
-        return loop.run_until_complete(
-            _ask_until_enough(context, program, batch, question, threshold, set(signed))
+    def question(self) -> Question:
+        """What each attestor is asked."""
+        node = self.context.node
+        return Question(
+            encode(self.payload),
+            self.batch.envelope().digest,
+            self.context.settings.attestor_timeout_seconds,
+            leaves=lambda bucket, sequence: _leaves(self.context, self.program, bucket, sequence),
+            check=lambda found: check_signature(node, self.members, found),
         )
-    finally:
-        loop.close()
 
+    def ask_all(self, signed: set[str]) -> list[Outcome]:
+        """Ask every attestor at once, and store each signature as it comes.
 
-async def _ask_until_enough(
-    context: Context,
-    program: Program,
-    batch: Batch,
-    question: Question,
-    threshold: int,
-    signed: set[str],
-) -> list[Outcome]:
-    outcomes: list[Outcome] = []
-    async with open_client(context.settings.attestor_token.get_secret_value() or None) as http:
-        tasks = {asyncio.create_task(ask(http, url, question)) for url in program.attestors}
-        pending, clock, end = tasks, asyncio.get_running_loop().time, None
+        Returns:
+            The outcomes of the attestors that were waited for.
+        """
+        # Not asyncio.run: it would wait for threads that nobody needs any more, such as a thread
+        # that resolves a name.
+        loop = asyncio.new_event_loop()
+        # Enough threads for all attestors: what one attestor's name or contract holds up must not
+        # keep another attestor's signature from being stored.
+        threads = 2 * len(self.program.attestors) + 1
+        loop.set_default_executor(ThreadPoolExecutor(threads, "attestation"))
         try:
-            while pending:
-                if end is None and len(signed) >= threshold:
-                    end = clock() + LATE_SECONDS
-                seconds = None if end is None else end - clock()
-                done, pending = await asyncio.wait(
-                    pending, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
-                )
-                if not done:
-                    break
-                outcomes += (came := [task.result() for task in done])
-                found = [outcome for outcome in came if isinstance(outcome, Attested)]
-                await asyncio.to_thread(_store, context, batch, found)
-                signed |= {attested.attestor for attested in found}
+            return loop.run_until_complete(self._ask_until_enough(set(signed)))
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-    for outcome in outcomes:
-        if isinstance(outcome, Refused):
-            log.error(
-                "attestor_refused",
-                **log_fields(batch),
-                code=outcome.code,
-                reason=outcome.reason,
-                item=outcome.item,
-            )
-    return outcomes
+            loop.close()
 
+    async def _ask_until_enough(self, signed: set[str]) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        question = self.question()
+        token = self.context.settings.attestor_token.get_secret_value() or None
+        async with open_client(token) as http:
+            tasks = {
+                asyncio.create_task(ask(http, url, question)) for url in self.program.attestors
+            }
+            pending, clock, end = tasks, asyncio.get_running_loop().time, None
+            try:
+                while pending:
+                    if end is None and len(signed) >= self.threshold:
+                        end = clock() + LATE_SECONDS
+                    seconds = None if end is None else end - clock()
+                    done, pending = await asyncio.wait(
+                        pending, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
+                    )
+                    if not done:
+                        break
+                    outcomes += (came := [task.result() for task in done])
+                    found = [outcome for outcome in came if isinstance(outcome, Attested)]
+                    await asyncio.to_thread(self._store, found)
+                    signed |= {attested.attestor for attested in found}
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, Refused):
+                log.error(
+                    "attestor_refused",
+                    **log_fields(self.batch),
+                    code=outcome.code,
+                    reason=outcome.reason,
+                    item=outcome.item,
+                )
+        return outcomes
 
-def _store(context: Context, batch: Batch, found: list[Attested]) -> None:
-    """Keep signatures of the batch's envelope. Raises NotYet if the batch has got another one."""
-    with context.database.transaction() as session:
-        if _in_envelope(session, batch) is None:
-            return
-        for attested in found:
-            values = {"digest": attested.digest, "signature": attested.signature}
-            row = insert(Attestation).values(
-                batch_id=batch.id, attestor=attested.attestor, **values
-            )
-            session.execute(
-                row.on_conflict_do_update(index_elements=["batch_id", "attestor"], set_=values)
-            )
+    def _store(self, found: list[Attested]) -> None:
+        """Keep signatures of the batch's envelope. Raises NotYet if the batch has another one."""
+        with self.context.database.transaction() as session:
+            if _in_envelope(session, self.batch) is None:
+                return
+            for attested in found:
+                values = {"digest": attested.digest, "signature": attested.signature}
+                row = insert(Attestation).values(
+                    batch_id=self.batch.id, attestor=attested.attestor, **values
+                )
+                session.execute(
+                    row.on_conflict_do_update(index_elements=["batch_id", "attestor"], set_=values)
+                )
 
 
 def _require_enough(signed: set[str], threshold: int, outcomes: list[Outcome]) -> None:

@@ -9,8 +9,9 @@ import pytest
 from eth_account.signers.local import LocalAccount
 from sqlalchemy import select
 
+from backend.attestation.envelope import ensure_envelope
 from backend.attestation.models import Attestation
-from backend.attestation.service import collect, ensure_envelope
+from backend.attestation.service import collect
 from backend.batch.models import Batch
 from backend.chain.deploy import Deployer
 from backend.chain.distributor import Distributor

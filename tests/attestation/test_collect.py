@@ -11,8 +11,9 @@ from eth_account.signers.local import LocalAccount
 from sqlalchemy import select
 
 from backend.attestation import conversation, service
+from backend.attestation.envelope import clear_envelope, ensure_envelope
 from backend.attestation.models import Attestation
-from backend.attestation.service import AttestationRefused, clear_envelope, collect, ensure_envelope
+from backend.attestation.service import AttestationRefused, collect
 from backend.attestor.errors import MissingLeaves, StateBehind
 from backend.batch.models import Batch, BatchState
 from backend.errors import NotYet, Unavailable

@@ -12,7 +12,8 @@ import pytest
 from eth_account import Account
 
 from backend import pipeline
-from backend.attestation import service as attestation
+from backend.attestation import envelope
+from backend.attestation.envelope import ensure_envelope
 from backend.batch.models import Batch, BatchState
 from backend.chain.abi import ContractAbi
 from backend.chain.artifacts import artifact
@@ -100,8 +101,8 @@ def test_idle_chain(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.report((0, 1))
     assert look_at_program(context, program_id) == 1
     hours_later = context.node.block("latest").timestamp + 3 * context.settings.batch_valid_seconds
-    monkeypatch.setattr(attestation, "time", SimpleNamespace(time=lambda: hours_later))
-    attestation.ensure_envelope(context, world.program(), world.newest().id)
+    monkeypatch.setattr(envelope, "time", SimpleNamespace(time=lambda: hours_later))
+    ensure_envelope(context, world.program(), world.newest().id)
     assert world.newest().valid_until == hours_later + context.settings.batch_valid_seconds
     monkeypatch.undo()
     world.start("worker")
