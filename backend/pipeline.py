@@ -32,6 +32,7 @@ from backend.interaction.service import release_held
 from backend.invariant import check_on_schedule
 from backend.kit.db import Database
 from backend.kit.failpoint import failpoint
+from backend.kit.metrics import INVARIANT_RUNS
 from backend.kit.time import utc_now
 from backend.ledger import blocks
 from backend.program import repository as programs
@@ -178,6 +179,7 @@ def check_program(context: Context, program_id: int) -> None:
         Unavailable: the node does not answer.
     """
     findings = check_on_schedule(context, program_id)
+    INVARIANT_RUNS.labels("broken" if findings else "ok").inc()
     if findings:
         log.error("invariants_broken", program=program_id, findings=findings[:10])
         with context.database.transaction() as session:

@@ -4,6 +4,7 @@ Start with `celery -A backend.tasks worker -B`. To prove on another machine, sta
 here and with `-Q guerdon-proofs` there.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -18,7 +19,9 @@ from backend.batch.models import BatchState
 from backend.config import settings
 from backend.context import Context
 from backend.errors import GuerdonError, Unavailable
+from backend.kit import metrics
 from backend.kit.log import configure
+from backend.kit.metrics import INVARIANT_RUNS
 from backend.program import repository as programs
 from backend.program.models import Program
 from backend.queue import INVARIANTS, PROVE, TICK, celery, task
@@ -46,8 +49,20 @@ def _check_keys(**_: object) -> None:
         context.close()
 
 
+def _serve_metrics(**_: object) -> None:
+    """Serve the metrics of all processes of this worker, from its main process."""
+    if (port := settings().metrics_port) is None:
+        return
+    if metrics.SHARED_FOLDER not in os.environ:
+        # The main process counts nothing itself.
+        log.error("metrics_incomplete", expected=f"{metrics.SHARED_FOLDER} to be set")
+    metrics.serve(settings().metrics_host, port)
+    log.info("metrics_served", host=settings().metrics_host, port=port)
+
+
 worker_process_init.connect(_start)
 worker_ready.connect(_check_keys)
+worker_ready.connect(_serve_metrics)
 
 
 @cache
@@ -130,6 +145,7 @@ def check_invariants() -> None:
         try:
             rows = _ours(context)
         except Unavailable as error:
+            INVARIANT_RUNS.labels("unavailable").inc()
             log.warning("invariants_not_checked", error=error.message)
             return
         for program in rows:
@@ -141,6 +157,7 @@ def _check_invariants(context: Context, program_id: int) -> None:
     try:
         pipeline.check_program(context, program_id)
     except GuerdonError as error:
+        INVARIANT_RUNS.labels("unavailable").inc()
         log.warning("invariants_not_checked", program=program_id, error=error.message)
 
 

@@ -24,6 +24,7 @@ from backend.errors import Conflict, NotYet
 from backend.interaction import repository as interactions
 from backend.interaction.models import DeliveryRow, DeliverySalt
 from backend.kit.failpoint import failpoint
+from backend.kit.metrics import ATTESTATION_ANSWERS, ATTESTATION_SECONDS
 from backend.partner.evidence import Delivery
 from backend.partner.models import Partner
 from backend.program.models import Program
@@ -66,7 +67,10 @@ def collect(context: Context, program: Program, batch_id: int) -> None:
     members, outcomes = frozenset(addresses), list[Outcome]()
     if len(signed & members) < threshold:
         collection = _Collection(context, program, batch, payload, members, threshold)
-        outcomes = collection.ask_all(signed & members)
+        with ATTESTATION_SECONDS.time():
+            outcomes = collection.ask_all(signed & members)
+        for outcome in outcomes:
+            ATTESTATION_ANSWERS.labels(type(outcome).__name__).inc()
         failpoint("attest.signed")
     with context.database.transaction() as session:
         if row := _in_envelope(session, batch):

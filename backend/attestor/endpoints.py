@@ -8,7 +8,9 @@ from fastapi.responses import JSONResponse
 
 from backend.attestor.schemas import AttestationIn, LeavesIn, parse
 from backend.attestor.service import Attestor
-from backend.errors import BadRequest, TooLarge, Unauthorized
+from backend.errors import Unauthorized
+from backend.kit.http import read_body
+from backend.kit.metrics import ATTESTOR_ANSWERS, CONTENT_TYPE, exposition
 
 router = APIRouter()
 
@@ -31,29 +33,19 @@ def require_token(request: Request) -> None:
         )
 
 
-async def read_body(request: Request) -> bytes:
-    """The body, never holding more than the limit. Raises TooLarge, BadRequest."""
-    limit = request.app.state.body_bytes_max
-    stated = request.headers.get("content-length", "0")
-    if not (stated.isascii() and stated.isdigit()):
-        raise BadRequest("expected a number of bytes", field="content-length")
-    if int(stated) > limit:
-        raise TooLarge(f"expected at most {limit} bytes, got {stated}", field="body")
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise TooLarge(f"expected at most {limit} bytes", field="body")
-    return bytes(body)
+async def _body(request: Request) -> bytes:
+    """The body of a request with the token. Raises Unauthorized, TooLarge, BadRequest."""
+    require_token(request)
+    return await read_body(request, request.app.state.body_bytes_max)
 
 
 @router.post("/v1/attestations", summary="Check a batch and sign it")
 async def attest(request: Request) -> JSONResponse:
-    require_token(request)
-    body = await read_body(request)
+    body = await _body(request)
     answer = await run_in_threadpool(
         lambda: _attestor(request).attest(parse(AttestationIn, body).question())
     )
+    ATTESTOR_ANSWERS.labels("signed").inc()
     return JSONResponse(
         {
             "attestor": answer.attestor,
@@ -67,8 +59,7 @@ async def attest(request: Request) -> JSONResponse:
     "/v1/leaves", status_code=204, summary="Send the leaves behind a landed interactionsRoot"
 )
 async def leaves(request: Request) -> Response:
-    require_token(request)
-    body = await read_body(request)
+    body = await _body(request)
 
     def accept() -> None:
         sent = parse(LeavesIn, body)
@@ -82,6 +73,13 @@ async def leaves(request: Request) -> Response:
 
     await run_in_threadpool(accept)
     return Response(status_code=204)
+
+
+@router.get("/metrics", summary="Read this attestor's metrics")
+def metrics(request: Request) -> Response:
+    """Prometheus metrics of the process. Needs the bearer token, where one is set."""
+    require_token(request)
+    return Response(exposition(), media_type=CONTENT_TYPE)
 
 
 @router.get("/healthz", summary="The process answers")

@@ -14,6 +14,7 @@ from types import MappingProxyType
 import structlog
 
 from backend.batch.models import Batch, BatchState
+from backend.kit.metrics import BATCH_TRANSITIONS
 
 log = structlog.get_logger()
 
@@ -64,7 +65,8 @@ def transition(batch: Batch, to: BatchState) -> None:
 
 
 def log_state(batch: Batch, before: BatchState | None) -> None:
-    """Log the batch's state as a transition; `before` is None for a new batch."""
+    """Log and count the batch's state as a transition; `before` is None for a new batch."""
+    BATCH_TRANSITIONS.labels(str(batch.state)).inc()
     log.info("batch_moved", **log_fields(batch), before=None if before is None else str(before))
 
 

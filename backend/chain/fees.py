@@ -5,6 +5,7 @@ from statistics import median_low
 
 from backend.chain.node import Node
 from backend.errors import NotYet
+from backend.kit.metrics import FEE_CAP_HITS
 
 _HISTORY_BLOCKS = 10
 
@@ -48,6 +49,7 @@ class FeePolicy:
         history = node.fee_history(_HISTORY_BLOCKS)
         base_fee = history.next_base_fee
         if base_fee > self.max_fee_cap:
+            FEE_CAP_HITS.inc()
             raise NotYet(
                 f"base fee is {base_fee} wei per gas, above the cap of {self.max_fee_cap}: "
                 "waiting for it to fall"
@@ -68,6 +70,7 @@ class FeePolicy:
         """
         floor = Fees(_raised(previous.max_fee), _raised(previous.max_priority_fee))
         if floor.max_fee > self.max_fee_cap:
+            FEE_CAP_HITS.inc()
             return None
         fresh = self.quote(node)
         max_fee = min(max(fresh.max_fee, floor.max_fee), self.max_fee_cap)

@@ -16,12 +16,14 @@ from sqlalchemy import (
     SmallInteger,
     String,
     UniqueConstraint,
+    event,
     func,
     text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
 from backend.kit.db import Base, Bytes, CreatedAt, Id, Money, Time
+from backend.kit.metrics import TRANSACTION_TRANSITIONS
 
 
 class State(StrEnum):
@@ -153,3 +155,10 @@ class TransactionAttempt(Base):
     created_at: Mapped[CreatedAt]
     broadcast_at: Mapped[Time | None]
     """When a node first took it, anew after a reorg."""
+
+
+@event.listens_for(OutgoingTransaction.state, "set")
+def _count_transition(_: OutgoingTransaction, state: str, before: object, __: object) -> None:
+    """Counts before the commit: a transition that is rolled back counts too."""
+    if state != before:
+        TRANSACTION_TRANSITIONS.labels(str(state)).inc()

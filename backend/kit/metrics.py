@@ -33,7 +33,7 @@ HTTP_REFUSALS = Counter(
 BATCH_TRANSITIONS = Counter("guerdon_batch_transitions", "Batches that entered a state.", ["state"])
 ATTESTATION_SECONDS = Histogram(
     "guerdon_attestation_seconds",
-    "Time until enough attestors have signed a batch, in one round.",
+    "Time of one round in which the attestors are asked about a batch.",
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120),
 )
 ATTESTATION_ANSWERS = Counter(
@@ -48,9 +48,7 @@ PROVE_SECONDS = Histogram(
 TRANSACTION_TRANSITIONS = Counter(
     "guerdon_transaction_transitions", "Outgoing transactions that entered a state.", ["state"]
 )
-FEE_CAP_HITS = Counter(
-    "guerdon_fee_cap_hits", "Fees that GUERDON_MAX_FEE_PER_GAS_WEI cut or refused."
-)
+FEE_CAP_HITS = Counter("guerdon_fee_cap_hits", "Bids that GUERDON_MAX_FEE_PER_GAS_WEI forbade.")
 INDEXER_LAG_BLOCKS = Gauge(
     "guerdon_indexer_lag_blocks",
     "Final blocks of the chain that the ledger has not indexed yet.",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backend.errors import GuerdonError
+from backend.kit.metrics import PROVE_SECONDS
 from prover.circuit import compile_instance, load_instance
 from prover.engine import RapidsnarkEngine
 from prover.groth16 import Groth16Error, Prover
@@ -100,7 +101,9 @@ def prove(
                 f"the statement's roots {statement.public_signals[:3]} are not the batch's {roots}"
             )
         proof = prover.prove(statement)
-        milliseconds = round((time.monotonic() - start) * 1000)
+        seconds = time.monotonic() - start
+        PROVE_SECONDS.labels(key.manifest.instance).observe(seconds)
+        milliseconds = round(seconds * 1000)
         if not prover.verify(proof, statement.public_signals):
             raise ProofError("the proof does not verify under the prover's own key")
     except (StatementError, WitnessError) as error:

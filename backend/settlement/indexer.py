@@ -36,6 +36,7 @@ from backend.context import Context
 from backend.errors import Unavailable
 from backend.interaction import service as interactions
 from backend.kit.failpoint import failpoint
+from backend.kit.metrics import INDEXER_LAG_BLOCKS
 from backend.ledger import service as ledger
 from backend.program import repository as programs
 from backend.program.models import Program
@@ -126,6 +127,7 @@ def _read(context: Context, program_id: int, past_halt: str | None) -> _Reading 
         return None
     context.require_chain(program)
     head = final_block(context.node, program.finality)
+    INDEXER_LAG_BLOCKS.labels(program.name).set(max(head.number - program.last_indexed_block, 0))
     if head.number < program.last_indexed_block:
         return None
     if context.node.block(program.last_indexed_block).hash != program.last_indexed_block_hash:

@@ -184,6 +184,14 @@ class TestLimits:
         )
         assert answer.status_code == 400
 
+    def test_metrics_need_the_token(self, client):
+        """The token opens the metrics, and nothing else does; they count answers by code."""
+        client.post("/v1/attestations", content=b"{")
+        assert client.get("/metrics").status_code == 401
+        answer = client.get("/metrics", headers={"authorization": "Bearer s3cret-token"})
+        assert answer.status_code == 200
+        assert 'guerdon_attestor_answers_total{code="unauthorized"}' in answer.text
+
     def test_health_needs_no_token(self, client):
         """Whoever watches over it needs no token."""
         assert client.get("/healthz").json() == {"status": "ok"}
@@ -251,7 +259,7 @@ def test_missing_leaves_are_asked_for_in_parts():
 
 def test_not_found_and_unexpected(client, world, batch, monkeypatch):
     """Unknown paths, unknown programs and errors of our own have the one shape too."""
-    assert client.get("/nothing").json()["error"]["code"] == "http"
+    assert client.get("/nothing").json()["error"]["code"] == "not_found"
     other = client.post("/v1/attestations", json={**batch.payload, "chain_id": 1})
     assert (other.status_code, other.json()["error"]["field"]) == (404, "chain_id")
     monkeypatch.setattr(world.chain, "final", lambda: 1 / 0)
@@ -297,7 +305,7 @@ def test_logs_hold_no_evidence(client, world, batch):
         )
         client.post("/v1/attestations", json=change(batch.payload, "deliveries.0.extra", "secret"))
     text = json.dumps(logs)
-    assert [entry["event"] for entry in logs] == ["signed", "not signed", "not signed"]
+    assert [entry["event"] for entry in logs] == ["signed", "request_refused", "request_refused"]
     assert {entry.get("reason") for entry in logs} == {None, "signature"}
     sent = batch.deliveries[0]
     secrets = [

@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 from backend.batch import states
 from backend.batch.models import INACTIVE, Batch, BatchState, Envelope, NotStored
 from backend.batch.states import ORDER, TRANSITIONS, IllegalTransition, reached, transition
+from backend.kit.metrics import BATCH_TRANSITIONS
 
 BACKEND = Path(states.__file__).parents[1]
 MOVER = BACKEND / "batch" / "states.py"
@@ -71,6 +72,14 @@ def test_one_line_a_transition() -> None:
             "before": "proven",
         }
     ]
+
+
+def test_each_transition_is_counted() -> None:
+    """A transition adds one to the count of its new state."""
+    counter = BATCH_TRANSITIONS.labels("posted")
+    before = counter._value.get()
+    transition(batch_in(BatchState.PROVEN), BatchState.POSTED)
+    assert counter._value.get() == before + 1
 
 
 def test_reached() -> None:

@@ -5,6 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
+import pytest
+
+from backend import tasks
+from backend.config import Settings
+from backend.devstack.stack import free_port
 from backend.kit import metrics
 
 ROOT = Path(__file__).parents[2]
@@ -40,6 +46,25 @@ def test_processes_share_a_folder(tmp_path: Path) -> None:
     assert [line for line in lines if line.startswith("guerdon_indexer_lag_blocks{")] == [
         'guerdon_indexer_lag_blocks{program="main"} 7.0'
     ]
+
+
+def test_a_worker_serves_its_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker serves all metrics on the port of its setting, and on none without it."""
+    served: list[tuple[str, int]] = []
+    monkeypatch.setattr(metrics, "serve", lambda host, port: served.append((host, port)))
+    for port in (None, 9100):
+        monkeypatch.setattr(tasks, "settings", lambda port=port: Settings(metrics_port=port))
+        tasks._serve_metrics()
+    assert served == [("127.0.0.1", 9100)]
+
+
+def test_metrics_over_http() -> None:
+    """`serve` answers a scraper, in a thread of the process."""
+    port = free_port()
+    metrics.HTTP_REFUSALS.labels("not_found").inc()
+    metrics.serve("127.0.0.1", port)
+    answer = httpx.get(f"http://127.0.0.1:{port}/metrics")
+    assert 'guerdon_http_refusals_total{code="not_found"}' in answer.text
 
 
 def test_labels_have_few_values() -> None:

@@ -9,6 +9,7 @@ from backend.chain.fees import FeePolicy, Fees
 from backend.chain.node import FeeHistory
 from backend.chain.web3_node import Web3Node
 from backend.errors import NotYet, Unavailable
+from backend.kit.metrics import FEE_CAP_HITS
 from tests.chain.sender.support import GWEI
 from tests.support.anvil import anvil
 
@@ -47,10 +48,12 @@ def test_quotes_of_a_real_chain() -> None:
         )
         assert FeePolicy(base + 5, GWEI, GWEI).quote(chain.node) == Fees(base + 5, GWEI)
         assert FeePolicy(base, 0, 0).quote(chain.node) == Fees(base, 0)
+        hits = FEE_CAP_HITS._value.get()
         with pytest.raises(
             NotYet, match=f"base fee is {base} wei per gas, above the cap of {base - 1}"
         ):
             FeePolicy(base - 1).quote(chain.node)
+        assert FEE_CAP_HITS._value.get() == hits + 1
 
         policy = FeePolicy(100 * GWEI, GWEI, GWEI)
         assert policy.replacement(chain.node, Fees(80 * GWEI, 8)) == Fees(90 * GWEI, GWEI)
