@@ -12,7 +12,7 @@ PYTEST := $(BIN)/python -m pytest -p no:ape_test -q
 unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(CURDIR)/$(BIN):$(CURDIR)/node_modules/.bin:$(PATH)
 
-.PHONY: help demo up check test test-suite test-contracts soak fuzz setup contracts circuits lint \
+.PHONY: help demo up check test test-suite test-contracts forge soak fuzz setup contracts circuits lint \
   check-lint types coverage format bench lock clean
 
 help: ## list the verbs
@@ -47,6 +47,11 @@ test-suite: setup
 
 test-contracts: setup
 	$(BIN)/ape test --network ethereum:local:foundry -q tests/contracts $(AS_LANE)
+	@$(MAKE) --no-print-directory forge
+
+forge: setup ## the auditors' suite: contracts against the shared vectors, with real proofs, in forge
+	@$(BIN)/python -m tests.forge.proofs
+	@forge test $(ARGS)
 
 soak: setup ## the long tests and the fuzz, round after round; options: make soak SEED=7 HOURS=8
 	@$(BIN)/python -m tests.soak $(if $(SEED),--seed $(SEED)) $(if $(HOURS),--hours $(HOURS))
@@ -85,7 +90,7 @@ lint: check-lint ## style, common mistakes, import arrows, Slither over the cont
 check-lint: setup # the fast half of lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	forge fmt --check contracts
+	forge fmt --check contracts tests/forge
 	$(BIN)/lint-imports --no-logo
 
 types: setup ## check the types
@@ -94,7 +99,7 @@ types: setup ## check the types
 format: $(VENV)/.installed ## put code into the house's form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	forge fmt contracts
+	forge fmt contracts tests/forge
 
 bench: setup ## measure; writes build/bench.json
 	@$(BIN)/python -m scripts.bench $(ARGS)
