@@ -125,7 +125,7 @@ def _sections(path: Path, magic: bytes, wanted: tuple[int, ...]) -> dict[int, by
             for _ in range(count):
                 kind, size = struct.unpack("<IQ", file.read(12))
                 if kind in sections or file.tell() + size > end:
-                    raise SetupError(f"{path}: section {kind} is cut short or stands there twice")
+                    raise SetupError(f"{path}: section {kind} is cut short or occurs twice")
                 sections[kind] = file.read(size) if kind in wanted else b""
                 if kind not in wanted:
                     file.seek(size, 1)

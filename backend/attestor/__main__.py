@@ -24,7 +24,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--forget-chain",
         action="store_true",
-        help="before starting, drop what was read from the chain and read it anew (after a halt, "
+        help="before starting, drop what was read from the chain and read it again (after a halt, "
         "once a person has looked); "
         "signatures and leaves stay",
     )

@@ -99,7 +99,7 @@ class AttestorConfig(_Strict):
         if self.token_file is not None and self.token_env is not None:
             raise ValueError("token_file, token_env: expected at most one of the two")
         if len({program.distributor for program in self.programs}) != len(self.programs):
-            raise ValueError("programs: a distributor stands twice")
+            raise ValueError("programs: a distributor is listed twice")
         return self
 
     @property

@@ -103,7 +103,7 @@ class Tracker:
         if known.hash != block_hash:
             raise Halted(
                 f"block {number} was final and has changed: nothing is signed until the chain "
-                "is read anew"
+                "is read again"
             )
         if final.number < number:
             raise Unavailable(

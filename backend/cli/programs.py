@@ -31,10 +31,13 @@ Finality = Annotated[
 ]
 BatchAge = Annotated[
     int,
-    typer.Option(min=0, help="Close a batch when its oldest interaction is so many seconds old."),
+    typer.Option(min=0, help="Close a batch when its oldest interaction has this age in seconds."),
 ]
 BatchItems = Annotated[
-    int, typer.Option(min=1, help="Close a batch at so many items; the instance's M is the limit.")
+    int,
+    typer.Option(
+        min=1, help="Close a batch at this number of items; the instance's M is the limit."
+    ),
 ]
 AllowSinglePartyKey = Annotated[
     bool,

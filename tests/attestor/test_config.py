@@ -53,7 +53,7 @@ def write(tmp_path):
             {"programs": [{"distributor": ADDRESS, "instance": "dev", "families": 0}]},
             "programs.0.families",
         ),
-        ({"programs": [{"distributor": ADDRESS, "instance": "dev"}] * 2}, "stands twice"),
+        ({"programs": [{"distributor": ADDRESS, "instance": "dev"}] * 2}, "listed twice"),
         ({"password_file": ...}, "password_file, password_env"),
         ({"password_env": "X"}, "password_file, password_env"),
         ({"token_file": "a", "token_env": "B"}, "token_file, token_env"),
