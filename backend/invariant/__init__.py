@@ -1,9 +1,8 @@
-"""Conservation rules: what must hold in the database, and against the chain, at any committed
-moment.
+"""Invariants: what must hold in the database, and against the chain, at any committed moment.
 
-One file a rule, each with `check(session, program, checked) -> list[str]`, a sentence for each
-thing that does not hold. On a schedule they read what is new since the last run, and now and then
-everything; an operator looks at whatever they say.
+One file a rule, each with `check(session, program, checked) -> list[str]`, one sentence for each
+violation. On a schedule the rules read what is new since the last run, and from time to time
+everything. A violation halts the program, and an operator investigates.
 """
 
 from sqlalchemy.orm import Session
@@ -38,11 +37,11 @@ RULES = (
 def check_all(
     session: Session, program: Program, totals: Totals | None = None, checked: Checked = NOTHING
 ) -> list[str]:
-    """What does not hold of a program, empty if everything does. `totals`: the chain's, at the
-    program's `last_indexed_block`. What was `checked` before and is written once is not read again.
+    """All violations of a program's invariants; empty if they hold.
 
-    `session` should read one snapshot (`Database.snapshot`), or what is booked meanwhile looks like
-    a fault.
+    `totals`: the chain's, at the program's `last_indexed_block`. Rows that are written once and
+    were `checked` before are not read again. `session` should read one snapshot
+    (`Database.snapshot`): otherwise rows that are booked meanwhile look like a violation.
     """
     findings = [
         f"{rule.__name__.rpartition('.')[2]}: {finding}"
@@ -57,8 +56,7 @@ def check_all(
 
 
 def check_with_chain(context: Context, program_id: int) -> list[str]:
-    """`check_all` with the chain's totals at the booked block. Raises Unavailable if the node does
-    not answer."""
+    """`check_all` with the chain's totals at the last indexed block. Raises Unavailable."""
     with context.database.snapshot() as session:
         program = session.get_one(Program, program_id)
         return check_all(
@@ -67,8 +65,10 @@ def check_with_chain(context: Context, program_id: int) -> list[str]:
 
 
 def check_on_schedule(context: Context, program_id: int) -> list[str]:
-    """As `check_with_chain`, from where the last run that found nothing ended; from the beginning
-    once in `invariants_full_seconds`."""
+    """As `check_with_chain`, from where the last run without findings ended.
+
+    Once in `invariants_full_seconds` it starts at the beginning.
+    """
     with context.database.snapshot() as session:
         program = session.get_one(Program, program_id)
         begun = checkpoint.load(session, program_id, context.settings.invariants_full_seconds)

@@ -1,5 +1,7 @@
-"""Every account is of its bucket's family, slots have no gaps, and a bucket is opened only once the
-lower ones of its family are full."""
+"""Every account is in a bucket of its family, slots have no gaps, and buckets fill in order.
+
+A bucket is opened only when the lower buckets of its family are full.
+"""
 
 from collections import defaultdict
 
@@ -16,7 +18,8 @@ from prover.state import family
 def check(session: Session, program: Program, checked: Checked) -> list[str]:
     """All rules of this file."""
     slots = load_instance(program.instance).slots
-    findings, used = [], defaultdict(list)
+    findings: list[str] = []
+    used: dict[int, list[int]] = defaultdict(list)
     query = select(Account.address, Account.bucket, Account.slot).where(
         Account.program_id == program.id
     )

@@ -1,5 +1,8 @@
-"""A bucket's standing batches are sequences 1, 2, ..., each on top of the one before, the final
-ones first, each the sum of its interactions; one that was set aside or withdrawn holds none."""
+"""Active batches of a bucket follow each other; inactive batches hold no interactions.
+
+The active batches have sequences 1, 2, 3, ... Each builds on its predecessor's root and equals the
+sum of its interactions. Final batches come first. Quarantined and superseded batches are inactive.
+"""
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -43,11 +46,11 @@ _SLOTS = text("""
     JOIN batch ON batch.id = touched.batch_id
     LEFT JOIN LATERAL (
         SELECT earlier.address, earlier.cumulative FROM batch_account AS earlier
-          JOIN batch AS standing ON standing.id = earlier.batch_id
+          JOIN batch AS active ON active.id = earlier.batch_id
         WHERE earlier.program_id = touched.program_id AND earlier.bucket = touched.bucket
           AND earlier.slot = touched.slot
           AND earlier.sequence < touched.sequence
-            AND standing.state NOT IN ('quarantined', 'superseded')
+            AND active.state NOT IN ('quarantined', 'superseded')
         ORDER BY earlier.sequence DESC LIMIT 1
     ) AS previous ON true
     WHERE batch.program_id = :program_id AND batch.state NOT IN ('quarantined', 'superseded')
@@ -66,7 +69,7 @@ _GONE = text("""
 
 
 def check(session: Session, program: Program, checked: Checked) -> list[str]:
-    """All rules of this file; of the batches that were final and checked, their order alone."""
+    """All rules of this file; of batches that were final when checked, their order alone."""
     key = {"program_id": program.id, "batch_id": checked.batch_id}
     findings = [
         f"batch {row.sequence} of bucket {row.bucket} does not follow the one before"
@@ -82,7 +85,7 @@ def check(session: Session, program: Program, checked: Checked) -> list[str]:
         for row in session.execute(_GONE, key)
     ]
     return findings + [
-        f"slot {row.slot} of bucket {row.bucket} does not follow from its past at batch "
+        f"slot {row.slot} of bucket {row.bucket} does not follow from its history at batch "
         f"{row.sequence}"
         for row in session.execute(_SLOTS, key)
     ]

@@ -1,5 +1,4 @@
-"""What the chain has committed, paid and holds is what the database has booked up to the same
-block."""
+"""What the chain has committed, paid and holds equals what is recorded up to the same block."""
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -7,7 +6,7 @@ from sqlalchemy.orm import Session
 from backend.chain.distributor import Totals
 from backend.program.models import Program
 
-_BOOKED = text("""
+_RECORDED = text("""
     SELECT coalesce((SELECT sum(total) FROM batch WHERE program_id = :program_id
       AND state = 'final'), 0) AS committed,
            coalesce((SELECT sum(amount) FROM claim WHERE program_id = :program_id), 0) AS claimed,
@@ -17,12 +16,17 @@ _BOOKED = text("""
 
 
 def check(session: Session, program: Program, totals: Totals) -> list[str]:
-    """`totals`: the chain's at the program's booked block. committed is the sum of the final
-    batches, claimed of the claims."""
-    booked = session.execute(_BOOKED, {"program_id": program.id}).one()
+    """The rule of this file. `totals`: the chain's, at the program's last indexed block."""
+    row = session.execute(_RECORDED, {"program_id": program.id}).one()
+    recorded = Totals(*map(int, row))
+    compared = {
+        "committed": (totals.committed, recorded.committed),
+        "claimed": (totals.claimed, recorded.claimed),
+        "reserve": (totals.reserve, recorded.reserve),
+    }
     return [
-        f"{name} is {getattr(totals, name)} on chain and {getattr(booked, name)} in the "
-        f"database at block {program.last_indexed_block}"
-        for name in ("committed", "claimed", "reserve")
-        if getattr(totals, name) != getattr(booked, name)
+        f"{name} is {on_chain} on chain and {ours} in the database at block "
+        f"{program.last_indexed_block}"
+        for name, (on_chain, ours) in compared.items()
+        if on_chain != ours
     ]

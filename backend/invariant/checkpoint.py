@@ -1,4 +1,4 @@
-"""What earlier runs have read and need not be read again, and when everything is."""
+"""How far earlier runs have read, and when a run reads everything again."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,8 +11,8 @@ from backend.kit.time import utc_now
 from backend.ledger import repository as ledger
 
 SETTLED_SECONDS = 3600
-"""Ids are given out before their transaction commits: what is younger than any transaction can be
-is read again."""
+"""A row gets its id before its transaction commits. Rows that are younger than the longest
+transaction are therefore read again."""
 
 _OLDER = "coalesce((SELECT id FROM {0} WHERE created_at < :before ORDER BY id DESC LIMIT 1), 0)"
 _MARKS = text(
@@ -35,7 +35,7 @@ NOTHING = Checked()
 
 
 def load(session: Session, program_id: int, full_seconds: float) -> Checked:
-    """Where the next run begins: at the beginning if that was not read for `full_seconds`."""
+    """Where the next run begins: at the beginning if the last full run is `full_seconds` old."""
     row = session.get(InvariantCheckpoint, program_id)
     if row is None or utc_now() - row.full_at >= timedelta(seconds=full_seconds):
         return NOTHING
@@ -44,15 +44,14 @@ def load(session: Session, program_id: int, full_seconds: float) -> Checked:
 
 def reached(session: Session, program_id: int) -> Checked:
     """How far a run comes that reads what this session sees."""
-    marks = session.execute(
-        _MARKS, {"before": utc_now() - timedelta(seconds=SETTLED_SECONDS)}
-    ).one()
+    before = utc_now() - timedelta(seconds=SETTLED_SECONDS)
+    interaction_id, transaction_id, batch_id = session.execute(_MARKS, {"before": before}).one()
     head = ledger.head(session, program_id)
-    return Checked(*marks, head.height if head else 0)
+    return Checked(interaction_id, transaction_id, batch_id, head.height if head else 0)
 
 
 def store(session: Session, program_id: int, begun: Checked, now: Checked) -> None:
-    """A run that began at `begun` has found nothing wrong up to `now`."""
+    """A run that began at `begun` has found no violation up to `now`."""
     row = session.get(InvariantCheckpoint, program_id)
     full_at = utc_now() if row is None or begun == NOTHING else row.full_at
     session.merge(

@@ -1,5 +1,10 @@
-"""claimed <= posted <= earned for every account: by final batches, by the claims booked, and by the
-ledger."""
+"""For every account: claimed <= posted <= earned.
+
+`posted` is the sum of the final batches, `claimed` the sum of the claims, and earned is what the
+ledger says.
+"""
+
+from typing import NamedTuple
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -7,7 +12,7 @@ from sqlalchemy.orm import Session
 from backend.invariant.checkpoint import Checked
 from backend.program.models import Program
 
-_STANDINGS = text("""
+_ACCOUNTS = text("""
     SELECT account.address, account.posted, account.claimed,
         coalesce((SELECT sum(delta) FROM batch_account JOIN batch ON batch.id = batch_id
           AND state = 'final'
@@ -21,22 +26,35 @@ _STANDINGS = text("""
 """)
 
 
+class _Amounts(NamedTuple):
+    """An account's columns `posted` and `claimed`, and the sums of the rows behind them."""
+
+    posted: int
+    claimed: int
+    final: int
+    paid: int
+    owed: int
+
+    @property
+    def earned(self) -> int:
+        return self.owed + self.paid
+
+
 def check(session: Session, program: Program, checked: Checked) -> list[str]:
-    """The rule, and that each of its terms is what it is kept from."""
+    """The rule, and that each of its terms equals the rows that it sums."""
     findings = []
-    for row in session.execute(_STANDINGS, {"program_id": program.id}):
-        posted, claimed, final, paid, owed = map(
-            int, row[1:]
-        )  # Decimal would round sums to 28 digits.
-        if not claimed <= posted <= owed + paid:
+    for address, *columns in session.execute(_ACCOUNTS, {"program_id": program.id}):
+        # int: arithmetic of Decimal rounds to 28 digits.
+        row = _Amounts(*map(int, columns))
+        if not row.claimed <= row.posted <= row.earned:
             findings.append(
-                f"{row.address}: claimed {claimed}, posted {posted} and earned {owed + paid} "
+                f"{address}: claimed {row.claimed}, posted {row.posted} and earned {row.earned} "
                 "are out of order"
             )
-        if posted != final:
+        if row.posted != row.final:
             findings.append(
-                f"{row.address}: posted is {posted}, its final batches add up to {final}"
+                f"{address}: posted is {row.posted}, its final batches add up to {row.final}"
             )
-        if claimed != paid:
-            findings.append(f"{row.address}: claimed is {claimed}, its claims add up to {paid}")
+        if row.claimed != row.paid:
+            findings.append(f"{address}: claimed is {row.claimed}, its claims add up to {row.paid}")
     return findings

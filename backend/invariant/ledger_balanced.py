@@ -1,5 +1,4 @@
-"""Every transaction sums to zero within one program, and every balance is the sum of its
-entries."""
+"""Every transaction sums to zero in one program, and every balance is the sum of its entries."""
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -29,14 +28,14 @@ _BALANCES = text("""
 
 
 def check(session: Session, program: Program, checked: Checked) -> list[str]:
-    """Both rules of this file; balances from all their entries."""
+    """Both rules of this file. Balances are checked against all their entries."""
     key = {"program_id": program.id, "transaction_id": checked.transaction_id}
     findings = [
         f"transaction {row.id} ({row.kind} {row.reference}) does not sum to zero within the program"
         for row in session.execute(_TRANSACTIONS, key)
     ]
     return findings + [
-        f"the balance of {row.kind} {row.holder}".rstrip()
-        + f" is {row.balance}, its entries sum to {row.entries}"
-        for row in session.execute(_BALANCES, key)
+        f"the balance of {kind} {holder}".rstrip()
+        + f" is {int(balance)}, its entries sum to {int(entries)}"
+        for kind, holder, balance, entries in session.execute(_BALANCES, key)
     ]

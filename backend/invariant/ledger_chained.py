@@ -1,7 +1,6 @@
-"""The hash chain holds, each transaction is queued or sealed and not both, and every batch names a
-block of the chain.
+"""The hash chain holds, each transaction is queued or sealed, and every batch names a block.
 
-The last is what shows that blocks were cut off at the end: attestors signed the head into a batch.
+The last rule shows whether blocks were removed at the end: attestors signed the head into a batch.
 """
 
 from sqlalchemy import text
@@ -33,7 +32,7 @@ _HEADS = text("""
 
 
 def check(session: Session, program: Program, checked: Checked) -> list[str]:
-    """All three rules of this file."""
+    """All rules of this file."""
     key = {"program_id": program.id, "transaction_id": checked.transaction_id}
     findings = [
         f"batch {row.sequence} of bucket {row.bucket} names a ledger head that no block has"

@@ -1,5 +1,4 @@
-"""How far a program's history has been checked, so that what is written once is not read again on
-every run."""
+"""How far a program's history has been checked: rows that are written once are read once."""
 
 from sqlalchemy import BigInteger, ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column
@@ -8,9 +7,11 @@ from backend.kit.db import Base, Time
 
 
 class InvariantCheckpoint(Base):
-    """Up to which ids, and to which block of the ledger, all rules held when they were read. They
-    hold nothing against whoever can write to this database: that is what the check from the
-    beginning is for, which was last made at `full_at`."""
+    """All rules held up to these ids and to this block of the ledger.
+
+    A checkpoint proves nothing against a writer with access to this database. The check from the
+    beginning does; the last one was made at `full_at`.
+    """
 
     __tablename__ = "invariant_checkpoint"
 

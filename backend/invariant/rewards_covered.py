@@ -1,5 +1,7 @@
-"""No reward was booked that the budget did not cover when it was booked. A withdrawal alone may
-leave the budget in deficit."""
+"""The budget covered every reward when it was booked.
+
+Only a withdrawal may leave the budget in deficit.
+"""
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -7,7 +9,7 @@ from sqlalchemy.orm import Session
 from backend.invariant.checkpoint import Checked
 from backend.program.models import Program
 
-# Entries of the budget are written one after another, under its row's lock: their ids are their
+# Entries of the budget are written one after another under its row's lock, so their ids are their
 # order.
 _UNCOVERED = text("""
     SELECT id, reference, balance FROM (
@@ -26,6 +28,6 @@ _UNCOVERED = text("""
 def check(session: Session, program: Program, checked: Checked) -> list[str]:
     """The rule of this file."""
     return [
-        f"transaction {row.id} ({row.reference}) promised {row.balance} more than the budget held"
-        for row in session.execute(_UNCOVERED, {"program_id": program.id})
+        f"transaction {id_} ({reference}) promised {int(lacking)} more than the budget held"
+        for id_, reference, lacking in session.execute(_UNCOVERED, {"program_id": program.id})
     ]

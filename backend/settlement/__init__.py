@@ -1,1 +1,1 @@
-"""Settlement: posting proven batches, and booking what the chain has made final."""
+"""Settlement: posting proven batches, and recording what the chain has made final."""

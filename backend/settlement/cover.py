@@ -1,5 +1,7 @@
-"""Whether the Distributor would take a batch by what it holds: after a withdrawal of what was
-promised it may not, until it is funded again."""
+"""Check that the reserve covers a batch.
+
+After the owner withdraws promised funds it may not, until the program is funded again.
+"""
 
 from backend.batch.models import Batch
 from backend.context import Context
@@ -9,8 +11,10 @@ from backend.program.models import Program
 
 
 def require_covered(context: Context, program: Program, batch: Batch) -> None:
-    """Raises NotYet that says how much is lacking. The chain is asked only while the ledger knows
-    of a deficit: else every reward is covered."""
+    """Raises NotYet if the reserve does not cover the batch.
+
+    The chain is read only while the ledger has a deficit. Without one every reward is covered.
+    """
     with context.database.transaction() as session:
         if ledger.available_budget(session, program.id) >= 0:
             return
@@ -18,6 +22,6 @@ def require_covered(context: Context, program: Program, batch: Batch) -> None:
     lacking = totals.committed + batch.total - totals.claimed - totals.reserve
     if lacking > 0:
         raise NotYet(
-            f"the reserve lacks {lacking} base units for it, for what was promised has been "
-            "withdrawn: fund the program"
+            f"reserve is short by {lacking} base units because promised funds were withdrawn; "
+            "fund the program"
         )

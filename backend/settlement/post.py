@@ -1,7 +1,7 @@
-"""Posting a proven batch: its transaction is stored, signed, before it leaves, and followed until
-it is settled."""
+"""Posting a proven batch: its signed transaction is stored, broadcast and tracked."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -20,7 +20,7 @@ from prover.wire import Proof
 
 
 def attested(session: Session, batch: Batch) -> list[calldata.Attestation]:
-    """The attestations of a batch's digest, in ascending order of attestor."""
+    """The attestations of the batch's digest, in ascending order of attestor."""
     query = select(Attestation).where(
         Attestation.batch_id == batch.id, Attestation.digest == batch.digest
     )
@@ -45,38 +45,35 @@ def post_calldata(batch: Batch, attestations: Sequence[calldata.Attestation]) ->
 
 
 def enqueue(context: Context, program: Program, batch_id: int, threshold: int) -> None:
-    """Store the signed transaction that posts a proven batch, and mark the batch posted. Broadcasts
-    nothing.
+    """Store the signed transaction that posts a proven batch, and mark the batch as posted.
 
-    A signature that the contract takes no more (a contract that attests has changed its word) is
-    left out, as long as enough others stand.
+    Nothing is broadcast. A signature that the contract no longer accepts (an attestor that is a
+    contract has changed its answer) is left out while enough others are valid.
 
-    Raises: as `Sender.enqueue`: nothing is reserved then.
+    Raises: as `Sender.enqueue`. Nothing is reserved then.
     """
     with context.database.transaction() as session:
         batch = batches.locked(session, batch_id, BatchState.PROVEN)
         if batch is None:
             return
-        # The digest names the envelope: a batch signed anew is another transaction.
+        # The digest names the envelope: a batch that is signed again is another transaction.
         purpose = (
             f"post {program.chain_id} {program.distributor} {batch.bucket} {batch.sequence} "
             f"{batch.envelope().digest.hex()}"
         )
-        standing = attested(session, batch)
+        valid = attested(session, batch)
         while True:
-            data = post_calldata(batch, standing[:threshold])
+            data = post_calldata(batch, valid[:threshold])
             try:
                 row = context.poster.enqueue(session, purpose, program.distributor, data)
                 break
             except SimulationReverted as error:
                 others = [
-                    one
-                    for one in standing
-                    if calldata.invalid_attestation(one.attestor) != error.data
+                    one for one in valid if calldata.invalid_attestation(one.attestor) != error.data
                 ]
-                if len(others) == len(standing) or len(others) < threshold:
+                if len(others) == len(valid) or len(others) < threshold:
                     raise
-                standing = others
+                valid = others
         batch.transaction_id = row.id
         transition(batch, BatchState.POSTED)
         failpoint("post.before_commit")
@@ -84,8 +81,10 @@ def enqueue(context: Context, program: Program, batch_id: int, threshold: int) -
 
 
 def track(context: Context, program: Program, batch_id: int) -> State:
-    """One poll of a posted batch's transaction: broadcast what has not left, see where it is. The
-    batch is done when the watcher has booked its event, not here."""
+    """Poll the transaction of a posted batch once: broadcast it if needed; returns its state.
+
+    The batch becomes final when the indexer records its event, not here.
+    """
     with context.database.transaction() as session:
         batch = session.get_one(Batch, batch_id)
         state = context.poster.advance(session, batch.posting_transaction(), program.finality)
@@ -93,14 +92,22 @@ def track(context: Context, program: Program, batch_id: int) -> State:
     return state
 
 
-def track_orphaned(context: Context) -> None:
-    """One poll of each open transaction on the node's chain that nobody follows: its batch became
-    final meanwhile, or its pusher died.
+class _Orphaned(NamedTuple):
+    """An open outgoing transaction that nobody tracks."""
 
-    They must leave all the same: a nonce that never does holds up every later one of its key.
+    transaction_id: int
+    sender: str
+    finality: str
+
+
+def track_orphaned(context: Context) -> None:
+    """Poll once each open transaction on the node's chain that nobody else tracks.
+
+    Its batch became final meanwhile, or the process that pushed it died. The transaction must be
+    sent all the same: a nonce that is not used blocks every later nonce of its key.
     """
     transaction = OutgoingTransaction
-    followed = select(Batch.transaction_id).where(
+    tracked = select(Batch.transaction_id).where(
         Batch.state == BatchState.POSTED, Batch.transaction_id.is_not(None)
     )
     query = (
@@ -111,11 +118,11 @@ def track_orphaned(context: Context) -> None:
             & (Program.distributor == transaction.to_address),
         )
         .where(transaction.chain_id == context.chain_id, transaction.state.in_(OPEN))
-        .where((Program.halted.is_not(None)) | transaction.id.not_in(followed))
+        .where((Program.halted.is_not(None)) | transaction.id.not_in(tracked))
         .order_by(transaction.nonce)
     )
     with context.database.transaction() as session:
-        orphaned = session.execute(query).all()
+        orphaned = [_Orphaned(*row) for row in session.execute(query)]
     for transaction_id, address, finality in orphaned:
         sender = next(
             (one for one in (context.poster, context.payer) if one.address == address), None

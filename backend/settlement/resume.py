@@ -1,14 +1,16 @@
-"""Resuming a halted program: what is booked is compared with the chain, what is missing is booked,
-and only if all holds the halt ends.
+"""Resuming a halted program.
 
-The ledger is append-only. What it has booked and the chain no longer holds is therefore not taken
-back here: it is listed, for a person to set right (docs/OPERATIONS.md says how), and the program
-stays halted.
+Ledger and chain are compared, missing events are recorded, and the halt ends only if every rule
+holds then. The ledger is append-only: a booking whose event is no longer on chain is not taken back
+here. Such bookings are listed for a person to correct (docs/OPERATIONS.md says how), and the
+program stays halted.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
+import structlog
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
@@ -33,10 +35,12 @@ from backend.program import repository as programs
 from backend.program.models import Program
 from backend.settlement.indexer import index
 
+log = structlog.get_logger()
+
 RESUMING = "being resumed; if that ended early, resume again"
 CORRECTION = "correction:"
-"""A person's booking that takes back one whose transaction is gone has this and then its reference
-as its own reference."""
+"""A person's booking corrects one whose transaction is gone. Its reference is this prefix and then
+the reference of the booking that it corrects."""
 LISTED_MAX = 20
 
 _BOOKED = text("""
@@ -55,6 +59,25 @@ _BOOKED = text("""
 """)
 
 
+class _Booked(NamedTuple):
+    """A booking of a chain event; `amount` in base units, `holder` for claims alone."""
+
+    kind: str
+    reference: str
+    holder: str
+    amount: int
+    block_number: int | None
+    """The block of a claim; the ledger does not know the block of the other kinds."""
+
+
+class _Said(NamedTuple):
+    """What an event books in the ledger."""
+
+    kind: str
+    amount: int
+    holder: str
+
+
 class BookedAndGone(Conflict):
     """The ledger has booked what the chain does not hold. `gone`: a sentence each."""
 
@@ -65,33 +88,34 @@ class BookedAndGone(Conflict):
         more = [f"and {len(gone) - LISTED_MAX} more"] if len(gone) > LISTED_MAX else []
         listed = "\n  ".join([*gone[:LISTED_MAX], *more])
         super().__init__(
-            "booked, and not on this node's chain; a person must set it right "
+            "booked, and not on this node's chain; a person must correct it "
             f"(docs/OPERATIONS.md):\n  {listed}"
         )
 
 
 @dataclass(frozen=True)
 class Resumed:
-    """Where booking went on from (None: from where it stood), how many events were read again or
-    anew, and how far it is now."""
+    """How a program was resumed."""
 
     back_to: int | None
+    """The block after which indexing restarted; None if it went on from the cursor."""
     events: int
+    """How many events were recorded, events that were recorded before included."""
     last_indexed_block: int
 
 
 def resume(context: Context, program_id: int, from_block: int | None = None) -> Resumed:
-    """End a program's halt, once the invariants hold, and ledger and chain agree.
+    """End a program's halt if all invariants hold and ledger and chain agree.
 
-    If the booked block has changed, or `from_block` is given (a node had left logs out), everything
-    from the deployment or from `from_block` on is compared, and booking goes on behind the last
-    block that both agree on.
+    Ledger and chain are compared if the last indexed block has changed, from the deployment on, or
+    if `from_block` is given, from there (use it when a node omitted logs). Indexing restarts after
+    the last block on which both agree.
 
     Raises:
-        Conflict: the program is not halted and no block is given, is on another chain, breaks a
-        rule, or is contradicted by the chain.
+        Conflict: the program is not halted and no block is given, it is on another chain, it breaks
+        a rule, or the chain contradicts it.
         BookedAndGone: as above.
-        Invalid: `from_block` is beyond what is booked.
+        Invalid: `from_block` is beyond the last indexed block.
         NotYet, Unavailable: the node is behind, or does not answer. Whatever is raised, the program
         stays halted.
     """
@@ -107,18 +131,20 @@ def resume(context: Context, program_id: int, from_block: int | None = None) -> 
             )
             events = index(context, program_id, past_halt=RESUMING).events
             failpoint("resume.booked")
-            return _end(context, program_id, back_to, events)
+            resumed = _end(context, program_id, back_to, events)
         except GuerdonError as error:
             with context.database.transaction() as session:
                 program = programs.lock(session, program_id)
-                # The watcher's own reason, if it found one, is newer.
+                # If the indexer halted the program, its reason is newer.
                 if program.halted == RESUMING:
                     program.halted = reason or f"it could not be resumed: {error.message}"
             raise
+    log.info("program_resumed", program=program_id, back_to=back_to, events=events)
+    return resumed
 
 
 def _begin(context: Context, program_id: int, from_block: int | None) -> tuple[Program, str | None]:
-    """The program, halted to be resumed, and why it was halted before."""
+    """Halt the program for the resuming; returns it, and why it was halted before."""
     with context.database.snapshot() as session:
         program = session.get_one(Program, program_id)
         context.require_chain(program)
@@ -126,8 +152,8 @@ def _begin(context: Context, program_id: int, from_block: int | None) -> tuple[P
             raise Conflict(f"program {program.name} is not halted", "program")
         if from_block is not None and not 0 <= from_block <= program.last_indexed_block + 1:
             raise Invalid(
-                f"from_block: expected 0 to {program.last_indexed_block + 1}: booked is up to "
-                f"{program.last_indexed_block}",
+                f"from_block: expected 0 to {program.last_indexed_block + 1}, got {from_block}: "
+                f"the last indexed block is {program.last_indexed_block}",
                 "from_block",
             )
         if findings := check_all(session, program):
@@ -150,16 +176,18 @@ def _is_due(context: Context, program: Program, from_block: int | None) -> bool:
     newest = context.node.block("latest").number
     if newest < program.last_indexed_block:
         raise NotYet(
-            f"the node is at block {newest} and {program.last_indexed_block} is booked: wait for "
-            "it, or, if its chain is to stay shorter,"
-            f" give the block to compare from"
+            f"the node is at block {newest}, the last indexed block is "
+            f"{program.last_indexed_block}: wait for the node, or, if its chain is to stay "
+            "shorter, give the block to compare from"
         )
     return context.node.block(program.last_indexed_block).hash != program.last_indexed_block_hash
 
 
 def _compare(context: Context, program: Program, from_block: int | None) -> int:
-    """Set the cursor back to the last block that ledger and chain agree on; returns its number.
-    Raises BookedAndGone."""
+    """Set the cursor back to the last block on which ledger and chain agree; returns its number.
+
+    Raises BookedAndGone.
+    """
     head = final_block(context.node, program.finality)
     first = (
         from_block
@@ -188,8 +216,8 @@ def _end(context: Context, program_id: int, back_to: int | None, events: int) ->
         raise Conflict(f"program {program.name} is halted again: {program.halted}", "program")
     if findings := check_with_chain(context, program_id):
         raise Conflict(
-            f"an invariant is broken: {'; '.join(findings[:LISTED_MAX])}. If the node had "
-            "left logs out, give the block to compare from",
+            f"an invariant is broken: {'; '.join(findings[:LISTED_MAX])}. If the node "
+            "omitted logs, give the block to compare from",
             "program",
         )
     with context.database.transaction() as session:
@@ -199,7 +227,7 @@ def _end(context: Context, program_id: int, back_to: int | None, events: int) ->
 
 
 class _Agreement:
-    """What the ledger has booked beside what the chain says from block `first` on."""
+    """What the ledger has booked, beside what the chain says from block `first` on."""
 
     def __init__(
         self,
@@ -211,9 +239,16 @@ class _Agreement:
     ) -> None:
         self._node, self._first, self._events = context.node, first, events
         self._said = {
-            name: _movement(event) for name, event in references(events) if _movement(event)
+            name: movement
+            for name, event in references(events)
+            if (movement := _movement(event)) is not None
         }
-        self._movements = session.execute(_BOOKED, {"program_id": program.id}).all()
+        self._booked = [
+            _Booked(kind, reference, holder, int(amount), number)
+            for kind, reference, holder, amount, number in session.execute(
+                _BOOKED, {"program_id": program.id}
+            )
+        ]
         query = select(Batch).where(Batch.program_id == program.id, Batch.state == BatchState.FINAL)
         self._batches = {
             (row.bucket, row.sequence): row
@@ -221,12 +256,12 @@ class _Agreement:
         }
 
     def gone_movements(self) -> Iterator[str]:
-        """The fundings, claims and withdrawals that no event at or after `first`, and no
-        transaction before it, accounts for."""
+        """The fundings, claims and withdrawals that are not on chain, neither as an event from
+        `first` on nor as a transaction before it."""
         corrections = {
-            row.reference: row for row in self._movements if row.reference.startswith(CORRECTION)
+            row.reference: row for row in self._booked if row.reference.startswith(CORRECTION)
         }
-        for row in self._movements:
+        for row in self._booked:
             correction = corrections.get(CORRECTION + row.reference)
             corrected = correction is not None and (correction.amount, correction.holder) == (
                 row.amount,
@@ -235,17 +270,19 @@ class _Agreement:
             if row.reference in corrections or corrected:
                 continue
             said = self._said.get(row.reference)
-            if said != (row.kind, int(row.amount), row.holder) and (
-                said or not self._stands_before(row)
+            if said != _Said(row.kind, row.amount, row.holder) and (
+                said or not self._is_before(row)
             ):
                 whose = f" of {row.holder}" if row.holder else ""
                 instead = (
-                    f": there it is a {said[0]} of {said[1]} {said[2]}".rstrip() if said else ""
+                    f": there it is a {said.kind} of {said.amount} {said.holder}".rstrip()
+                    if said
+                    else ""
                 )
                 yield f"{row.kind} of {row.amount}{whose}, event {row.reference}{instead}"
 
     def gone_batches(self) -> Iterator[str]:
-        """The final batches that the chain does not have, or has others in place of."""
+        """The final batches that are not on chain, or that the chain has another batch for."""
         said = {
             (event.bucket, event.sequence): event
             for event in self._events
@@ -253,21 +290,26 @@ class _Agreement:
         }
         for (bucket, sequence), batch in self._batches.items():
             event = said.get((bucket, sequence))
-            if event is None and batch.block_number < self._first:
+            # Every final batch has its block.
+            if (
+                event is None
+                and batch.block_number is not None
+                and batch.block_number < self._first
+            ):
                 continue
             if event is None or (event.new_root, event.interactions_root) != (
                 batch.new_root,
                 batch.interactions_root,
             ):
-                instead = ": another batch stands in its place" if event else ""
+                instead = ": the chain has another batch in its place" if event else ""
                 yield (
                     f"batch {sequence} of bucket {bucket}, total {batch.total}, transaction "
                     f"{batch.tx_hash}{instead}"
                 )
 
     def unbooked(self) -> Iterator[Event]:
-        """The events that are to be booked."""
-        booked = {row.reference for row in self._movements}
+        """The events that have to be recorded."""
+        booked = {row.reference for row in self._booked}
         for name, event in references(self._events):
             if isinstance(event, BatchPosted):
                 if (event.bucket, event.sequence) not in self._batches:
@@ -275,7 +317,8 @@ class _Agreement:
             elif isinstance(event, Unreadable) or (_movement(event) and name not in booked):
                 yield event
 
-    def _stands_before(self, row: object) -> bool:
+    def _is_before(self, row: _Booked) -> bool:
+        """Whether the booking's transaction is in a block before `first`."""
         if row.block_number is not None and row.block_number < self._first:
             return True
         tx_hash, _, place = row.reference.partition(":")
@@ -285,12 +328,12 @@ class _Agreement:
         return receipt is not None and receipt.block_number < self._first
 
 
-def _movement(event: Event) -> tuple[str, int, str] | None:
-    """(kind, amount, holder) of what an event books in the ledger."""
+def _movement(event: Event) -> _Said | None:
+    """What an event books in the ledger; None if it books nothing."""
     if isinstance(event, Claimed):
-        return Kind.CLAIM, event.amount, event.account
+        return _Said(Kind.CLAIM, event.amount, event.account)
     if isinstance(event, Funded) and event.amount:
-        return Kind.FUND, event.amount, ""
+        return _Said(Kind.FUND, event.amount, "")
     if isinstance(event, Withdrawn) and event.amount:
-        return Kind.WITHDRAW, event.amount, ""
+        return _Said(Kind.WITHDRAW, event.amount, "")
     return None

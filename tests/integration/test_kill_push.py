@@ -15,7 +15,7 @@ from tests.integration.exact import assert_exact
 from tests.integration.world import World
 
 GUERDON = Path(sys.executable).parent / "guerdon"
-PLACES = ("tx.stored", "push.stored", "tx.broadcast", "push.sent")
+PLACES = ("tx.stored", "push.stored", "tx.broadcast", "push.sent", "push.settled")
 
 
 def claim(world: World, **environment: str) -> int:

@@ -49,12 +49,12 @@ def test_withdrawal_of_what_is_promised(program: OnChain, state: BatchState) -> 
     withdraw(program, 1000)
     assert program.engine.budget(program.row) == -800
     assert_whole(program)
-    assert "the reserve lacks 800 base units" in waits_for(program, batch)
+    assert "reserve is short by 800 base units" in waits_for(program, batch)
     (answer,) = program.engine.take_in(program.row, [report("e2", "bob", 5)])
     assert (answer.outcome, answer.reason) == ("held", "budget_exhausted")
 
     program.fund(799)
-    assert "the reserve lacks 1 base units" in waits_for(program, batch)
+    assert "reserve is short by 1 base units" in waits_for(program, batch)
     with program.engine.database.transaction() as session:
         session.execute(update(Batch).where(Batch.id == batch.id).values(state=BatchState.CLOSED))
     program.fund(1)
@@ -75,11 +75,11 @@ def test_a_batch_that_fits_lands_in_a_deficit(program: OnChain) -> None:
     withdraw(program, 700)
     assert program.engine.budget(program.row) == 1000 - 700 - 900
     assert "attestation" in waits_for(program, small)
-    assert "the reserve lacks 300 base units" in waits_for(program, large)
+    assert "reserve is short by 300 base units" in waits_for(program, large)
     program.post_batches([small])
     index(program.context, program.id)
     assert program.account("ann").posted == 300
-    assert "the reserve lacks 600 base units" in waits_for(program, large)
+    assert "reserve is short by 600 base units" in waits_for(program, large)
     assert_whole(program)
 
 

@@ -135,7 +135,7 @@ def test_nothing_to_resume(program: OnChain) -> None:
     gap."""
     with pytest.raises(Conflict, match="is not halted"):
         resume(program.context, program.id)
-    with pytest.raises(Invalid, match="booked is up to"):
+    with pytest.raises(Invalid, match="the last indexed block is"):
         resume(program.context, program.id, program.row.last_indexed_block + 2)
     assert program.row.halted is None
 
@@ -289,7 +289,7 @@ def test_a_shorter_chain(program: OnChain) -> None:
     index(program.context, program.id)
     halt(program)
     program.chain.rpc("evm_revert", reorg._snapshot)
-    with pytest.raises(NotYet, match="wait for it"):
+    with pytest.raises(NotYet, match="wait for the node"):
         resume(program.context, program.id)
     assert program.row.halted == "looked at"
     assert resume(program.context, program.id, 1).back_to == reorg.start
@@ -340,6 +340,6 @@ def test_another_batch_in_its_place(program: OnChain) -> None:
     program.program.state = type(state)(state.instance)
     program.program.post(0, [(address("ann"), 11)])
     index(program.context, program.id)
-    with pytest.raises(BookedAndGone, match="another batch stands in its place"):
+    with pytest.raises(BookedAndGone, match="the chain has another batch in its place"):
         resume(program.context, program.id)
     assert CHANGED in program.row.halted
