@@ -23,7 +23,7 @@ from backend.batch.close import close_all
 from backend.batch.content import as_pairs
 from backend.batch.models import INACTIVE, Batch, BatchState
 from backend.batch.quarantine import affected, quarantine
-from backend.batch.states import log_fields, reached
+from backend.batch.states import log_fields, mark_proven, reached
 from backend.chain.models import State
 from backend.context import WRONG_CHAIN, Context
 from backend.errors import GuerdonError, NotYet
@@ -303,7 +303,7 @@ def _make_proof(context: Context, program: Program, batch: Batch) -> Outcome:
             if row.digest == envelope.digest:
                 row.proof, row.prove_ms = proven.proof.to_bytes(), proven.milliseconds
                 if row.state == BatchState.ATTESTED:
-                    repository.mark_proven(row)
+                    mark_proven(row)
     failpoint("prove.after_commit")
     return Moved()
 

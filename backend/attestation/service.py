@@ -18,7 +18,7 @@ from backend.attestation.request import DeliveryEvidence, ItemSource, build_leav
 from backend.batch import repository as batches
 from backend.batch.close import items_of
 from backend.batch.models import Batch, BatchState
-from backend.batch.states import log_fields, transition
+from backend.batch.states import log_fields, mark_proven, transition
 from backend.context import Context
 from backend.errors import Conflict, NotYet
 from backend.interaction import repository as interactions
@@ -78,7 +78,7 @@ def collect(context: Context, program: Program, batch_id: int) -> None:
             transition(row, BatchState.ATTESTED)
             row.note = None
             if row.proof is not None:
-                batches.mark_proven(row)
+                mark_proven(row)
     failpoint("attest.after_commit")
 
 

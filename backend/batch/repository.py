@@ -10,7 +10,6 @@ from sqlalchemy.orm import Session
 
 from backend.account.models import Account
 from backend.batch.models import ACTIVE, INACTIVE, Batch, BatchAccount, BatchState
-from backend.batch.states import transition
 from backend.interaction.models import (
     Interaction,
     InteractionState,
@@ -263,12 +262,6 @@ def locked(session: Session, batch_id: int, state: str) -> Batch | None:
         .with_for_update(key_share=True)
     )
     return session.scalar(query)
-
-
-def mark_proven(batch: Batch) -> None:
-    """The batch is signed and proven: anybody may post it until its envelope expires."""
-    transition(batch, BatchState.PROVEN)
-    batch.landable_until = max(batch.envelope().valid_until, batch.landable_until or 0)
 
 
 def get(session: Session, program_id: int, bucket: int, sequence: int) -> Batch | None:

@@ -64,6 +64,15 @@ def transition(batch: Batch, to: BatchState) -> None:
     log_state(batch, before)
 
 
+def mark_proven(batch: Batch) -> None:
+    """Move a signed batch that has its proof to proven.
+
+    Anybody can post the batch until its envelope expires.
+    """
+    transition(batch, BatchState.PROVEN)
+    batch.landable_until = max(batch.envelope().valid_until, batch.landable_until or 0)
+
+
 def log_state(batch: Batch, before: BatchState | None) -> None:
     """Log and count the batch's state as a transition; `before` is None for a new batch."""
     BATCH_TRANSITIONS.labels(str(batch.state)).inc()

@@ -1,5 +1,5 @@
 """One chain with the real contracts, whose attestors are three keys and a contract (2 of 4 must
-sign), and the lead's own database."""
+sign), and the coordinator's own database."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -28,8 +28,8 @@ TIMEOUT_SECONDS = 3
 
 
 @dataclass
-class Lead:
-    """The lead, one program of its own and one closed batch of it, whose envelope is fixed."""
+class Coordinator:
+    """The coordinator, a program of its own, and a closed batch of it, whose envelope is fixed."""
 
     engine: Engine
     context: Context
@@ -119,9 +119,9 @@ def world() -> Iterator[tuple]:
 
 
 @pytest.fixture
-def lead(world: tuple) -> Iterator[Lead]:
-    """A lead with a batch to be signed, of a program that nobody else uses; its attestors are the
-    test's to name."""
+def coordinator(world: tuple) -> Iterator[Coordinator]:
+    """A coordinator with a batch to be signed, of a program that nobody else uses; the test names
+    its attestors."""
     engine, context, deployed, wallet, holder = world
     program = engine.program()
     engine.take_in(program, [report("first")])
@@ -131,6 +131,6 @@ def lead(world: tuple) -> Iterator[Lead]:
     ensure_envelope(context, program, batch.id)
     with engine.database.transaction() as session:
         batch = session.get_one(Batch, batch.id)
-    made = Lead(engine, context, program, batch, deployed, wallet, holder, landed)
+    made = Coordinator(engine, context, program, batch, deployed, wallet, holder, landed)
     with made.stack:
         yield made

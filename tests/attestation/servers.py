@@ -37,7 +37,7 @@ def serving(
                 if answer is not None:
                     self._answer(*answer)
             except OSError:
-                self.close_connection = True  # the lead has hung up
+                self.close_connection = True  # the coordinator has hung up
 
         def _write(self, data: bytes) -> None:
             self.close_connection = True

@@ -17,7 +17,7 @@ from backend.attestation.service import AttestationRefused, collect
 from backend.attestor.errors import MissingLeaves, StateBehind
 from backend.batch.models import Batch, BatchState
 from backend.errors import NotYet, Unavailable
-from tests.attestation.conftest import TIMEOUT_SECONDS, Lead
+from tests.attestation.conftest import TIMEOUT_SECONDS, Coordinator
 from tests.attestation.servers import drip_body, drip_head, hang
 
 STRANGER = Account.from_key(b"\x55" * 32)
@@ -55,41 +55,45 @@ BAD = {
 
 
 @pytest.mark.parametrize("bad", BAD.values(), ids=BAD.keys())
-def test_one_bad_attestor(lead: Lead, bad: object) -> None:
+def test_one_bad_attestor(coordinator: Coordinator, bad: object) -> None:
     """Whatever one attestor does, the two others' signatures are stored and the batch goes on, in a
     second and not in a time-out."""
-    lead.attestors(bad, lead.signing(lead.keys[0]), lead.signing(lead.keys[1]))
+    coordinator.attestors(
+        bad, coordinator.signing(coordinator.keys[0]), coordinator.signing(coordinator.keys[1])
+    )
     started = time.monotonic()
-    lead.collect()
+    coordinator.collect()
     assert time.monotonic() - started < TIMEOUT_SECONDS
-    assert lead.row().state == BatchState.ATTESTED
-    assert lead.stored() == {key.address for key in lead.keys[:2]}
+    assert coordinator.row().state == BatchState.ATTESTED
+    assert coordinator.stored() == {key.address for key in coordinator.keys[:2]}
 
 
 @pytest.mark.parametrize("bad", BAD.values(), ids=BAD.keys())
-def test_too_few_good_attestors(lead: Lead, bad: object) -> None:
+def test_too_few_good_attestors(coordinator: Coordinator, bad: object) -> None:
     """With too few others the batch waits, or says why it cannot be; the good signature is kept for
     the next try, which ends in time."""
-    lead.attestors(bad, lead.signing(lead.keys[0]))
+    coordinator.attestors(bad, coordinator.signing(coordinator.keys[0]))
     started = time.monotonic()
     with pytest.raises((NotYet, AttestationRefused), match=r"^1 of 2 attestations: .+"):
-        lead.collect()
+        coordinator.collect()
     assert time.monotonic() - started < TIMEOUT_SECONDS + 2
-    assert lead.row().state == BatchState.CLOSED
-    assert lead.stored() == {lead.keys[0].address}
-    lead.attestors(lead.signing(lead.keys[1]))
-    lead.collect()
-    assert lead.row().state == BatchState.ATTESTED
+    assert coordinator.row().state == BatchState.CLOSED
+    assert coordinator.stored() == {coordinator.keys[0].address}
+    coordinator.attestors(coordinator.signing(coordinator.keys[1]))
+    coordinator.collect()
+    assert coordinator.row().state == BatchState.ATTESTED
 
 
-def test_what_went_wrong_is_told_in_the_note(lead: Lead) -> None:
+def test_what_went_wrong_is_told_in_the_note(coordinator: Coordinator) -> None:
     """An attestor that waits for its chain is one to ask again, and the batch's note says so."""
     behind = StateBehind("its chain is behind")
-    lead.attestors(
-        lambda *_: (behind.status, behind.to_json()), missing((77, 999)), lead.signing(lead.keys[0])
+    coordinator.attestors(
+        lambda *_: (behind.status, behind.to_json()),
+        missing((77, 999)),
+        coordinator.signing(coordinator.keys[0]),
     )
     with pytest.raises(NotYet) as caught:
-        lead.collect()
+        coordinator.collect()
     assert caught.value.message == (
         "1 of 2 attestations: bad_answer: asked for batch 999 of bucket 77, which the ledger "
         "does not have; "
@@ -97,79 +101,89 @@ def test_what_went_wrong_is_told_in_the_note(lead: Lead) -> None:
     )
 
 
-def test_leaves_are_sent(lead: Lead) -> None:
+def test_leaves_are_sent(coordinator: Coordinator) -> None:
     """An attestor that lacks leaves gets them and is asked once more."""
-    error = MissingLeaves([(lead.landed.bucket, lead.landed.sequence)])
+    error = MissingLeaves([(coordinator.landed.bucket, coordinator.landed.sequence)])
     sent = []
 
     def respond(path: str, payload: dict, write: object) -> object:
         if path == "/v1/leaves":
             sent.append(payload)
             return 204, None
-        return (200, lead.answer(lead.keys[0])) if sent else (error.status, error.to_json())
+        return (
+            (200, coordinator.answer(coordinator.keys[0]))
+            if sent
+            else (error.status, error.to_json())
+        )
 
-    [server, _] = lead.attestors(respond, lead.signing(lead.keys[1]))
-    lead.collect()
+    [server, _] = coordinator.attestors(respond, coordinator.signing(coordinator.keys[1]))
+    coordinator.collect()
     assert [path for path, _, _ in server.seen] == [
         "/v1/attestations",
         "/v1/leaves",
         "/v1/attestations",
     ]
     assert (sent[0]["bucket"], sent[0]["sequence"], len(sent[0]["items"])) == (
-        lead.landed.bucket,
-        lead.landed.sequence,
+        coordinator.landed.bucket,
+        coordinator.landed.sequence,
         1,
     )
-    assert lead.row().state == BatchState.ATTESTED
+    assert coordinator.row().state == BatchState.ATTESTED
 
 
-def test_leaves_are_not_sent_without_end(lead: Lead, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_leaves_are_not_sent_without_end(
+    coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An attestor is sent a bounded number of batches a conversation, however many it asks for."""
     monkeypatch.setattr(conversation, "LEAVES_SENT_MAX", 3)
-    place = (lead.landed.bucket, lead.landed.sequence)
-    [server, _] = lead.attestors(missing(*[place] * 20_000), lead.signing(lead.keys[0]))
+    place = (coordinator.landed.bucket, coordinator.landed.sequence)
+    [server, _] = coordinator.attestors(
+        missing(*[place] * 20_000), coordinator.signing(coordinator.keys[0])
+    )
     with pytest.raises(NotYet, match="missing_leaves: leaves are still missing"):
-        lead.collect()
+        coordinator.collect()
     assert [path for path, _, _ in server.seen].count("/v1/leaves") == 3
 
 
-def test_signatures_are_stored_as_they_come(lead: Lead) -> None:
+def test_signatures_are_stored_as_they_come(coordinator: Coordinator) -> None:
     """A signature is in the database before the next attestor has answered: a worker that dies
     while it waits has lost nothing."""
     seen = threading.Event()
 
     def late(*_: object) -> object:
         deadline = time.monotonic() + TIMEOUT_SECONDS
-        while time.monotonic() < deadline and not lead.stored():
+        while time.monotonic() < deadline and not coordinator.stored():
             time.sleep(0.02)
-        if lead.stored() == {lead.keys[0].address}:
+        if coordinator.stored() == {coordinator.keys[0].address}:
             seen.set()
-        return 200, lead.answer(lead.keys[1])
+        return 200, coordinator.answer(coordinator.keys[1])
 
-    lead.attestors(lead.signing(lead.keys[0]), late)
-    lead.collect()
+    coordinator.attestors(coordinator.signing(coordinator.keys[0]), late)
+    coordinator.collect()
     assert seen.is_set()
 
 
-def test_others_hear_of_the_batch(lead: Lead) -> None:
+def test_others_hear_of_the_batch(coordinator: Coordinator) -> None:
     """An attestor that is a little slower than the first m is still heard: it keeps its own copy of
     the leaves."""
 
     def slow(*_: object) -> object:
         time.sleep(service.LATE_SECONDS / 2)
-        return 200, lead.answer(lead.keys[2])
+        return 200, coordinator.answer(coordinator.keys[2])
 
-    lead.attestors(slow, lead.signing(lead.keys[0]), lead.signing(lead.keys[1]))
-    lead.collect()
-    assert lead.stored() == {key.address for key in lead.keys}
+    coordinator.attestors(
+        slow, coordinator.signing(coordinator.keys[0]), coordinator.signing(coordinator.keys[1])
+    )
+    coordinator.collect()
+    assert coordinator.stored() == {key.address for key in coordinator.keys}
 
 
-def test_no_thread_is_left(lead: Lead) -> None:
+def test_no_thread_is_left(coordinator: Coordinator) -> None:
     """Attestors that never answer leave nothing behind that runs on in the worker."""
     before = {thread.name for thread in threading.enumerate()}
-    lead.attestors(hang, drip_body)
+    coordinator.attestors(hang, drip_body)
     with pytest.raises(NotYet):
-        lead.collect()
+        coordinator.collect()
     deadline = time.monotonic() + 5
 
     def ours() -> set[str]:
@@ -182,7 +196,9 @@ def test_no_thread_is_left(lead: Lead) -> None:
     assert ours() == set()
 
 
-def test_names_that_do_not_resolve(lead: Lead, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_that_do_not_resolve(
+    coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Many attestors whose names nobody answers for hold up neither the others, nor the storing of
     their signatures, nor the end."""
     honest = socket.getaddrinfo
@@ -193,12 +209,16 @@ def test_names_that_do_not_resolve(lead: Lead, monkeypatch: pytest.MonkeyPatch) 
         return honest(host, *arguments, **options)
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
-    lead.attestors(lead.signing(lead.keys[0]), lead.signing(lead.keys[1]))
-    lead.program.attestors = [f"http://a{i}.test" for i in range(40)] + lead.program.attestors
+    coordinator.attestors(
+        coordinator.signing(coordinator.keys[0]), coordinator.signing(coordinator.keys[1])
+    )
+    coordinator.program.attestors = [
+        f"http://a{i}.test" for i in range(40)
+    ] + coordinator.program.attestors
     started = time.monotonic()
-    lead.collect()
+    coordinator.collect()
     assert time.monotonic() - started < TIMEOUT_SECONDS
-    assert lead.row().state == BatchState.ATTESTED
+    assert coordinator.row().state == BatchState.ATTESTED
 
 
 def low_to_high(signature: str) -> str:
@@ -212,61 +232,69 @@ def low_to_high(signature: str) -> str:
 @pytest.mark.parametrize(
     "change",
     [
-        lambda lead, answer: {"attestor": lead.keys[2].address},
-        lambda lead, answer: {"attestor": lead.wallet},
-        lambda lead, answer: {"signature": "0x"},
-        lambda lead, answer: {"signature": "0x" + "00" * 65},
-        lambda lead, answer: {"signature": "0x" + "ff" * 64 + "1b"},
-        lambda lead, answer: {"signature": answer["signature"][:-2] + "00"},
-        lambda lead, answer: {"signature": low_to_high(answer["signature"])},
-        lambda lead, answer: {"digest": "0x" + "00" * 32},
-        lambda lead, answer: lead.answer(lead.keys[1], digest=b"\1" * 32),
-        lambda lead, answer: lead.answer(STRANGER),
+        lambda coordinator, answer: {"attestor": coordinator.keys[2].address},
+        lambda coordinator, answer: {"attestor": coordinator.wallet},
+        lambda coordinator, answer: {"signature": "0x"},
+        lambda coordinator, answer: {"signature": "0x" + "00" * 65},
+        lambda coordinator, answer: {"signature": "0x" + "ff" * 64 + "1b"},
+        lambda coordinator, answer: {"signature": answer["signature"][:-2] + "00"},
+        lambda coordinator, answer: {"signature": low_to_high(answer["signature"])},
+        lambda coordinator, answer: {"digest": "0x" + "00" * 32},
+        lambda coordinator, answer: coordinator.answer(coordinator.keys[1], digest=b"\1" * 32),
+        lambda coordinator, answer: coordinator.answer(STRANGER),
     ],
 )
-def test_bad_signature(lead: Lead, change: object) -> None:
+def test_bad_signature(coordinator: Coordinator, change: object) -> None:
     """What would revert the batch is not stored: another's name, a malformed or malleable
     signature, another digest, a stranger."""
-    answer = lead.answer(lead.keys[1])
-    lead.attestors(lead.signing(lead.keys[0]), lambda *_: (200, {**answer, **change(lead, answer)}))
+    answer = coordinator.answer(coordinator.keys[1])
+    coordinator.attestors(
+        coordinator.signing(coordinator.keys[0]),
+        lambda *_: (200, {**answer, **change(coordinator, answer)}),
+    )
     with pytest.raises(
         AttestationRefused, match=r"1 of 2 attestations: (bad_answer|not_an_attestor)"
     ):
-        lead.collect()
-    assert lead.stored() == {lead.keys[0].address}
+        coordinator.collect()
+    assert coordinator.stored() == {coordinator.keys[0].address}
 
 
-def test_contract_attests(lead: Lead) -> None:
+def test_contract_attests(coordinator: Coordinator) -> None:
     """An attestor that is a contract (EIP-1271) counts like any other."""
-    lead.attestors(lead.signing(lead.keys[0]), lead.signing(lead.holder, lead.wallet))
-    lead.collect()
-    assert lead.stored() == {lead.keys[0].address, lead.wallet}
-    assert lead.row().state == BatchState.ATTESTED
+    coordinator.attestors(
+        coordinator.signing(coordinator.keys[0]),
+        coordinator.signing(coordinator.holder, coordinator.wallet),
+    )
+    coordinator.collect()
+    assert coordinator.stored() == {coordinator.keys[0].address, coordinator.wallet}
+    assert coordinator.row().state == BatchState.ATTESTED
 
 
-def test_contract_that_does_not_accept(lead: Lead) -> None:
+def test_contract_that_does_not_accept(coordinator: Coordinator) -> None:
     """A signature that the contract at the address does not take is refused as any bad signature
     is."""
-    lead.attestors(lead.signing(lead.keys[0]), lead.signing(STRANGER, lead.wallet))
+    coordinator.attestors(
+        coordinator.signing(coordinator.keys[0]), coordinator.signing(STRANGER, coordinator.wallet)
+    )
     with pytest.raises(AttestationRefused, match="the signature is not the attestor's"):
-        lead.collect()
-    assert lead.stored() == {lead.keys[0].address}
+        coordinator.collect()
+    assert coordinator.stored() == {coordinator.keys[0].address}
 
 
-def test_key_with_code(lead: Lead) -> None:
+def test_key_with_code(coordinator: Coordinator) -> None:
     """An attestor's address that has got code (EIP-7702) is asked as a contract, as the Distributor
     does: its key counts no more."""
-    node, who = lead.deployed.chain, lead.keys[1]
+    node, who = coordinator.deployed.chain, coordinator.keys[1]
     node.rpc("anvil_setCode", who.address, "0x60006000fd")
     try:
-        lead.attestors(lead.signing(lead.keys[0]), lead.signing(who))
+        coordinator.attestors(coordinator.signing(coordinator.keys[0]), coordinator.signing(who))
         with pytest.raises(AttestationRefused, match="the signature is not the attestor's"):
-            lead.collect()
+            coordinator.collect()
     finally:
         node.rpc("anvil_setCode", who.address, "0x")
 
 
-def test_node_cannot_say(lead: Lead, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_node_cannot_say(coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch) -> None:
     """A node that does not answer for a contract is no refusal: the attestor is asked again
     later."""
 
@@ -274,63 +302,68 @@ def test_node_cannot_say(lead: Lead, monkeypatch: pytest.MonkeyPatch) -> None:
         raise Unavailable("the node does not answer")
 
     monkeypatch.setattr(conversation, "accepts_signature", down)
-    lead.attestors(lead.signing(lead.keys[0]), lead.signing(lead.holder, lead.wallet))
+    coordinator.attestors(
+        coordinator.signing(coordinator.keys[0]),
+        coordinator.signing(coordinator.holder, coordinator.wallet),
+    )
     with pytest.raises(NotYet, match="unavailable: the node does not answer"):
-        lead.collect()
+        coordinator.collect()
 
 
-def other_envelope(lead: Lead) -> bytes:
+def other_envelope(coordinator: Coordinator) -> bytes:
     """The batch gets another envelope, as by a worker that took it up when ours had lost its lock;
     the new digest."""
-    with lead.context.database.transaction() as session:
-        clear_envelope(session, session.get_one(Batch, lead.batch.id))
+    with coordinator.context.database.transaction() as session:
+        clear_envelope(session, session.get_one(Batch, coordinator.batch.id))
     time.sleep(1.1)  # validUntil is in whole seconds
-    ensure_envelope(lead.context, lead.program, lead.batch.id)
-    assert lead.row().digest != lead.batch.digest
-    return lead.row().digest
+    ensure_envelope(coordinator.context, coordinator.program, coordinator.batch.id)
+    assert coordinator.row().digest != coordinator.batch.digest
+    return coordinator.row().digest
 
 
-def test_another_envelope_meanwhile(lead: Lead) -> None:
+def test_another_envelope_meanwhile(coordinator: Coordinator) -> None:
     """Signatures of an envelope that the batch has lost are not stored, and do not make it
     attested."""
 
     def lost(key: LocalAccount) -> object:
         def respond(*_: object) -> object:
-            if lead.row().digest == lead.batch.digest:
+            if coordinator.row().digest == coordinator.batch.digest:
                 with lock:
-                    if lead.row().digest == lead.batch.digest:
-                        other_envelope(lead)
-            return 200, lead.answer(key)
+                    if coordinator.row().digest == coordinator.batch.digest:
+                        other_envelope(coordinator)
+            return 200, coordinator.answer(key)
 
         return respond
 
     lock = threading.Lock()
-    lead.attestors(lost(lead.keys[0]), lost(lead.keys[1]))
+    coordinator.attestors(lost(coordinator.keys[0]), lost(coordinator.keys[1]))
     with pytest.raises(NotYet, match="another envelope"):
-        lead.collect()
-    assert lead.stored() == set()
-    assert lead.row().state == BatchState.CLOSED
+        coordinator.collect()
+    assert coordinator.stored() == set()
+    assert coordinator.row().state == BatchState.CLOSED
 
 
-def test_signatures_of_another_envelope_do_not_count(lead: Lead) -> None:
+def test_signatures_of_another_envelope_do_not_count(coordinator: Coordinator) -> None:
     """Rows that name another digest are no signatures of this one, and give way to those that
     are."""
-    with lead.context.database.transaction() as session:
-        for key in lead.keys[:2]:
+    with coordinator.context.database.transaction() as session:
+        for key in coordinator.keys[:2]:
             session.add(
                 Attestation(
-                    batch_id=lead.batch.id,
+                    batch_id=coordinator.batch.id,
                     attestor=key.address,
                     digest=b"\1" * 32,
                     signature=b"\2" * 65,
                 )
             )
-    lead.attestors(lead.signing(lead.keys[0]))
+    coordinator.attestors(coordinator.signing(coordinator.keys[0]))
     with pytest.raises(AttestationRefused, match="1 of 2"):
-        lead.collect()
-    lead.attestors(lead.signing(lead.keys[1]))
-    collect(lead.context, lead.program, lead.batch.id)
-    assert lead.row().state == BatchState.ATTESTED
-    with lead.context.database.transaction() as session:
-        rows = session.scalars(select(Attestation).where(Attestation.batch_id == lead.batch.id))
-        assert {row.digest for row in rows} == {lead.batch.digest}
+        coordinator.collect()
+    coordinator.attestors(coordinator.signing(coordinator.keys[1]))
+    collect(coordinator.context, coordinator.program, coordinator.batch.id)
+    assert coordinator.row().state == BatchState.ATTESTED
+    with coordinator.context.database.transaction() as session:
+        rows = session.scalars(
+            select(Attestation).where(Attestation.batch_id == coordinator.batch.id)
+        )
+        assert {row.digest for row in rows} == {coordinator.batch.digest}
