@@ -4,7 +4,7 @@ from backend.account.models import Account, Claim
 from backend.attestation.models import Attestation
 from backend.batch.models import Batch, BatchAccount
 from backend.chain.models import OutgoingTransaction, SenderAccount, TransactionAttempt
-from backend.interaction.models import DeliveryRow, DeliverySalt, Interaction
+from backend.interaction.models import DeliverySalt, Interaction, StoredDelivery
 from backend.invariant.models import InvariantCheckpoint
 from backend.ledger.models import (
     LedgerAccount,
@@ -24,7 +24,7 @@ TABLES = (
     Batch,
     BatchAccount,
     Claim,
-    DeliveryRow,
+    StoredDelivery,
     DeliverySalt,
     Interaction,
     InvariantCheckpoint,

@@ -1,8 +1,8 @@
-"""The lead's side of an attestor's HTTP: ask, and get a typed outcome. Nothing is raised for what
-an attestor or the network may do.
+"""The coordinator's side of an attestor's HTTP: one request, one typed outcome.
 
-An attestor is somebody else's machine. A request has one deadline for all of it, an answer a number
-of bytes, and nothing is believed.
+Nothing is raised for what an attestor or the network may do. An attestor is somebody else's
+machine: a whole request has one deadline, an answer has a limit in bytes, and nothing in it is
+trusted.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ class Attested:
 
 
 @dataclass(frozen=True)
-class NotYet:
+class AskAgain:
     """Ask again later: the attestor is down or its chain is behind. `already_landed` too: the
     watcher is about to see the batch."""
 
@@ -43,14 +43,14 @@ class NotYet:
 
 
 @dataclass(frozen=True)
-class MissingLeaves:
+class LeavesAsked:
     """Send the leaves of these (bucket, sequence), then ask again."""
 
     batches: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
-class Refused:
+class Refusal:
     """The attestor will not sign this, however often it is asked. `reason` is its word for it,
     `item` the item or delivery at fault."""
 
@@ -61,7 +61,7 @@ class Refused:
     field: str | None = None
 
 
-Outcome = Attested | NotYet | MissingLeaves | Refused
+AttestorOutcome = Attested | AskAgain | LeavesAsked | Refusal
 
 
 def open_client(token: str | None) -> httpx.AsyncClient:
@@ -81,55 +81,57 @@ async def request_attestation(
     digest: bytes,
     *,
     seconds: float = ANSWER_SECONDS,
-) -> Outcome:
-    """Ask one attestor for its signature of `digest`, which is what the lead computed; `body` is
-    the request's JSON."""
+) -> AttestorOutcome:
+    """Ask one attestor for its signature of `digest`, which the coordinator computed.
+
+    `body` is the JSON of the request.
+    """
     answer = await _post(http, f"{base_url.rstrip('/')}/v1/attestations", body, seconds)
-    if not isinstance(answer, _Answer):
+    if not isinstance(answer, _Response):
         return answer
     return _attested(answer, digest) if answer.status == 200 else _failure(answer)
 
 
 async def send_leaves(
     http: httpx.AsyncClient, base_url: str, body: bytes, *, seconds: float = ANSWER_SECONDS
-) -> NotYet | Refused | None:
+) -> AskAgain | Refusal | None:
     """Send one landed batch's leaves; None once the attestor holds them."""
     answer = await _post(http, f"{base_url.rstrip('/')}/v1/leaves", body, seconds)
-    if not isinstance(answer, _Answer):
+    if not isinstance(answer, _Response):
         return answer
     if answer.status == 204:
         return None
     outcome = _failure(answer)
     return (
-        Refused("bad_answer", "leaves were answered with missing leaves")
-        if isinstance(outcome, MissingLeaves)
+        Refusal("bad_answer", "leaves were answered with missing leaves")
+        if isinstance(outcome, LeavesAsked)
         else outcome
     )
 
 
 @dataclass(frozen=True)
-class _Answer:
+class _Response:
     status: int
     body: bytes
 
 
 async def _post(
     http: httpx.AsyncClient, url: str, body: bytes, seconds: float
-) -> _Answer | NotYet | Refused:
+) -> _Response | AskAgain | Refusal:
     try:
         async with asyncio.timeout(seconds), http.stream("POST", url, content=body) as response:
             answer = bytearray()
             async for chunk in response.aiter_raw():
                 answer += chunk
                 if len(answer) > ANSWER_BYTES_MAX:
-                    return Refused(
+                    return Refusal(
                         "bad_answer", f"the answer is longer than {ANSWER_BYTES_MAX} bytes"
                     )
-            return _Answer(response.status_code, bytes(answer))
+            return _Response(response.status_code, bytes(answer))
     except TimeoutError:
-        return NotYet("timeout", f"no whole answer within {seconds} s")
+        return AskAgain("timeout", f"no whole answer within {seconds} s")
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        return NotYet("unreachable", type(error).__name__)
+        return AskAgain("unreachable", type(error).__name__)
 
 
 def _printable(text: str) -> str:
@@ -141,11 +143,11 @@ _Text = Annotated[str, AfterValidator(_printable)]
 
 
 class _Json(BaseModel):
-    # Other keys are let through: an attestor may be newer than its lead.
+    # Other keys are let through: an attestor may be newer than its coordinator.
     model_config = ConfigDict(strict=True, hide_input_in_errors=True)
 
 
-class _Attestation(_Json):
+class _SignatureJson(_Json):
     attestor: str
     digest: str
     signature: str
@@ -170,20 +172,20 @@ class _Failure(_Json):
     error: _Error
 
 
-def _attested(answer: _Answer, digest: bytes) -> Attested | Refused:
+def _attested(answer: _Response, digest: bytes) -> Attested | Refusal:
     try:
-        said = _Attestation.model_validate_json(answer.body)
+        said = _SignatureJson.model_validate_json(answer.body)
         attestor, signed, signature = (
             to_checksum_address(said.attestor),
             _bytes(said.digest),
             _bytes(said.signature),
         )
     except ValueError:
-        return Refused("bad_answer", "the answer is not an attestation")
+        return Refusal("bad_answer", "the answer is not an attestation")
     if signed != digest:
-        return Refused("bad_answer", "the attestor signed another digest", field="digest")
+        return Refusal("bad_answer", "the attestor signed another digest", field="digest")
     if len(signature) > SIGNATURE_BYTES_MAX:
-        return Refused(
+        return Refusal(
             "bad_answer",
             f"the signature is longer than {SIGNATURE_BYTES_MAX} bytes",
             field="signature",
@@ -195,7 +197,7 @@ def _bytes(text: str) -> bytes:
     return bytes.fromhex(text.removeprefix("0x"))
 
 
-def _failure(answer: _Answer) -> NotYet | MissingLeaves | Refused:
+def _failure(answer: _Response) -> AskAgain | LeavesAsked | Refusal:
     try:
         error = _Failure.model_validate_json(answer.body).error
     except ValueError:
@@ -203,12 +205,12 @@ def _failure(answer: _Answer) -> NotYet | MissingLeaves | Refused:
     if error is None or (error.code == "missing_leaves" and error.batches is None):
         unreadable = f"status {answer.status} without a readable error"
         return (
-            NotYet("bad_answer", unreadable)
+            AskAgain("bad_answer", unreadable)
             if answer.status >= 500
-            else Refused("bad_answer", unreadable)
+            else Refusal("bad_answer", unreadable)
         )
-    if error.code == "missing_leaves":
-        return MissingLeaves(tuple((place.bucket, place.sequence) for place in error.batches))
+    if error.code == "missing_leaves" and error.batches is not None:
+        return LeavesAsked(tuple((place.bucket, place.sequence) for place in error.batches))
     if error.retryable or answer.status >= 500 or error.code == "already_landed":
-        return NotYet(error.code, error.message)
-    return Refused(error.code, error.message, error.reason, error.item, error.field)
+        return AskAgain(error.code, error.message)
+    return Refusal(error.code, error.message, error.reason, error.item, error.field)

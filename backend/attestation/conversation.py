@@ -1,5 +1,7 @@
-"""All that passes between the lead and one attestor about one batch. Whatever goes wrong with an
-attestor is its outcome, and nobody else's."""
+"""The whole conversation between the coordinator and one attestor about one batch.
+
+A fault of one attestor becomes the outcome of that attestor and does not affect the others.
+"""
 
 import asyncio
 import json
@@ -9,15 +11,16 @@ from typing import Any
 
 import httpx
 import structlog
-from eth_keys import keys
-from eth_keys.exceptions import BadSignature, ValidationError
+from eth_keys.datatypes import Signature
+from eth_keys.exceptions import BadSignature
+from eth_utils import ValidationError
 
 from backend.attestation.client import (
+    AskAgain,
     Attested,
-    MissingLeaves,
-    NotYet,
-    Outcome,
-    Refused,
+    AttestorOutcome,
+    LeavesAsked,
+    Refusal,
     request_attestation,
     send_leaves,
 )
@@ -46,50 +49,50 @@ class Question:
     """How long an attestor may take for all of it, leaves included."""
     leaves: Callable[[int, int], dict[str, Any] | None]
     """(bucket, sequence) -> the leaves' request; None for a batch that the ledger does not have."""
-    check: Callable[[Attested], Refused | None]
+    check: Callable[[Attested], Refusal | None]
     """What is wrong with a signature."""
 
 
-async def ask(http: httpx.AsyncClient, url: str, question: Question) -> Outcome:
+async def ask(http: httpx.AsyncClient, url: str, question: Question) -> AttestorOutcome:
     """One attestor's outcome; leaves that it lacks are sent, and it is asked once more. An Attested
     has passed the question's check."""
     try:
         async with asyncio.timeout(question.seconds):
             return await _converse(http, url, question)
     except TimeoutError:
-        return NotYet("timeout", f"not done within {question.seconds} s")
+        return AskAgain("timeout", f"not done within {question.seconds} s")
     except GuerdonError as error:
-        return NotYet(error.code, error.message)
+        return AskAgain(error.code, error.message)
     except Exception as error:  # One attestor must not stop the others, whatever it has thought of.
         log.exception("attestor_failed")
-        return NotYet("failed", type(error).__name__)
+        return AskAgain("failed", type(error).__name__)
 
 
-async def _converse(http: httpx.AsyncClient, url: str, question: Question) -> Outcome:
+async def _converse(http: httpx.AsyncClient, url: str, question: Question) -> AttestorOutcome:
     outcome = await request_attestation(
         http, url, question.body, question.digest, seconds=question.seconds
     )
-    if isinstance(outcome, MissingLeaves):
+    if isinstance(outcome, LeavesAsked):
         failed = await _send_leaves(http, url, question, outcome)
         if failed is not None:
             return failed
         outcome = await request_attestation(
             http, url, question.body, question.digest, seconds=question.seconds
         )
-    if isinstance(outcome, MissingLeaves):
-        return NotYet("missing_leaves", "leaves are still missing")
+    if isinstance(outcome, LeavesAsked):
+        return AskAgain("missing_leaves", "leaves are still missing")
     if isinstance(outcome, Attested):
         return await asyncio.to_thread(question.check, outcome) or outcome
     return outcome
 
 
 async def _send_leaves(
-    http: httpx.AsyncClient, url: str, question: Question, missing: MissingLeaves
-) -> NotYet | Refused | None:
+    http: httpx.AsyncClient, url: str, question: Question, missing: LeavesAsked
+) -> AskAgain | Refusal | None:
     for bucket, sequence in missing.batches[:LEAVES_SENT_MAX]:
         leaves = await asyncio.to_thread(question.leaves, bucket, sequence)
         if leaves is None:
-            return Refused(
+            return Refusal(
                 "bad_answer",
                 f"asked for batch {sequence} of bucket {bucket}, which the ledger does not have",
             )
@@ -104,7 +107,7 @@ def encode(payload: dict[str, Any]) -> bytes:
     return json.dumps(payload, separators=(",", ":")).encode()
 
 
-def check_signature(node: Node, members: frozenset[str], found: Attested) -> Refused | None:
+def check_signature(node: Node, members: frozenset[str], found: Attested) -> Refusal | None:
     """What is wrong with a signature, as the Distributor would see it now; a bad one would cost a
     reverted transaction.
 
@@ -112,7 +115,7 @@ def check_signature(node: Node, members: frozenset[str], found: Attested) -> Ref
     must have signed with its key. Raises Unavailable if the node cannot say.
     """
     if found.attestor not in members:
-        return Refused(
+        return Refusal(
             "not_an_attestor",
             f"{found.attestor} is not in the program's set of attestors",
             field="attestor",
@@ -124,7 +127,7 @@ def check_signature(node: Node, members: frozenset[str], found: Attested) -> Ref
     return (
         None
         if stands
-        else Refused("bad_answer", "the signature is not the attestor's", field="signature")
+        else Refusal("bad_answer", "the signature is not the attestor's", field="signature")
     )
 
 
@@ -135,7 +138,7 @@ def signer(attested: Attested) -> str | None:
     if int.from_bytes(attested.signature[32:64], "big") > HALF_ORDER:
         return None
     try:
-        signature = keys.Signature(attested.signature[:64] + bytes([attested.signature[64] - 27]))
+        signature = Signature(attested.signature[:64] + bytes([attested.signature[64] - 27]))
         return signature.recover_public_key_from_msg_hash(attested.digest).to_checksum_address()
     except (BadSignature, ValidationError, ValueError):
         return None

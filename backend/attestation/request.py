@@ -52,9 +52,10 @@ def build_request(
         "deliveries": [
             {
                 "partner": sent.partner,
-                "message_id": sent.delivery.message_id,
-                "timestamp": sent.delivery.timestamp,
-                "signature": sent.delivery.signature,
+                "scheme": sent.delivery.scheme,
+                "method": sent.delivery.method,
+                "target": sent.delivery.target,
+                "headers": [list(header) for header in sent.delivery.headers],
                 "body": base64.b64encode(sent.delivery.body).decode(),
                 "salt": _hex(sent.salt),
             }

@@ -9,8 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from backend.attestation.client import Attested, Outcome, Refused, open_client
-from backend.attestation.client import NotYet as AskAgain
+from backend.attestation.client import AskAgain, Attested, AttestorOutcome, Refusal, open_client
 from backend.attestation.conversation import Question, ask, check_signature, encode
 from backend.attestation.envelope import batch_envelope
 from backend.attestation.models import Attestation
@@ -22,10 +21,9 @@ from backend.batch.states import log_fields, mark_proven, transition
 from backend.context import Context
 from backend.errors import Conflict, NotYet
 from backend.interaction import repository as interactions
-from backend.interaction.models import DeliveryRow, DeliverySalt
+from backend.interaction.models import DeliverySalt, StoredDelivery
 from backend.kit.failpoint import failpoint
 from backend.kit.metrics import ATTESTATION_ANSWERS, ATTESTATION_SECONDS
-from backend.partner.evidence import Delivery
 from backend.partner.models import Partner
 from backend.program.models import Program
 from prover.eip712 import Domain
@@ -64,7 +62,7 @@ def collect(context: Context, program: Program, batch_id: int) -> None:
         payload = _payload(session, program, batch)
         signed = _signed(session, batch)
     addresses, threshold, _ = context.distributor(program).attestors("latest")
-    members, outcomes = frozenset(addresses), list[Outcome]()
+    members, outcomes = frozenset(addresses), list[AttestorOutcome]()
     if len(signed & members) < threshold:
         collection = _Collection(context, program, batch, payload, members, threshold)
         with ATTESTATION_SECONDS.time():
@@ -124,7 +122,7 @@ class _Collection:
             check=lambda found: check_signature(node, self.members, found),
         )
 
-    def ask_all(self, signed: set[str]) -> list[Outcome]:
+    def ask_all(self, signed: set[str]) -> list[AttestorOutcome]:
         """Ask every attestor at once, and store each signature as it comes.
 
         Returns:
@@ -142,8 +140,8 @@ class _Collection:
         finally:
             loop.close()
 
-    async def _ask_until_enough(self, signed: set[str]) -> list[Outcome]:
-        outcomes: list[Outcome] = []
+    async def _ask_until_enough(self, signed: set[str]) -> list[AttestorOutcome]:
+        outcomes: list[AttestorOutcome] = []
         question = self.question()
         token = self.context.settings.attestor_token.get_secret_value() or None
         async with open_client(token) as http:
@@ -170,7 +168,7 @@ class _Collection:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
         for outcome in outcomes:
-            if isinstance(outcome, Refused):
+            if isinstance(outcome, Refusal):
                 log.error(
                     "attestor_refused",
                     **log_fields(self.batch),
@@ -195,10 +193,10 @@ class _Collection:
                 )
 
 
-def _require_enough(signed: set[str], threshold: int, outcomes: list[Outcome]) -> None:
+def _require_enough(signed: set[str], threshold: int, outcomes: list[AttestorOutcome]) -> None:
     if len(signed) >= threshold:
         return
-    refusals = [outcome for outcome in outcomes if isinstance(outcome, Refused)]
+    refusals = [outcome for outcome in outcomes if isinstance(outcome, Refusal)]
     waiting = [outcome for outcome in outcomes if isinstance(outcome, AskAgain)]
     said = {f"{refused.code}: {refused.message}" for refused in refusals}
     said |= {f"{later.code}: {later.message}" for later in waiting}
@@ -214,17 +212,14 @@ def _payload(session: Session, program: Program, batch: Batch) -> dict[str, obje
     rows = interactions.of_batch(session, batch.id)
     ids = sorted({row.delivery_id for row in rows})
     query = (
-        select(DeliveryRow, DeliverySalt.salt, Partner.name)
-        .join(DeliverySalt, DeliverySalt.delivery_id == DeliveryRow.id)
-        .join(Partner, Partner.id == DeliveryRow.partner_id)
-        .where(DeliveryRow.id.in_(ids))
-        .order_by(DeliveryRow.id)
+        select(StoredDelivery, DeliverySalt.salt, Partner.name)
+        .join(DeliverySalt, DeliverySalt.delivery_id == StoredDelivery.id)
+        .join(Partner, Partner.id == StoredDelivery.partner_id)
+        .where(StoredDelivery.id.in_(ids))
+        .order_by(StoredDelivery.id)
     )
     deliveries = [
-        DeliveryEvidence(
-            name, Delivery(row.message_id, row.timestamp, row.signature, row.body), salt
-        )
-        for row, salt, name in session.execute(query)
+        DeliveryEvidence(name, row.delivery, salt) for row, salt, name in session.execute(query)
     ]
     number = {id_: i for i, id_ in enumerate(ids)}
     items = [ItemSource(number[row.delivery_id], row.position, row.amount) for row in rows]

@@ -6,7 +6,7 @@ from fastapi import FastAPI, Request
 from backend.attestor.chain import ChainView, LazyClient, NodeView
 from backend.attestor.config import AttestorConfig
 from backend.attestor.endpoints import router
-from backend.attestor.pins import PinFile
+from backend.attestor.partner_keys import PartnerKeyFile
 from backend.attestor.service import Attestor
 from backend.attestor.store import Store
 from backend.errors import GuerdonError
@@ -32,7 +32,7 @@ def create_app(config: AttestorConfig, views: dict[str, ChainView] | None = None
             p.distributor: NodeView(client, p.distributor, p.finality) for p in config.programs
         }
     app = FastAPI(title="Guerdon attestor", version="1")
-    app.state.attestor = Attestor(config, signer, store, PinFile(config.pins), views)
+    app.state.attestor = Attestor(config, signer, store, PartnerKeyFile(config.pins), views)
     app.state.token = config.token
     app.state.body_bytes_max = config.body_bytes_max
     app.include_router(router)

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from backend.attestor.errors import AlreadyLanded, Refused, StateBehind
-from backend.attestor.pins import Pin
-from backend.interaction.report import BodyError, Report, ReportError, parse_body
+from backend.attestor.partner_keys import PartnerKeys
 from backend.partner.evidence import Delivery
-from backend.partner.schemes.standard_webhooks import SignatureError, require_signature
+from backend.partner.report import BodyError, Report, ReportError
+from backend.partner.schemes.base import SignatureError
+from backend.partner.schemes.registry import scheme
 from prover.circuit import Instance
 from prover.eip712 import Interaction, event_hash, partner_hash
 from prover.merkle import InteractionsTree, Leaf
@@ -20,7 +21,7 @@ from prover.wire import UINT96_MAX, Deltas
 
 @dataclass(frozen=True)
 class SaltedDelivery:
-    """A delivery as the lead sent it on: the partner's id, the request as received, the 32-byte
+    """A delivery as the coordinator sent it: the partner's id, the request as received, the 32-byte
     salt of its hash."""
 
     partner: str
@@ -49,7 +50,7 @@ class Authenticated:
 
 
 @dataclass(frozen=True)
-class Attested:
+class DerivedItem:
     """One item: the interaction behind it and what of it is paid out."""
 
     interaction: Interaction
@@ -61,30 +62,33 @@ class Attested:
 
 
 def authenticate(
-    pins: Mapping[str, Pin], deliveries: Sequence[SaltedDelivery]
+    partner_keys: Mapping[str, PartnerKeys], deliveries: Sequence[SaltedDelivery]
 ) -> list[Authenticated]:
-    """Every delivery is of a pinned partner and signed with one of its pinned secrets, whenever
-    that was."""
+    """Every delivery is of a known partner, in the partner's scheme, signed with one of its keys.
+
+    How long ago it was signed does not matter.
+    """
     found = []
     for i, salted in enumerate(deliveries):
         where = f"deliveries.{i}"
-        pin = pins.get(salted.partner)
-        if pin is None:
+        keys = partner_keys.get(salted.partner)
+        if keys is None:
             raise Refused(
                 "unknown_partner",
-                "no key of this partner is pinned for the program",
+                "the attestor holds no key of this partner for the program",
                 item=i,
                 field=f"{where}.partner",
             )
         try:
-            require_signature(pin.secrets, salted.delivery)
-            reports = parse_body(salted.delivery.body)
+            with_scheme = scheme(keys.scheme)
+            with_scheme.authenticate(keys.secrets, salted.delivery, None)
+            reports = with_scheme.parse(salted.delivery)
         except SignatureError as error:
             raise Refused("signature", str(error), item=i, field=f"{where}.{error.field}") from None
         except BodyError as error:
             raise Refused(
                 "body",
-                "the body cannot be read by the pinned parser",
+                "the attestor's parser cannot read the body",
                 item=i,
                 field=f"{where}.{error.field}",
             ) from None
@@ -98,7 +102,7 @@ def authenticate(
 
 def derive_items(
     program: bytes, deliveries: Sequence[Authenticated], items: Sequence[ItemClaim]
-) -> list[Attested]:
+) -> list[DerivedItem]:
     """Every field of every interaction follows from the evidence. No reversals exist, so no debt
     lowers an item."""
     derived = []
@@ -132,7 +136,7 @@ def derive_items(
             report.occurred_at,
             delivery.evidence,
         )
-        derived.append(Attested(interaction, item.amount))
+        derived.append(DerivedItem(interaction, item.amount))
     return derived
 
 
@@ -150,7 +154,7 @@ def require_size(instance: Instance, items: Sequence[object]) -> None:
         )
 
 
-def require_distinct(items: Sequence[Attested]) -> None:
+def require_distinct(items: Sequence[DerivedItem]) -> None:
     """No (partner, eventId) twice in the batch."""
     first: dict[tuple[bytes, bytes], int] = {}
     for j, item in enumerate(items):
@@ -206,7 +210,7 @@ def require_validity(
         )
 
 
-def require_homes(state: ProgramState, bucket: int, items: Sequence[Attested]) -> list[int]:
+def require_homes(state: ProgramState, bucket: int, items: Sequence[DerivedItem]) -> list[int]:
     """Every account is in its home bucket, opened once. Returns the addresses that the batch opens,
     in order of first appearance.
 
@@ -242,7 +246,7 @@ def require_homes(state: ProgramState, bucket: int, items: Sequence[Attested]) -
 
 
 def plan_deltas(
-    state: ProgramState, bucket: int, items: Sequence[Attested], opening: Sequence[int]
+    state: ProgramState, bucket: int, items: Sequence[DerivedItem], opening: Sequence[int]
 ) -> Deltas:
     """What the items add to each slot. Each sum must fit the format."""
     sums: dict[int, int] = {}
@@ -265,14 +269,14 @@ def next_root(state: ProgramState, bucket: int, deltas: bytes) -> int:
     return after.root
 
 
-def items_root(instance: Instance, items: Sequence[Attested]) -> int:
+def items_root(instance: Instance, items: Sequence[DerivedItem]) -> int:
     """Root of the items tree."""
     return Tree(
         instance.item_levels, [element for item in items for element in (item.address, item.amount)]
     ).root
 
 
-def interactions_root(items: Sequence[Attested]) -> bytes:
+def interactions_root(items: Sequence[DerivedItem]) -> bytes:
     """Root of the StandardMerkleTree over the items' leaves."""
     leaves = [
         Leaf(j, item.interaction.hash, item.interaction.account, item.amount)

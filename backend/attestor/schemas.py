@@ -9,11 +9,11 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from backend.attestor.rules import ItemClaim, SaltedDelivery
-from backend.attestor.service import Question
-from backend.attestor.store import Leaf
+from backend.attestor.service import AttestationRequest
+from backend.attestor.store import StoredLeaf
 from backend.errors import BadRequest, Invalid
-from backend.interaction.report import ADDRESS, OCCURRED_AT_MAX, to_checksum
-from backend.partner.evidence import Delivery
+from backend.partner.evidence import HEADERS_MAX, Delivery
+from backend.partner.report import ADDRESS, OCCURRED_AT_MAX, to_checksum
 from prover.field import P
 from prover.wire import UINT96_MAX
 
@@ -84,17 +84,26 @@ def _base64(value: Any) -> bytes:
         raise ValueError("expected base64") from None
 
 
+def _header(value: Any) -> tuple[str, str]:
+    pair = value if isinstance(value, list) and len(value) == 2 else (None, None)
+    name, text = pair
+    if not isinstance(name, str) or not isinstance(text, str) or len(name + text) > TEXT_MAX:
+        raise ValueError(f"expected a list of name and value, at most {TEXT_MAX} characters")
+    return name, text
+
+
 Address = Annotated[str, BeforeValidator(_address)]
 Account = Annotated[str, BeforeValidator(_account)]
 Bytes32 = Annotated[bytes, _bytes(32)]
 AnyBytes = Annotated[bytes, _bytes(None)]
 Element = Annotated[int, _decimal(0, P - 1, "a field element")]
-AmountText = Annotated[int, _decimal(1, UINT96_MAX, "1 to 2^96-1")]
+PositiveAmount = Annotated[int, _decimal(1, UINT96_MAX, "1 to 2^96-1")]
 Index = Annotated[int, Field(ge=0, lt=2**32)]
 Sequence64 = Annotated[int, Field(ge=1, le=_STORED_MAX)]
 Counter64 = Annotated[int, Field(ge=0, le=_STORED_MAX)]
 ChainId = Annotated[int, Field(ge=1)]
 Text = Annotated[str, Field(max_length=TEXT_MAX)]
+Header = Annotated[tuple[str, str], BeforeValidator(_header)]
 
 
 class _Strict(BaseModel):
@@ -102,12 +111,13 @@ class _Strict(BaseModel):
 
 
 class DeliveryIn(_Strict):
-    """One delivery as received; the three texts are its webhook headers, `body` is base64."""
+    """One delivery as received. `headers` is [name, value] each, `body` is base64."""
 
     partner: Text
-    message_id: Text
-    timestamp: Text
-    signature: Text
+    scheme: Text
+    method: Text
+    target: Text
+    headers: Annotated[list[Header], Field(max_length=HEADERS_MAX)]
     body: Annotated[bytes, BeforeValidator(_base64)]
     salt: Bytes32
 
@@ -117,7 +127,7 @@ class ItemIn(_Strict):
 
     delivery: Index
     position: Index
-    amount: AmountText
+    amount: PositiveAmount
 
 
 class AttestationIn(_Strict):
@@ -137,7 +147,7 @@ class AttestationIn(_Strict):
     deliveries: Annotated[list[DeliveryIn], Field(min_length=1, max_length=LEAVES_MAX)]
     items: Annotated[list[ItemIn], Field(min_length=1, max_length=LEAVES_MAX)]
 
-    def question(self) -> Question:
+    def question(self) -> AttestationRequest:
         values = {
             name: getattr(self, name)
             for name in type(self).model_fields
@@ -145,11 +155,11 @@ class AttestationIn(_Strict):
         }
         deliveries = tuple(
             SaltedDelivery(
-                d.partner, Delivery(d.message_id, d.timestamp, d.signature, d.body), d.salt
+                d.partner, Delivery(d.scheme, d.method, d.target, tuple(d.headers), d.body), d.salt
             )
             for d in self.deliveries
         )
-        return Question(
+        return AttestationRequest(
             **values,
             deliveries=deliveries,
             items=tuple(ItemClaim(i.delivery, i.position, i.amount) for i in self.items),
@@ -162,13 +172,13 @@ class LeafIn(_Strict):
     partner: Bytes32
     event_id: Bytes32
     account: Account
-    amount: AmountText
+    amount: PositiveAmount
     occurred_at: Annotated[int, Field(gt=0, lt=OCCURRED_AT_MAX)]
     evidence: Bytes32
-    item_amount: AmountText
+    item_amount: PositiveAmount
 
-    def leaf(self) -> Leaf:
-        return Leaf(**dict(self))
+    def leaf(self) -> StoredLeaf:
+        return StoredLeaf(**dict(self))
 
 
 class LeavesIn(_Strict):

@@ -12,10 +12,10 @@ from backend.attestor import rules
 from backend.attestor.chain import ChainView
 from backend.attestor.config import AttestorConfig, ProgramConfig
 from backend.attestor.errors import MissingLeaves, Refused, StateBehind
-from backend.attestor.pins import PinFile
+from backend.attestor.partner_keys import PartnerKeyFile
 from backend.attestor.rules import ItemClaim, SaltedDelivery
 from backend.attestor.state import FinalChain, Tracker
-from backend.attestor.store import Landed, Leaf, Moment, Store
+from backend.attestor.store import Landed, Moment, Store, StoredLeaf
 from backend.errors import GuerdonError, NotFound
 from backend.signer.base import Signer
 from prover.eip712 import BatchEnvelope, Domain
@@ -27,9 +27,11 @@ logger = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
-class Question:
-    """What the lead asks to have signed. Roots as integers, hashes as 32 bytes, times in Unix
-    seconds."""
+class AttestationRequest:
+    """What the coordinator asks an attestor to sign.
+
+    Roots are integers, hashes are 32 bytes, times are Unix seconds.
+    """
 
     chain_id: int
     distributor: str
@@ -47,7 +49,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Answer:
+class SignedDigest:
     """A signature (65 bytes) over the batch's digest (32 bytes)."""
 
     attestor: str
@@ -55,7 +57,7 @@ class Answer:
     signature: bytes
 
 
-class Program:
+class AttestedProgram:
     """One program that this attestor attests for."""
 
     def __init__(self, chain_id: int, config: ProgramConfig, view: ChainView, store: Store) -> None:
@@ -69,24 +71,24 @@ class Program:
 
 
 class Attestor:
-    """An attestor with its key, pins, store and chain views (by Distributor's address)."""
+    """An attestor with its key, partner keys, store and chain views (by Distributor's address)."""
 
     def __init__(
         self,
         config: AttestorConfig,
         signer: Signer,
         store: Store,
-        pins: PinFile,
+        partner_keys: PartnerKeyFile,
         views: dict[str, ChainView],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._config = config
         self._signer = signer
         self._store = store
-        self._pins = pins
+        self._partner_keys = partner_keys
         self._clock = clock
         self._programs = {
-            program.distributor: Program(
+            program.distributor: AttestedProgram(
                 config.chain_id, program, views[program.distributor], store
             )
             for program in config.programs
@@ -98,7 +100,7 @@ class Attestor:
     def address(self) -> str:
         return self._signer.address
 
-    def _program(self, chain_id: int, distributor: str) -> Program:
+    def _program(self, chain_id: int, distributor: str) -> AttestedProgram:
         if chain_id != self._config.chain_id:
             raise NotFound(
                 f"this attestor is for chain {self._config.chain_id}",
@@ -113,7 +115,7 @@ class Attestor:
             )
         return self._programs[distributor]
 
-    def attest(self, question: Question) -> Answer:
+    def attest(self, question: AttestationRequest) -> SignedDigest:
         """Check everything, then sign. The same question gets the same answer.
 
         Raises:
@@ -145,9 +147,11 @@ class Attestor:
             digest=digest.hex(),
             items=len(items),
         )
-        return Answer(self.address, digest, signature)
+        return SignedDigest(self.address, digest, signature)
 
-    def _check_envelope(self, program: Program, chain: FinalChain, question: Question) -> None:
+    def _check_envelope(
+        self, program: AttestedProgram, chain: FinalChain, question: AttestationRequest
+    ) -> None:
         """All that needs no evidence."""
         if self.address not in chain.attestors.addresses:
             raise Refused(
@@ -167,13 +171,13 @@ class Attestor:
             raise MissingLeaves(missing)
 
     def _check_content(
-        self, program: Program, chain: FinalChain, question: Question
-    ) -> list[rules.Attested]:
+        self, program: AttestedProgram, chain: FinalChain, question: AttestationRequest
+    ) -> list[rules.DerivedItem]:
         """Every item from its evidence, then everything that follows from the items."""
         instance, bucket = program.config.sizes, question.bucket
         rules.require_size(instance, question.items)
         delivered = rules.authenticate(
-            self._pins.partners(program.config.distributor), question.deliveries
+            self._partner_keys.partners(program.config.distributor), question.deliveries
         )
         items = rules.derive_items(program.domain.program, delivered, question.items)
         rules.require_distinct(items)
@@ -190,7 +194,12 @@ class Attestor:
         return items
 
     def accept_leaves(
-        self, chain_id: int, distributor: str, bucket: int, sequence: int, leaves: Sequence[Leaf]
+        self,
+        chain_id: int,
+        distributor: str,
+        bucket: int,
+        sequence: int,
+        leaves: Sequence[StoredLeaf],
     ) -> None:
         """Keep the leaves of a landed batch, if they are the ones behind its root.
 
@@ -214,7 +223,9 @@ class Attestor:
         )
 
     @staticmethod
-    def _check_leaves(program: Program, landed: Landed, leaves: Sequence[Leaf]) -> None:
+    def _check_leaves(
+        program: AttestedProgram, landed: Landed, leaves: Sequence[StoredLeaf]
+    ) -> None:
         hashed = [
             MerkleLeaf(
                 j, leaf.interaction(program.domain.program).hash, leaf.account, leaf.item_amount
@@ -264,9 +275,9 @@ class Attestor:
             "programs": programs,
         }
 
-    def _program_readiness(self, program: Program) -> dict[str, object]:
+    def _program_readiness(self, program: AttestedProgram) -> dict[str, object]:
         try:
-            self._pins.partners(program.config.distributor)
+            self._partner_keys.partners(program.config.distributor)
             final, attestors = program.tracker.look()
         except GuerdonError as error:
             return {"ready": False, "code": error.code, "reason": error.message}
@@ -287,7 +298,7 @@ class Attestor:
         return entry
 
 
-def _envelope(chain: FinalChain, question: Question) -> BatchEnvelope:
+def _envelope(chain: FinalChain, question: AttestationRequest) -> BatchEnvelope:
     known = chain.state.buckets.get(question.bucket)
     old_root = known.root if known else zero_root(chain.state.instance.levels)
     return BatchEnvelope(
@@ -304,9 +315,9 @@ def _envelope(chain: FinalChain, question: Question) -> BatchEnvelope:
     )
 
 
-def _leaf(item: rules.Attested) -> Leaf:
+def _leaf(item: rules.DerivedItem) -> StoredLeaf:
     found = item.interaction
-    return Leaf(
+    return StoredLeaf(
         found.partner,
         found.event_id,
         found.account,

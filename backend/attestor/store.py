@@ -66,7 +66,7 @@ class Landed:
 
 
 @dataclass(frozen=True)
-class Leaf:
+class StoredLeaf:
     """One item of a batch as it is remembered: hashes of partner, event and evidence, amounts in
     base units."""
 
@@ -156,7 +156,7 @@ class Store:
         program: str,
         envelope: BatchEnvelope,
         digest: bytes,
-        leaves: Sequence[Leaf],
+        leaves: Sequence[StoredLeaf],
         moment: Moment,
         sign: Callable[[], bytes],
     ) -> bytes:
@@ -207,7 +207,7 @@ class Store:
 
     @staticmethod
     def _require_unseen(
-        db: sqlite3.Connection, program: str, leaves: Sequence[Leaf], moment: Moment
+        db: sqlite3.Connection, program: str, leaves: Sequence[StoredLeaf], moment: Moment
     ) -> None:
         # A candidate that lost its place is gone (`advance`); one for the asked place is dead, or
         # `sign_once` would have stopped.
@@ -235,7 +235,10 @@ class Store:
 
     @staticmethod
     def _put_leaves(
-        db: sqlite3.Connection, place: tuple[str, int, int], root: bytes, leaves: Sequence[Leaf]
+        db: sqlite3.Connection,
+        place: tuple[str, int, int],
+        root: bytes,
+        leaves: Sequence[StoredLeaf],
     ) -> None:
         db.executemany(
             "INSERT OR IGNORE INTO leaf (program, bucket, sequence, interactions_root, "
@@ -258,7 +261,7 @@ class Store:
             ],
         )
 
-    def put_landed_leaves(self, program: str, landed: Landed, leaves: Sequence[Leaf]) -> None:
+    def put_landed_leaves(self, program: str, landed: Landed, leaves: Sequence[StoredLeaf]) -> None:
         """Keep the leaves of a landed batch; the caller has checked that their root is the
         batch's."""
         with self._transaction() as db:
@@ -266,7 +269,7 @@ class Store:
                 db, (program, landed.bucket, landed.sequence), landed.interactions_root, leaves
             )
 
-    def leaves(self, program: str, bucket: int, sequence: int, root: bytes) -> list[Leaf]:
+    def leaves(self, program: str, bucket: int, sequence: int, root: bytes) -> list[StoredLeaf]:
         """The leaves that are held behind a root, in item order; empty if they are not."""
         rows = self._rows(
             "SELECT partner, event_id, account, amount, occurred_at, evidence, item_amount "
@@ -279,7 +282,7 @@ class Store:
             root,
         )
         return [
-            Leaf(p, e, account, int(a), at, evidence, int(i))
+            StoredLeaf(p, e, account, int(a), at, evidence, int(i))
             for p, e, account, a, at, evidence, i in rows
         ]
 

@@ -16,7 +16,7 @@ from backend.batch.models import Batch, BatchAccount, BatchState
 from backend.batch.plan import Draft, Terms
 from backend.batch.repository import OpenInteraction
 from backend.batch.states import log_state
-from backend.interaction.models import DeliveryRow, Interaction
+from backend.interaction.models import Interaction, StoredDelivery
 from backend.kit.db import Database
 from backend.kit.failpoint import failpoint
 from backend.kit.time import utc_now
@@ -73,8 +73,8 @@ def items_of(session: Session, rows: Sequence[Interaction | OpenInteraction]) ->
     """The rows as items, in order."""
     names = select(Partner.id, Partner.name).where(Partner.id.in_({row.partner_id for row in rows}))
     partners = dict(session.execute(names).tuples().all())
-    deliveries = select(DeliveryRow.id, DeliveryRow.evidence).where(
-        DeliveryRow.id.in_({row.delivery_id for row in rows})
+    deliveries = select(StoredDelivery.id, StoredDelivery.evidence).where(
+        StoredDelivery.id.in_({row.delivery_id for row in rows})
     )
     evidence = dict(session.execute(deliveries).tuples().all())
     return [

@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 
 from backend.errors import CommandError
-from backend.interaction.report import ITEMS_MAX
 from backend.kit.time import utc_now
 from backend.partner.evidence import PARTNER_HEADER, Delivery
+from backend.partner.report import ITEMS_MAX
 from backend.partner.schemes.standard_webhooks import sign
 
 
@@ -73,13 +73,7 @@ class PartnerClient:
 
 def headers(partner: str, delivery: Delivery) -> dict[str, str]:
     """The request's headers."""
-    return {
-        "content-type": "application/json",
-        PARTNER_HEADER: partner,
-        "webhook-id": delivery.message_id,
-        "webhook-timestamp": delivery.timestamp,
-        "webhook-signature": delivery.signature,
-    }
+    return {"content-type": "application/json", PARTNER_HEADER: partner, **dict(delivery.headers)}
 
 
 def chunks(items: Sequence[Reported], size: int) -> Iterable[Sequence[Reported]]:

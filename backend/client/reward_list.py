@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from backend.errors import CommandError
-from backend.interaction.report import address_fault, to_checksum
+from backend.partner.report import address_fault, to_checksum
 from prover.wire import UINT96_MAX
 
 DELIMITERS = ",;\t|"

@@ -9,12 +9,15 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     String,
+    Text,
     UniqueConstraint,
     text,
 )
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
 from backend.kit.db import Base, Bytes, CreatedAt, Id, Money
+from backend.partner.evidence import Delivery
 
 QUARANTINE_GROUP = (
     "(quarantine_batch_id IS NULL) = (quarantine_half IS NULL) AND quarantine_half IN (0, 1)"
@@ -46,7 +49,7 @@ class InteractionState(StrEnum):
     """Its reward was taken back in the ledger before any batch held it. Nothing sets it yet."""
 
 
-class DeliveryRow(Base):
+class StoredDelivery(Base):
     """The raw evidence: one signed request that brought at least one new interaction."""
 
     __tablename__ = "delivery"
@@ -54,12 +57,19 @@ class DeliveryRow(Base):
     id: Mapped[Id]
     program_id: Mapped[int] = mapped_column(ForeignKey("program.id"))
     partner_id: Mapped[int] = mapped_column(ForeignKey("partner.id"))
-    message_id: Mapped[str]
-    timestamp: Mapped[str]
-    signature: Mapped[str]
+    scheme: Mapped[str] = mapped_column(String(32))
+    method: Mapped[str] = mapped_column(String(16))
+    target: Mapped[str]
+    headers: Mapped[list[list[str]]] = mapped_column(ARRAY(Text, dimensions=2))
     body: Mapped[Bytes]
     evidence: Mapped[Bytes]
     received_at: Mapped[CreatedAt]
+
+    @property
+    def delivery(self) -> Delivery:
+        """The request as received."""
+        headers = tuple((name, value) for name, value in self.headers)
+        return Delivery(self.scheme, self.method, self.target, headers, self.body)
 
 
 class DeliverySalt(Base):

@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    ColumnElement,
     Integer,
     Numeric,
     String,
@@ -18,8 +19,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
-from backend.interaction.models import DeliveryRow, Interaction, InteractionState
-from backend.interaction.report import EVENT_ID, Report
+from backend.interaction.models import Interaction, InteractionState, StoredDelivery
+from backend.partner.report import EVENT_ID, Report
 
 # Ids follow the order of the request. Rows are inserted sorted, so that two requests that report
 # the same events wait for each other in one order.
@@ -48,7 +49,7 @@ _INSERT = text("""
 
 # A literal: with a parameter PostgreSQL may settle on a plan that does without the indexes of held
 # rows.
-_HELD = literal_column(f"'{InteractionState.HELD}'")
+_HELD: ColumnElement[str] = literal_column(f"'{InteractionState.HELD}'")
 
 
 def insert_new(
@@ -173,6 +174,11 @@ def find(session: Session, partner_id: int, event_id: str) -> Interaction | None
 
 
 def delivery_sizes(session: Session, ids: Collection[int]) -> dict[int, int]:
-    """delivery id -> bytes of its body."""
-    query = select(DeliveryRow.id, func.length(DeliveryRow.body)).where(DeliveryRow.id.in_(ids))
-    return dict(session.execute(query).all())
+    """Return delivery id -> bytes of its evidence: target, headers and body."""
+    size = (
+        func.length(StoredDelivery.body)
+        + func.octet_length(StoredDelivery.target)
+        + func.octet_length(func.array_to_string(StoredDelivery.headers, ""))
+    )
+    query = select(StoredDelivery.id, size).where(StoredDelivery.id.in_(ids))
+    return dict(session.execute(query).tuples().all())

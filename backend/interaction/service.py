@@ -4,17 +4,15 @@ before the answer."""
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 
 from sqlalchemy.orm import Session
 
 from backend.interaction import repository
-from backend.interaction.models import DeliveryRow, DeliverySalt, InteractionState
-from backend.interaction.report import Report, ReportError
+from backend.interaction.models import DeliverySalt, Interaction, InteractionState, StoredDelivery
 from backend.ledger import service as ledger
 from backend.ledger.service import Reward
 from backend.partner.evidence import Delivery
+from backend.partner.report import ItemOutcome, ItemResult, Report, ReportError
 
 BUDGET_EXHAUSTED = "budget_exhausted"
 """Held because the funded budget does not cover it; released in order when more arrives."""
@@ -23,35 +21,16 @@ FUTURE_TOLERANCE_SECONDS = 300
 RELEASE_LIMIT = 1000
 
 
-class Outcome(StrEnum):
-    ACCEPTED = "accepted"
-    DUPLICATE = "duplicate"
-    HELD = "held"
-    REJECTED = "rejected"
-
-
-@dataclass(slots=True)
-class Answer:
-    """What became of one item. `state` is where the first report of a duplicate stands."""
-
-    outcome: Outcome
-    event_id: str | None
-    reason: str | None = None
-    field: str | None = None
-    message: str | None = None
-    state: str | None = None
-
-
-def take_in(
+def ingest(
     session: Session,
     program_id: int,
     partner_id: int,
     delivery: Delivery,
     items: Sequence[Report | ReportError],
-) -> list[Answer]:
+) -> list[ItemResult]:
     """Book what is new among the items of an authenticated delivery; one answer an item, in
     order."""
-    answers: list[Answer | None] = [None] * len(items)
+    answers: list[ItemResult | None] = [None] * len(items)
     fresh: dict[str, tuple[int, Report]] = {}
     repeated: list[tuple[int, Report]] = []
     latest = int(time.time()) + FUTURE_TOLERANCE_SECONDS
@@ -96,12 +75,13 @@ def _insert(
     delivery without news leaves no row."""
     with session.begin_nested() as savepoint:
         salt = os.urandom(32)
-        row = DeliveryRow(
+        row = StoredDelivery(
             program_id=program_id,
             partner_id=partner_id,
-            message_id=delivery.message_id,
-            timestamp=delivery.timestamp,
-            signature=delivery.signature,
+            scheme=delivery.scheme,
+            method=delivery.method,
+            target=delivery.target,
+            headers=[list(header) for header in delivery.headers],
             body=delivery.body,
             evidence=delivery.hash(salt),
         )
@@ -117,7 +97,7 @@ def _insert(
 
 def _book(
     session: Session, program_id: int, inserted: dict[int, tuple[int, Report]]
-) -> dict[int, Answer]:
+) -> dict[int, ItemResult]:
     """Book the inserted interactions as far as the budget goes, in order; hold the others."""
     if not inserted:
         return {}
@@ -137,10 +117,10 @@ def _book(
     ]:
         repository.hold(session, held, BUDGET_EXHAUSTED)
     return {
-        position: Answer(Outcome.ACCEPTED, report.event_id)
+        position: ItemResult(ItemOutcome.ACCEPTED, report.event_id)
         if id_ in accepted
-        else Answer(
-            Outcome.HELD,
+        else ItemResult(
+            ItemOutcome.HELD,
             report.event_id,
             BUDGET_EXHAUSTED,
             message="held until the program is funded further",
@@ -191,12 +171,12 @@ def _may_release(session: Session, program_id: int) -> bool:
     return smallest is not None and smallest <= available
 
 
-def _rejected(position: int, error: ReportError) -> Answer:
+def _rejected(position: int, error: ReportError) -> ItemResult:
     field = f"interactions[{position}]" + (f".{error.field}" if error.field else "")
-    return Answer(Outcome.REJECTED, error.event_id, "invalid", field, error.message)
+    return ItemResult(ItemOutcome.REJECTED, error.event_id, "invalid", field, error.message)
 
 
-def _repeated(position: int, report: Report, row: object) -> Answer:
+def _repeated(position: int, report: Report, row: Interaction) -> ItemResult:
     same = (row.account, row.amount, row.occurred_at) == (
         report.account,
         report.amount,
@@ -204,11 +184,15 @@ def _repeated(position: int, report: Report, row: object) -> Answer:
     )
     if same:
         state = row.held_reason if row.state == InteractionState.HELD else row.state
-        return Answer(Outcome.DUPLICATE, report.event_id, state=state)
+        return ItemResult(ItemOutcome.DUPLICATE, report.event_id, state=state)
     message = (
         "this event was reported before with another account, amount or time; the first report "
         "stands"
     )
-    return Answer(
-        Outcome.REJECTED, report.event_id, "conflict", f"interactions[{position}].event_id", message
+    return ItemResult(
+        ItemOutcome.REJECTED,
+        report.event_id,
+        "conflict",
+        f"interactions[{position}].event_id",
+        message,
     )

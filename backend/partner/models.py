@@ -16,11 +16,13 @@ class Partner(Base):
     id: Mapped[Id]
     program_id: Mapped[int] = mapped_column(ForeignKey("program.id"))
     name: Mapped[str] = mapped_column(String(64))
+    scheme: Mapped[str] = mapped_column(String(32), server_default="standard-webhooks")
+    """How the partner signs: a name in partner/schemes/registry.py."""
     created_at: Mapped[CreatedAt]
 
 
 class PartnerSecret(Base):
-    """One Standard Webhooks secret of a partner; several are valid while it rotates them."""
+    """One secret of a partner under its scheme; several are valid during a rotation."""
 
     __tablename__ = "partner_secret"
 

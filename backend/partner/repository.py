@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from backend.errors import Conflict, Invalid, NotFound
 from backend.partner.models import Partner, PartnerSecret
-from backend.partner.schemes.standard_webhooks import require_secret
+from backend.partner.schemes.registry import scheme as find_scheme
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
@@ -39,20 +39,22 @@ def _in_force() -> ColumnElement[bool]:
     return or_(PartnerSecret.revoked_at.is_(None), PartnerSecret.revoked_at > func.now())
 
 
-def add(session: Session, program_id: int, name: str, secret: str) -> Partner:
-    """A new partner with its first secret. Raises Invalid, Conflict."""
+def add(
+    session: Session, program_id: int, name: str, secret: str, scheme: str = "standard-webhooks"
+) -> Partner:
+    """Add a partner with its first secret. Raises Invalid, Conflict."""
     if not NAME.fullmatch(name):
         raise Invalid(
             "expected 1 to 64 of a-z, 0-9, dot, dash and underscore, starting with a letter "
             "or digit",
             "partner",
         )
-    _require_secret(secret)
+    _require_secret(scheme, secret)
     if session.scalar(
         select(Partner.id).where(Partner.program_id == program_id, Partner.name == name)
     ):
         raise Conflict(f"partner {name!r} exists already", "partner")
-    partner = Partner(program_id=program_id, name=name)
+    partner = Partner(program_id=program_id, name=name, scheme=scheme)
     session.add(partner)
     session.flush()
     session.add(PartnerSecret(partner_id=partner.id, secret=secret))
@@ -62,7 +64,7 @@ def add(session: Session, program_id: int, name: str, secret: str) -> Partner:
 def rotate(session: Session, partner: Partner, secret: str, overlap_seconds: int) -> None:
     """Give the partner a new secret; those in force stay so for `overlap_seconds`, or less if they
     end before. Raises Invalid, Conflict."""
-    _require_secret(secret)
+    _require_secret(partner.scheme, secret)
     # One after another: two that rotate at once would each leave the other's secret in force.
     session.scalars(
         select(Partner.id).where(Partner.id == partner.id).with_for_update(key_share=True)
@@ -87,13 +89,17 @@ def revoke(session: Session, partner: Partner) -> int:
 def _revoke(session: Session, partner: Partner, after_seconds: int) -> int:
     end = func.least(PartnerSecret.revoked_at, func.now() + timedelta(seconds=after_seconds))
     mine = update(PartnerSecret).where(PartnerSecret.partner_id == partner.id, _in_force())
-    return session.execute(
-        mine.values(revoked_at=end).execution_options(synchronize_session=False)
-    ).rowcount
+    ended = mine.values(revoked_at=end).returning(PartnerSecret.id)
+    options = {"synchronize_session": False}
+    return len(session.scalars(ended, execution_options=options).all())
 
 
-def _require_secret(secret: str) -> None:
+def _require_secret(scheme: str, secret: str) -> None:
     try:
-        require_secret(secret)
+        known = find_scheme(scheme)
+    except ValueError as error:
+        raise Invalid(str(error), "scheme") from error
+    try:
+        known.require_secret(secret)
     except ValueError as error:
         raise Invalid(str(error), "secret") from error

@@ -9,17 +9,22 @@ import pytest
 from backend.attestation.client import (
     ANSWER_BYTES_MAX,
     SIGNATURE_BYTES_MAX,
+    AskAgain,
     Attested,
-    MissingLeaves,
-    NotYet,
-    Refused,
+    LeavesAsked,
+    Refusal,
     open_client,
     request_attestation,
     send_leaves,
 )
-from backend.attestor.errors import AlreadyLanded, Halted, OtherDigestSigned, StateBehind
-from backend.attestor.errors import MissingLeaves as MissingLeavesError
-from backend.attestor.errors import Refused as RefusedError
+from backend.attestor.errors import (
+    AlreadyLanded,
+    Halted,
+    MissingLeaves,
+    OtherDigestSigned,
+    Refused,
+    StateBehind,
+)
 from backend.errors import TooLarge, Unauthorized
 from tests.attestation.servers import answering, drip_body, drip_head, hang, serving
 
@@ -48,17 +53,17 @@ def ask(status, body):
 @pytest.mark.parametrize(
     ("error", "outcome"),
     [
-        (RefusedError("home", "m", item=3), Refused("refused", "m", "home", 3, "items")),
+        (Refused("home", "m", item=3), Refusal("refused", "m", "home", 3, "items")),
         (
             Unauthorized("m", field="authorization"),
-            Refused("unauthorized", "m", None, None, "authorization"),
+            Refusal("unauthorized", "m", None, None, "authorization"),
         ),
-        (TooLarge("m", field="body"), Refused("too_large", "m", None, None, "body")),
-        (StateBehind("m"), NotYet("state_behind", "m")),
-        (OtherDigestSigned("m"), NotYet("other_digest_signed", "m")),
-        (AlreadyLanded("m"), NotYet("already_landed", "m")),
-        (Halted("m"), NotYet("halted", "m")),
-        (MissingLeavesError([(0, 1), (2, 3)]), MissingLeaves(((0, 1), (2, 3)))),
+        (TooLarge("m", field="body"), Refusal("too_large", "m", None, None, "body")),
+        (StateBehind("m"), AskAgain("state_behind", "m")),
+        (OtherDigestSigned("m"), AskAgain("other_digest_signed", "m")),
+        (AlreadyLanded("m"), AskAgain("already_landed", "m")),
+        (Halted("m"), AskAgain("halted", "m")),
+        (MissingLeaves([(0, 1), (2, 3)]), LeavesAsked(((0, 1), (2, 3)))),
     ],
 )
 def test_errors(error, outcome):
@@ -96,8 +101,8 @@ def missing(place):
 def test_unreadable_errors(body):
     """A proxy's 502 is worth asking again; another answer that cannot be read is not."""
     assert ask(502, body).code == "bad_answer"
-    assert isinstance(ask(502, body), NotYet)
-    assert isinstance(ask(404, body), Refused)
+    assert isinstance(ask(502, body), AskAgain)
+    assert isinstance(ask(404, body), Refusal)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +119,7 @@ def test_unreadable_errors(body):
 )
 def test_unreadable_attestation(body):
     """A 200 that holds no attestation is refused."""
-    assert ask(200, body) == Refused("bad_answer", "the answer is not an attestation")
+    assert ask(200, body) == Refusal("bad_answer", "the answer is not an attestation")
 
 
 def test_words_are_cut_and_cleaned():
@@ -141,8 +146,8 @@ def test_unreachable():
     """No connection, no answer, no URL: ask again later."""
     with answering(200, {}) as server:
         pass
-    assert run(server.url) == NotYet("unreachable", "ConnectError")
-    assert isinstance(run(server.url, leaves=True), NotYet)
+    assert run(server.url) == AskAgain("unreachable", "ConnectError")
+    assert isinstance(run(server.url, leaves=True), AskAgain)
     for url in ("http://[", "ftp://localhost", "localhost", ""):
         assert run(url).code == "unreachable"
 
@@ -154,7 +159,7 @@ def test_deadline(respond, leaves):
     off."""
     with serving(respond) as server:
         started = time.monotonic()
-        assert run(server.url, seconds=0.5, leaves=leaves) == NotYet(
+        assert run(server.url, seconds=0.5, leaves=leaves) == AskAgain(
             "timeout", "no whole answer within 0.5 s"
         )
         assert time.monotonic() - started < 3
@@ -163,7 +168,7 @@ def test_deadline(respond, leaves):
 @pytest.mark.parametrize("body", [b" " * (ANSWER_BYTES_MAX + 1), b" " * 50 * 2**20])
 def test_long_answers(body):
     """An answer is read up to its limit, no further."""
-    assert ask(200, body) == Refused(
+    assert ask(200, body) == Refusal(
         "bad_answer", f"the answer is longer than {ANSWER_BYTES_MAX} bytes"
     )
 
@@ -179,7 +184,7 @@ def test_compressed_answers_stay_so():
         )
 
     with serving(respond) as server:
-        assert run(server.url) == Refused("bad_answer", "the answer is not an attestation")
+        assert run(server.url) == Refusal("bad_answer", "the answer is not an attestation")
 
 
 def test_another_digest():
@@ -213,8 +218,8 @@ def test_leaves():
         assert run(server.url, body=b'{"b":2}', leaves=True) is None
     assert server.seen == [("/v1/leaves", None, {"b": 2})]
     for error, code in (
-        (RefusedError("interactions_root", "m"), "refused"),
-        (MissingLeavesError([(0, 1)]), "bad_answer"),
+        (Refused("interactions_root", "m"), "refused"),
+        (MissingLeaves([(0, 1)]), "bad_answer"),
     ):
         with answering(error.status, error.to_json()) as server:
             assert run(server.url, leaves=True).code == code

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from backend.attestor.config import ConfigError, load_config
-from backend.attestor.pins import PinFile, PinsError, parse_pins
+from backend.attestor.partner_keys import PartnerKeyFile, PartnerKeysError, parse_partner_keys
 from backend.partner.schemes.standard_webhooks import generate_secret
 from backend.signer import keystore
 
@@ -166,15 +166,15 @@ SECRET = generate_secret()
 )
 def test_bad_pins(content, named):
     """A fault in the pins is named by its place; no secret is repeated."""
-    with pytest.raises(PinsError, match=named) as caught:
-        parse_pins(json.dumps(content).encode())
+    with pytest.raises(PartnerKeysError, match=named) as caught:
+        parse_partner_keys(json.dumps(content).encode())
     assert "hush" not in str(caught.value)
 
 
 def test_pins_are_read_again(tmp_path):
     """A change is seen at the next look, a missing file is an error, and repr shows no secret."""
-    pins = PinFile(tmp_path / "partners.json")
-    with pytest.raises(PinsError, match="cannot be read"):
+    pins = PartnerKeyFile(tmp_path / "partners.json")
+    with pytest.raises(PartnerKeysError, match="cannot be read"):
         pins.partners(ADDRESS)
     for secrets in ([SECRET], [generate_secret(), SECRET]):
         entry = {"scheme": "standard-webhooks", "secrets": secrets}

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from backend.attestor.app import create_app
 from backend.attestor.config import AttestorConfig
 from backend.attestor.errors import LEAVES_ASKED_MAX, MissingLeaves
-from tests.attestor.world import DISTRIBUTOR, account, report
+from tests.attestor.world import DISTRIBUTOR, account, changed, report
 
 
 @pytest.fixture
@@ -85,8 +85,15 @@ BAD_VALUES = [
     ("deliveries", {}),
     ("deliveries.0.partner", 1),
     ("deliveries.0.partner", "x" * 4097),
-    ("deliveries.0.message_id", ...),
-    ("deliveries.0.timestamp", 5),
+    ("deliveries.0.scheme", ...),
+    ("deliveries.0.method", 5),
+    ("deliveries.0.target", None),
+    ("deliveries.0.target", "/" * 4097),
+    ("deliveries.0.headers", {}),
+    ("deliveries.0.headers", [["a", "b"]] * 17),
+    ("deliveries.0.headers.0", ["webhook-id"]),
+    ("deliveries.0.headers.1", ["webhook-timestamp", 5]),
+    ("deliveries.0.headers.2", "ab"),
     ("deliveries.0.body", "%%%"),
     ("deliveries.0.body", "YQ"),
     ("deliveries.0.salt", "0x00"),
@@ -295,7 +302,7 @@ def test_logs_hold_no_evidence(client, world, batch):
         assert client.post("/v1/attestations", json=batch.payload).status_code == 200
         sent = replace(
             batch.deliveries[0],
-            delivery=replace(batch.deliveries[0].delivery, message_id="secret-message-id"),
+            delivery=changed(batch.deliveries[0].delivery, "webhook-id", "secret-message-id"),
         )
         assert (
             client.post(
@@ -310,8 +317,8 @@ def test_logs_hold_no_evidence(client, world, batch):
     sent = batch.deliveries[0]
     secrets = [
         *world.lead.secrets.values(),
-        sent.delivery.signature,
-        sent.delivery.message_id,
+        sent.delivery.header("webhook-signature"),
+        sent.delivery.header("webhook-id"),
         sent.salt.hex(),
         "secret-",
         account(1),

@@ -18,10 +18,10 @@ from typing import Any
 import httpx
 
 from backend.attestation.client import (
+    AskAgain,
     Attested,
-    MissingLeaves,
-    NotYet,
-    Refused,
+    LeavesAsked,
+    Refusal,
     open_client,
     request_attestation,
     send_leaves,
@@ -200,7 +200,7 @@ def test_three_attestors(tmp_path):
         for one in stack.attestors:
             one.start()
         assert [httpx.get(f"{one.url}/readyz").status_code for one in stack.attestors] == [200] * 3
-        assert isinstance(a.request({}, bytes(32), "wrong"), Refused)
+        assert isinstance(a.request({}, bytes(32), "wrong"), Refusal)
 
         lead = stack.lead
         first = lead.batch(
@@ -212,15 +212,15 @@ def test_three_attestors(tmp_path):
         )
         signed = [a.ask(first), b.ask(first)]
         assert all(isinstance(answer, Attested) for answer in signed)
-        assert isinstance(a.ask(first.with_envelope(sequence=2)), NotYet)
+        assert isinstance(a.ask(first.with_envelope(sequence=2)), AskAgain)
         stack.post(first, signed)
         assert a.ask(first).code == "already_landed"
 
         second = lead.batch(0, [lead.deliver([report("d", account(3)), report("e", account(2))])])
-        assert c.ask(second) == MissingLeaves(((0, 1),))
+        assert c.ask(second) == LeavesAsked(((0, 1),))
         foreign = replace(first, items=(replace(first.items[0], amount=1), *first.items[1:]))
         assert c.send(foreign).reason == "interactions_root"
-        assert c.ask(second) == MissingLeaves(((0, 1),))
+        assert c.ask(second) == LeavesAsked(((0, 1),))
         assert c.send(first) is None
         replayed = lead.batch(0, [lead.deliver([report("f", account(3))]), first.deliveries[1]])
         for one in stack.attestors:
@@ -283,7 +283,7 @@ def test_chain_taken_back(tmp_path):
         )
         deadline = time.monotonic() + 60
         while (
-            isinstance(answer := a.ask(batch), NotYet)
+            isinstance(answer := a.ask(batch), AskAgain)
             and answer.code == "unreachable"
             and time.monotonic() < deadline
         ):
@@ -298,8 +298,8 @@ def _require_quiet_logs(stack: Stack, batches: list[Batch]) -> None:
     assert '"event": "signed"' in text
     sent = [delivery for batch in batches for delivery in batch.deliveries]
     evidence = (
-        [d.delivery.signature for d in sent]
-        + [d.delivery.message_id for d in sent]
+        [d.delivery.header("webhook-signature") for d in sent]
+        + [d.delivery.header("webhook-id") for d in sent]
         + [d.salt.hex() for d in sent]
     )
     assert not [item for item in [TOKEN, *stack.lead.secrets.values(), *evidence] if item in text]

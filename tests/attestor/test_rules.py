@@ -9,7 +9,6 @@ import pytest
 from backend.attestor import rules
 from backend.attestor.errors import MissingLeaves, Refused, StateBehind
 from backend.attestor.rules import ItemClaim
-from backend.partner.evidence import Delivery
 from backend.partner.schemes import standard_webhooks
 from prover.state import family
 from prover.wire import Deltas
@@ -20,6 +19,7 @@ from tests.attestor.world import (
     NOW,
     PARTNER,
     account,
+    changed,
     make_world,
     refusal,
     report,
@@ -68,9 +68,9 @@ class TestEvidence:
         "change",
         [
             lambda d: replace(d, body=d.body.replace(b"1000", b"9000")),
-            lambda d: replace(d, message_id=d.message_id + "x"),
-            lambda d: replace(d, timestamp=str(int(d.timestamp) + 1)),
-            lambda d: replace(d, signature="v1,"),
+            lambda d: changed(d, "webhook-id", d.header("webhook-id") + "x"),
+            lambda d: changed(d, "webhook-timestamp", str(int(d.header("webhook-timestamp")) + 1)),
+            lambda d: changed(d, "webhook-signature", "v1,"),
             lambda d: replace(d, body=b"\xff" + d.body),
         ],
     )
@@ -87,12 +87,7 @@ class TestEvidence:
         signature."""
         sent = world.lead.deliver([report("a", account(1), 1000)])
         body = sent.delivery.body.replace(b'"1000"', b'"9000"')
-        forged = replace(
-            sent,
-            delivery=Delivery(
-                sent.delivery.message_id, sent.delivery.timestamp, sent.delivery.signature, body
-            ),
-        )
+        forged = replace(sent, delivery=replace(sent.delivery, body=body))
         assert refusal(world, world.lead.batch(0, [forged]).question).reason == "signature"
 
     def test_unreadable_body(self, world, batch):

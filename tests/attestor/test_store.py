@@ -13,14 +13,14 @@ from threading import Barrier
 import pytest
 
 from backend.attestor.errors import OtherDigestSigned, Refused
-from backend.attestor.store import Leaf, Moment, Store, StoreError
+from backend.attestor.store import Moment, Store, StoredLeaf, StoreError
 from prover.eip712 import BatchEnvelope
 from tests.attestor.world import CHAIN_ID, DISTRIBUTOR, NOW, account, report
 
 PROGRAM = f"{CHAIN_ID}:{DISTRIBUTOR}"
 MOMENT = Moment(NOW, 1)
 ENVELOPE = BatchEnvelope(0, 1, 1, 2, 3, b"\4" * 32, b"\5" * 32, b"\6" * 32, 1, NOW + 60)
-LEAF = Leaf(b"\1" * 32, b"\2" * 32, "0x" + "11" * 20, 2**95, NOW, b"\3" * 32, 2**95)
+LEAF = StoredLeaf(b"\1" * 32, b"\2" * 32, "0x" + "11" * 20, 2**95, NOW, b"\3" * 32, 2**95)
 
 # Another process on the same file: signs one digest and prints the signature, or the code of the
 # refusal.

@@ -19,13 +19,14 @@ from backend.attestation.request import DeliveryEvidence, ItemSource, build_leav
 from backend.attestor.chain import AttestorSet, Shape
 from backend.attestor.config import AttestorConfig, ProgramConfig
 from backend.attestor.errors import Refused
-from backend.attestor.pins import PinFile
+from backend.attestor.partner_keys import PartnerKeyFile
 from backend.attestor.rules import ItemClaim, SaltedDelivery
-from backend.attestor.service import Attestor, Question
-from backend.attestor.store import Landed, Leaf, Store
+from backend.attestor.service import AttestationRequest, Attestor
+from backend.attestor.store import Landed, Store, StoredLeaf
 from backend.chain.node import Block
 from backend.errors import Unavailable
-from backend.interaction.report import Report, parse_body
+from backend.partner.evidence import Delivery
+from backend.partner.report import Report, parse_body
 from backend.partner.schemes import standard_webhooks
 from backend.signer import keystore
 from prover.circuit import load_instance
@@ -144,9 +145,9 @@ class Batch:
         return self.envelope.digest(self.domain)
 
     @property
-    def question(self) -> Question:
+    def question(self) -> AttestationRequest:
         e = self.envelope
-        return Question(
+        return AttestationRequest(
             self.domain.chain_id,
             self.domain.distributor,
             e.bucket,
@@ -169,9 +170,9 @@ class Batch:
         return build_request(self.domain, self.envelope, self.deltas, deliveries, items)
 
     @property
-    def leaves(self) -> list[Leaf]:
+    def leaves(self) -> list[StoredLeaf]:
         return [
-            Leaf(
+            StoredLeaf(
                 i.partner, i.event_id, i.account, i.amount, i.occurred_at, i.evidence, claim.amount
             )
             for i, claim in zip(self.interactions, self.items, strict=True)
@@ -300,7 +301,7 @@ class World:
         return self.land_signed(self.lead.batch(bucket, [self.lead.deliver(reports)]))
 
     def write_pins(self, partners: dict[str, list[str]] | None = None) -> None:
-        """Pin these secrets, the lead's by default."""
+        """PartnerKeys these secrets, the lead's by default."""
         write_pins(
             self.config.pins,
             {name: [secret] for name, secret in self.lead.secrets.items()}
@@ -314,6 +315,12 @@ class World:
         self.store = Store(self.config.database)
         self.attestor = make_attestor(self.config, self.store, self.chain, clock)
         return self.attestor
+
+
+def changed(delivery: Delivery, name: str, value: str) -> Delivery:
+    """The delivery with another value of one header."""
+    headers = tuple((own, value if own == name else old) for own, old in delivery.headers)
+    return replace(delivery, headers=headers)
 
 
 def write_pins(path: Path, partners: dict[str, list[str]], distributor: str = DISTRIBUTOR) -> None:
@@ -330,7 +337,7 @@ def make_attestor(
 ) -> Attestor:
     """An attestor on its files and `chain`."""
     signer = keystore.load(config.keystore, config.password)
-    return Attestor(config, signer, store, PinFile(config.pins), {DISTRIBUTOR: chain}, clock)
+    return Attestor(config, signer, store, PartnerKeyFile(config.pins), {DISTRIBUTOR: chain}, clock)
 
 
 def make_config(folder: Path, families: int = 1, **changes: Any) -> AttestorConfig:

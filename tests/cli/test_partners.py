@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from backend.attestor.pins import PinFile
+from backend.attestor.partner_keys import PartnerKeyFile
 from backend.cli import context as cli_context
 from backend.kit.log import configure
 from backend.main import app
@@ -85,7 +85,7 @@ def test_rotate_to_a_given_secret_and_pin_it(
             "partner", "rotate", program.name, "maker", "--secret-env", "SECOND", "--pins", pins
         )
     )
-    assert PinFile(pins).partners(program.distributor)["maker"].secrets == (second, first)
+    assert PartnerKeyFile(pins).partners(program.distributor)["maker"].secrets == (second, first)
     refused = command("partner", "rotate", program.name, "maker", "--secret-env", "NOT_SET")
     assert (refused.exit_code, refused.stdout) == (1, "")
     assert "secret: expected whsec_" in refused.stderr

@@ -82,7 +82,7 @@ def test_full_connection_pool_is_retryable(api: Api, monkeypatch: pytest.MonkeyP
     def full(*_: object) -> None:
         raise PoolTimeout("QueuePool limit of size 20 overflow 10 reached")
 
-    monkeypatch.setattr(interactions, "take_in", full)
+    monkeypatch.setattr(interactions, "ingest", full)
     answer = api.post(api.engine.program(), [item("e")])
     assert (answer.status_code, answer.json()["error"]["retryable"]) == (503, True)
 
@@ -127,16 +127,16 @@ def test_deadlock_is_tried_again(
 ) -> None:
     """A deadlock that PostgreSQL ends is tried again behind the request: the partner sees one
     acceptance."""
-    program, take_in, left = api.engine.program(), interactions.take_in, [2]
+    program, ingest, left = api.engine.program(), interactions.ingest, [2]
 
     def sometimes(*arguments: object) -> object:
-        answers = take_in(*arguments)
+        answers = ingest(*arguments)
         if left[0]:
             left[0] -= 1
             raise OperationalError("INSERT", {}, failure("deadlock detected"))
         return answers
 
-    monkeypatch.setattr(interactions, "take_in", sometimes)
+    monkeypatch.setattr(interactions, "ingest", sometimes)
     answer = api.post(program, [item("e1", amount=5)])
     assert (answer.status_code, answer.json()["results"][0]["status"], left) == (
         200,
@@ -150,13 +150,13 @@ def test_deadlock_is_tried_again(
 def test_endless_deadlock_is_a_503(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """A deadlock that comes back at every try ends in a 503 that can be retried; nothing was
     booked."""
-    program, take_in = api.engine.program(), interactions.take_in
+    program, ingest = api.engine.program(), interactions.ingest
 
     def never(*arguments: object) -> object:
-        take_in(*arguments)
+        ingest(*arguments)
         raise OperationalError("INSERT", {}, psycopg.errors.DeadlockDetected("deadlock detected"))
 
-    monkeypatch.setattr(interactions, "take_in", never)
+    monkeypatch.setattr(interactions, "ingest", never)
     answer = api.post(program, [item("e1", amount=5)])
     assert (answer.status_code, answer.json()["error"]["retryable"]) == (503, True)
     assert api.engine.owed(program, address("alice")) == 0
@@ -171,7 +171,7 @@ def test_no_secret_in_logs_or_answers(
     """Whatever fails (a retry, the database, our own code, a signature), no log line and no error
     answer holds evidence or a secret."""
     caplog.set_level(logging.DEBUG)
-    program, take_in, stamp = served.engine.program(), interactions.take_in, str(now())
+    program, ingest, stamp = served.engine.program(), interactions.ingest, str(now())
     body = b'{"interactions": [' + str(item("private-event")).replace("'", '"').encode() + b"]}"
     texts = []
 
@@ -179,13 +179,13 @@ def test_no_secret_in_logs_or_answers(
         left = [times]
 
         def run(*arguments: object) -> object:
-            answers = take_in(*arguments)
+            answers = ingest(*arguments)
             if left[0]:
                 left[0] -= 1
                 raise error
             return answers
 
-        monkeypatch.setattr(interactions, "take_in", run)
+        monkeypatch.setattr(interactions, "ingest", run)
         texts.append(served.send(program, body, timestamp=stamp).text)
 
     def database_error() -> Exception:

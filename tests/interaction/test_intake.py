@@ -13,13 +13,12 @@ from sqlalchemy.orm import Session
 
 from backend.interaction import repository
 from backend.interaction import service as intake
-from backend.interaction.models import DeliveryRow, DeliverySalt, Interaction
+from backend.interaction.models import DeliverySalt, Interaction, StoredDelivery
 from backend.invariant import check_all
 from backend.ledger import service as ledger
 from backend.partner import repository as partners
-from backend.partner.evidence import Delivery
 from backend.partner.models import PartnerSecret
-from backend.partner.schemes.standard_webhooks import generate_secret
+from backend.partner.schemes.standard_webhooks import generate_secret, make_delivery
 from backend.program.models import Program
 from tests.support.engine import RICH, Api, Engine, address, item, now, report, signature
 
@@ -289,15 +288,18 @@ def test_evidence_is_kept_as_received(api: Api) -> None:
     for _ in range(2):
         api.send(program, body, message_id="msg_é".replace("é", "e"), timestamp=stamp)
     with api.engine.database.transaction() as session:
-        (row,) = session.scalars(select(DeliveryRow).where(DeliveryRow.program_id == program.id))
+        (row,) = session.scalars(
+            select(StoredDelivery).where(StoredDelivery.program_id == program.id)
+        )
         salt = session.get_one(DeliverySalt, row.id).salt
-    sent = Delivery(
+    sent = make_delivery(
         "msg_e",
         stamp,
         signature(api.engine.secrets[program.id, "adnet"], "msg_e", stamp, body),
         body,
+        f"/v1/programs/{program.name}/interactions",
     )
-    assert Delivery(row.message_id, row.timestamp, row.signature, row.body) == sent
+    assert row.delivery == sent
     assert (len(salt), row.evidence) == (32, sent.hash(salt))
     assert {made.delivery_id for made in rows(api.engine, program)} == {row.id}
 
@@ -402,10 +404,10 @@ def test_counts_agree(engine: Engine) -> None:
         query = (
             select(func.count())
             .select_from(Interaction)
-            .join(DeliveryRow, DeliveryRow.id == Interaction.delivery_id)
+            .join(StoredDelivery, StoredDelivery.id == Interaction.delivery_id)
         )
-        same = (DeliveryRow.partner_id == Interaction.partner_id) & (
-            DeliveryRow.program_id == Interaction.program_id
+        same = (StoredDelivery.partner_id == Interaction.partner_id) & (
+            StoredDelivery.program_id == Interaction.program_id
         )
         assert session.scalar(query.where(Interaction.program_id == program.id, same)) == 4
         positions = (

@@ -34,13 +34,13 @@ from backend.batch.close import close_batches
 from backend.batch.models import Batch
 from backend.chain.events import BatchPosted, Claimed
 from backend.config import Settings
-from backend.interaction.report import Report
-from backend.interaction.service import Answer, release_held, take_in
+from backend.interaction.service import ingest, release_held
 from backend.kit.db import Database
 from backend.ledger import service as ledger
 from backend.migrations import upgrade
 from backend.partner import repository as partners
-from backend.partner.evidence import Delivery
+from backend.partner.report import ItemResult, Report
+from backend.partner.schemes.standard_webhooks import make_delivery
 from backend.program import repository as programs
 from backend.program.models import Program
 from backend.settlement import indexer
@@ -168,11 +168,11 @@ class Engine:
 
     def take_in(
         self, program: Program, reports: Sequence[Report], partner: str = "adnet"
-    ) -> list[Answer]:
+    ) -> list[ItemResult]:
         """Intake behind the signature check."""
-        delivery = Delivery(f"msg_{next(_numbers)}", str(now()), "v1,not-under-test", b"{}")
+        delivery = make_delivery(f"msg_{next(_numbers)}", str(now()), "v1,not-under-test", b"{}")
         with self.database.transaction() as session:
-            return take_in(
+            return ingest(
                 session,
                 program.id,
                 partners.get(session, program.id, partner).id,

@@ -25,6 +25,7 @@ from prover.statement import Pair, plan_batch
 from prover.tree import Tree, capacity, zero_root
 from prover.wire import challenge
 from tests.vectors.deltas import deltas_vectors
+from tests.vectors.evidence import evidence_vectors
 from tests.vectors.values import address, data, element, random_address, random_pairs, shown
 
 FOLDER = Path(__file__).parent
@@ -353,6 +354,7 @@ FILES: dict[str, Callable[[], Any]] = {
     "poseidon2.json": poseidon2_vectors,
     "tree.json": tree_vectors,
     "deltas.json": deltas_vectors,
+    "evidence.json": evidence_vectors,
     "eip712.json": eip712_vectors,
     "merkle.json": merkle_vectors,
     "home.json": home_vectors,

@@ -6,7 +6,7 @@ from backend.api.dependencies import Snapshot
 from backend.api.schemas.account import AccountOut, ClaimOut
 from backend.api.schemas.error import ERRORS
 from backend.errors import Invalid
-from backend.interaction.report import address_fault, to_checksum
+from backend.partner.report import address_fault, to_checksum
 from backend.payout import service
 from backend.program import repository as programs
 

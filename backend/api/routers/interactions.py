@@ -1,14 +1,16 @@
 """Intake over HTTP, and the public state of one interaction."""
 
+import re
 from collections import Counter
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Annotated
 
 import stamina
 import structlog
-from fastapi import APIRouter, Path, Request
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Path, Request, Response
 from sqlalchemy.exc import OperationalError
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
 
 from backend.api import lookup
 from backend.api.dependencies import Snapshot, Using
@@ -16,36 +18,61 @@ from backend.api.schemas.error import ERRORS
 from backend.api.schemas.interaction import DELIVERY_BODY, IntakeOut, InteractionOut
 from backend.errors import BadRequest, Invalid, NotFound, Unauthorized
 from backend.interaction import repository
-from backend.interaction.report import BodyError, Report, ReportError, parse_body
-from backend.interaction.service import Answer, Outcome, take_in
+from backend.interaction.service import ingest
 from backend.kit.db import Database
 from backend.kit.failpoint import failpoint
 from backend.kit.http import read_body
 from backend.kit.metrics import INTAKE_ITEMS
 from backend.kit.time import utc_now
 from backend.partner import repository as partners
-from backend.partner.evidence import PARTNER_HEADER, Delivery
-from backend.partner.schemes.standard_webhooks import (
-    SignatureError,
-    require_fresh,
-    require_signature,
-)
+from backend.partner.evidence import HEADER_LENGTH_MAX, PARTNER_HEADER, TARGET_LENGTH_MAX, Delivery
+from backend.partner.report import BodyError, ItemOutcome, ItemResult, Report, ReportError
+from backend.partner.schemes.base import Scheme, SignatureError
+from backend.partner.schemes.registry import scheme as find_scheme
 from backend.program import repository as programs
 
 log = structlog.get_logger()
 
 router = APIRouter(prefix="/v1/programs/{program}/interactions", tags=["interactions"])
 
-HEADER_LENGTH_MAX = 1024
+TARGET = re.compile(rf"[\x21-\x7e]{{1,{TARGET_LENGTH_MAX}}}")
 
 
-def _header(request: Request, name: str) -> str:
-    value = request.headers.get(name, "")
+@dataclass(frozen=True)
+class Received:
+    """A request before the partner's scheme is known."""
+
+    method: str
+    target: str
+    headers: Headers
+    body: bytes
+
+    def delivery(self, scheme: Scheme) -> Delivery:
+        """Return what the scheme takes of the request. Raises Unauthorized, BadRequest."""
+        named = tuple((name, _header(self.headers, name)) for name in scheme.headers)
+        return Delivery(scheme.name, self.method, self.target, named, self.body)
+
+
+def _header(headers: Headers, name: str) -> str:
+    value = headers.get(name, "")
     if not value:
         raise Unauthorized(f"the header {name} is missing", name)
     if len(value) > HEADER_LENGTH_MAX:
         raise BadRequest(f"the header is longer than {HEADER_LENGTH_MAX} characters", name)
     return value
+
+
+def _target(request: Request) -> str:
+    """Return path and query as received. Raises BadRequest."""
+    raw: bytes = request.scope.get("raw_path") or request.url.path.encode()
+    query: bytes = request.scope.get("query_string", b"")
+    target = (raw.split(b"?")[0] + (b"?" + query if query else b"")).decode("latin-1")
+    if not TARGET.fullmatch(target):
+        raise BadRequest(
+            f"expected path and query of at most {TARGET_LENGTH_MAX} visible ASCII characters",
+            "target",
+        )
+    return target
 
 
 @router.post(
@@ -59,7 +86,7 @@ def _header(request: Request, name: str) -> str:
     openapi_extra=DELIVERY_BODY,
     summary="Report 1 to 1,000 interactions",
 )
-async def report_interactions(program: str, request: Request, using: Using) -> JSONResponse:
+async def report_interactions(program: str, request: Request, using: Using) -> Response:
     """The request is signed by the Standard Webhooks scheme: `webhook-id`, `webhook-timestamp`,
     `webhook-signature`. `guerdon-partner` is the partner's name.
 
@@ -68,21 +95,19 @@ async def report_interactions(program: str, request: Request, using: Using) -> J
     status is 200 if no item was rejected, 207 if some were, 422 if all were. An answered item is
     stored. After a timeout or a 5xx, send the same items again under the same event ids.
     """
-    partner = _header(request, PARTNER_HEADER)
-    headers = [
-        _header(request, name) for name in ("webhook-id", "webhook-timestamp", "webhook-signature")
-    ]
-    delivery = Delivery(*headers, await read_body(request, using.settings.request_bytes_max))
-    answers = await run_in_threadpool(_intake, using.database, program, partner, delivery)
-    _note(program, partner, answers)
-    rejected = sum(answer.outcome is Outcome.REJECTED for answer in answers)
-    status = 200 if not rejected else 422 if rejected == len(answers) else 207
-    return JSONResponse({"results": [_answer_json(answer) for answer in answers]}, status)
+    partner = _header(request.headers, PARTNER_HEADER)
+    target = _target(request)
+    body = await read_body(request, using.settings.request_bytes_max)
+    received = Received(request.method, target, request.headers, body)
+    scheme, results = await run_in_threadpool(_intake, using.database, program, partner, received)
+    _note(program, partner, results)
+    answer = scheme.acknowledge(results)
+    return Response(answer.body, answer.status, media_type=answer.media_type)
 
 
-def _note(program: str, partner: str, answers: list[Answer]) -> None:
-    counts = {str(outcome): 0 for outcome in Outcome} | Counter(
-        str(answer.outcome) for answer in answers
+def _note(program: str, partner: str, results: list[ItemResult]) -> None:
+    counts = {str(outcome): 0 for outcome in ItemOutcome} | Counter(
+        str(result.outcome) for result in results
     )
     for outcome, count in counts.items():
         INTAKE_ITEMS.labels(outcome).inc(count)
@@ -99,36 +124,31 @@ def _ended_by_postgres(error: Exception) -> bool:
 # Such a transaction left nothing behind: the request can run again.
 @stamina.retry(on=_ended_by_postgres, attempts=5)
 def _intake(
-    database: Database, program_name: str, partner_name: str, delivery: Delivery
-) -> list[Answer]:
+    database: Database, program_name: str, partner_name: str, received: Received
+) -> tuple[Scheme, list[ItemResult]]:
     with database.transaction() as session:
         program = programs.get(session, program_name)
         partner = partners.get(session, program.id, partner_name)
-        items = _authenticated_items(partners.secrets(session, partner.id), delivery)
-        answers = take_in(session, program.id, partner.id, delivery, items)
+        scheme = find_scheme(partner.scheme)
+        delivery = received.delivery(scheme)
+        items = _authenticated_items(scheme, partners.secrets(session, partner.id), delivery)
+        results = ingest(session, program.id, partner.id, delivery, items)
         failpoint("intake.before_commit")
     failpoint("intake.after_commit")
-    return answers
+    return scheme, results
 
 
-def _authenticated_items(secrets: list[str], delivery: Delivery) -> list[Report | ReportError]:
+def _authenticated_items(
+    scheme: Scheme, secrets: list[str], delivery: Delivery
+) -> list[Report | ReportError]:
     try:
-        require_signature(secrets, delivery)
-        require_fresh(delivery, utc_now())
+        scheme.authenticate(secrets, delivery, utc_now())
     except SignatureError as error:
         raise Unauthorized(str(error), error.field, "bad_signature") from error
     try:
-        return parse_body(delivery.body)
+        return scheme.parse(delivery)
     except BodyError as error:
         raise Invalid(str(error), error.field) from error
-
-
-def _answer_json(answer: Answer) -> dict[str, Any]:
-    value: dict[str, Any] = {"status": answer.outcome, "event_id": answer.event_id}
-    for name in ("reason", "field", "message", "state"):
-        if getattr(answer, name) is not None:
-            value[name] = getattr(answer, name)
-    return value
 
 
 @router.get(

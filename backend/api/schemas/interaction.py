@@ -2,8 +2,8 @@
 
 from typing import Any, Literal
 
-from backend.interaction.report import ITEMS_MAX
 from backend.kit.schema import AmountText, HexText, Out
+from backend.partner.report import ITEMS_MAX
 
 
 class ItemAnswer(Out):

@@ -1,11 +1,11 @@
-"""How partners sign. So far: Standard Webhooks (HMAC-SHA256 over `id.timestamp.body`,
-https://www.standardwebhooks.com).
+"""Standard Webhooks: HMAC-SHA256 over `id.timestamp.body` (https://www.standardwebhooks.com).
 
-Pure: the API and the attestors share it. Whoever holds the secret can sign, so this evidence
-convinces only those who hold it.
+This module is pure: the API and the attestors share it. Everybody who holds the secret can sign, so
+this evidence convinces only those who hold the secret.
 """
 
 import base64
+import json
 import re
 import secrets
 from collections.abc import Sequence
@@ -14,22 +14,56 @@ from datetime import UTC, datetime
 from standardwebhooks.webhooks import Webhook
 
 from backend.partner.evidence import Delivery
+from backend.partner.report import ItemOutcome, ItemResult, Report, ReportError, parse_body
+from backend.partner.schemes.base import Acknowledgement, SignatureError, require_form
 
+NAME = "standard-webhooks"
+METHOD = "POST"
+ID, TIMESTAMP, SIGNATURE = HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature")
 TIMESTAMP_TOLERANCE_SECONDS = 300
 SECRET_PREFIX = "whsec_"
 UNIX_SECONDS = re.compile(r"[1-9][0-9]{0,11}")
 
 
-class SignatureError(Exception):
-    """A delivery is not signed as it must be. `field` is the header at fault."""
+class StandardWebhooks:
+    """The scheme as the API and the attestors use it."""
 
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(message)
-        self.field = field
+    name = NAME
+    method = METHOD
+    headers = HEADERS
+
+    def generate_secret(self) -> str:
+        """Return a fresh secret: `whsec_` and 32 random bytes in base64."""
+        return generate_secret()
+
+    def require_secret(self, secret: str) -> str:
+        """Return `secret` if it is well formed. Raises ValueError, which never repeats it."""
+        return require_secret(secret)
+
+    def authenticate(
+        self, secrets: Sequence[str], delivery: Delivery, now: datetime | None
+    ) -> None:
+        """Check form, signature and, if `now` is given, freshness. Raises SignatureError."""
+        require_form(self, delivery)
+        require_signature(secrets, delivery)
+        if now is not None:
+            require_fresh(delivery, now)
+
+    def parse(self, delivery: Delivery) -> list[Report | ReportError]:
+        """Read the items of the JSON body, in order. Raises BodyError."""
+        return parse_body(delivery.body)
+
+    def acknowledge(self, results: Sequence[ItemResult]) -> Acknowledgement:
+        """Return one result for each item: 200 if none was rejected, 422 if all were, else 207."""
+        rejected = sum(result.outcome is ItemOutcome.REJECTED for result in results)
+        status = 200 if not rejected else 422 if rejected == len(results) else 207
+        body = {"results": [result.to_json() for result in results]}
+        encoded = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return Acknowledgement(status, "application/json", encoded.encode())
 
 
 def generate_secret() -> str:
-    """A fresh secret: `whsec_` and 32 random bytes in base64."""
+    """Return a fresh secret: `whsec_` and 32 random bytes in base64."""
     return SECRET_PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
@@ -45,15 +79,24 @@ def require_secret(secret: str) -> str:
     return secret
 
 
-def sign(secret: str, message_id: str, at: datetime, body: bytes) -> Delivery:
-    """What a partner does: the delivery of `body`, signed."""
+def sign(secret: str, message_id: str, at: datetime, body: bytes, target: str = "/") -> Delivery:
+    """Return the delivery of `body` as a partner signs it. The signature leaves `target` out."""
     signature = Webhook(secret).sign(message_id, at, body.decode())
-    return Delivery(message_id, str(int(at.timestamp())), signature, body)
+    return make_delivery(message_id, str(int(at.timestamp())), signature, body, target)
+
+
+def make_delivery(
+    message_id: str, timestamp: str, signature: str, body: bytes, target: str = "/"
+) -> Delivery:
+    """Return a delivery with these three headers."""
+    values = (message_id, timestamp, signature)
+    return Delivery(NAME, METHOD, target, tuple(zip(HEADERS, values, strict=True)), body)
 
 
 def require_signature(secrets_: Sequence[str], delivery: Delivery) -> None:
-    """Check that one of a partner's secrets (several while rotating) signed the delivery, whenever
-    that was.
+    """Check that one of a partner's secrets signed the delivery, however long ago.
+
+    A partner has several secrets while it rotates them.
 
     Raises:
         SignatureError: with the header at fault.
@@ -63,20 +106,20 @@ def require_signature(secrets_: Sequence[str], delivery: Delivery) -> None:
         text = delivery.body.decode()
     except UnicodeDecodeError as error:
         raise SignatureError("body", "expected UTF-8") from error
-    offered = [part[3:] for part in delivery.signature.split(" ") if part.startswith("v1,")]
+    offered = [part[3:] for part in delivery.header(SIGNATURE).split(" ") if part.startswith("v1,")]
     if not offered:
         raise SignatureError(
-            "webhook-signature", "expected v1,<base64 HMAC-SHA256>, several separated by spaces"
+            SIGNATURE, "expected v1,<base64 HMAC-SHA256>, several separated by spaces"
         )
     for secret in secrets_:
-        expected = Webhook(secret).sign(delivery.message_id, timestamp, text)[3:]
+        expected = Webhook(secret).sign(delivery.header(ID), timestamp, text)[3:]
         # Encoded, because compare_digest refuses text that is not ASCII.
         if any(
             secrets.compare_digest(expected.encode(), signature.encode()) for signature in offered
         ):
             return
     raise SignatureError(
-        "webhook-signature",
+        SIGNATURE,
         "no signature matches: check the secret and that id.timestamp.body is signed as sent",
     )
 
@@ -87,18 +130,19 @@ def require_fresh(delivery: Delivery, now: datetime) -> None:
     if abs(age) > TIMESTAMP_TOLERANCE_SECONDS:
         direction = "old" if age > 0 else "in the future"
         raise SignatureError(
-            "webhook-timestamp",
+            TIMESTAMP,
             f"{abs(age):.0f} seconds {direction}, more than {TIMESTAMP_TOLERANCE_SECONDS}: "
             "sign again when sending again",
         )
 
 
 def _timestamp(delivery: Delivery) -> datetime:
+    text = delivery.header(TIMESTAMP)
     # One form only: the signature is over the number, so leading zeros could be added to a header
     # that was signed without.
-    if not UNIX_SECONDS.fullmatch(delivery.timestamp):
-        raise SignatureError("webhook-timestamp", "expected Unix seconds")
+    if not UNIX_SECONDS.fullmatch(text):
+        raise SignatureError(TIMESTAMP, "expected Unix seconds")
     try:
-        return datetime.fromtimestamp(int(delivery.timestamp), UTC)
+        return datetime.fromtimestamp(int(text), UTC)
     except (ValueError, OverflowError, OSError) as error:
-        raise SignatureError("webhook-timestamp", "expected Unix seconds") from error
+        raise SignatureError(TIMESTAMP, "expected Unix seconds") from error

@@ -1,16 +1,19 @@
 """Standard Webhooks as the API and the attestors check it."""
 
 import base64
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backend.partner.evidence import Delivery
 from backend.partner.schemes.standard_webhooks import (
+    SIGNATURE,
+    TIMESTAMP,
     SignatureError,
     generate_secret,
+    make_delivery,
     require_fresh,
     require_secret,
     require_signature,
@@ -19,7 +22,7 @@ from backend.partner.schemes.standard_webhooks import (
 from tests.support.engine import signature
 
 NOW = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
-PUBLISHED = Delivery(
+PUBLISHED = make_delivery(
     "msg_p5jXN8AQM9LWM0D4loKWxJek",
     "1614265330",
     "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
@@ -46,12 +49,11 @@ def test_sign_then_check(body: str, message_id: str) -> None:
     the body is not."""
     secret, raw = generate_secret(), body.encode(errors="replace")
     delivery = sign(secret, message_id, NOW, raw)
-    assert delivery.signature == signature(secret, message_id, delivery.timestamp, raw)
+    stamp = delivery.header(TIMESTAMP)
+    assert delivery.header(SIGNATURE) == signature(secret, message_id, stamp, raw)
     require_signature([generate_secret(), secret], delivery)
     with pytest.raises(SignatureError):
-        require_signature(
-            [secret], Delivery(message_id, delivery.timestamp, delivery.signature, raw + b" ")
-        )
+        require_signature([secret], replace(delivery, body=raw + b" "))
 
 
 def test_no_secrets() -> None:

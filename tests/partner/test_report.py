@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backend.interaction.report import (
+from backend.partner.report import (
     BodyError,
     Report,
     ReportError,
@@ -136,8 +136,8 @@ def test_the_nesting_check_takes_no_memory() -> None:
     process of its own."""
     program = """
 import resource, sys
-from backend.interaction import report
-from tests.interaction.test_report import COSTLY
+from backend.partner import report
+from tests.partner.test_report import COSTLY
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for body in COSTLY.values():
     report._require_shallow(body)

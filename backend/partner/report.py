@@ -1,16 +1,17 @@
-"""The body of a delivery: a list of reported interactions, parsed strictly and item by item.
+"""Reported interactions: the values, the JSON body that holds them, and the result of each item.
 
-Pure: the API and the attestors share it, so that what is booked is what is attested. An item that
-breaks a rule does not touch its
-neighbours. The one format:
+The body is parsed strictly and item by item: an item that breaks a rule does not affect the others.
+This module is pure: the API and the attestors share it, so that what is booked is what is attested.
+The one format:
 
-    {"interactions": [{"event_id": "...", "account": "0x...", "amount": "1000000", "occurred_at":
-    1760000000}]}
+    {"interactions": [{"event_id": "...", "account": "0x...", "amount": "1000000",
+                       "occurred_at": 1760000000}]}
 """
 
 import json
 import re
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import lru_cache
 from typing import Any
 
@@ -52,6 +53,35 @@ class ReportError:
     field: str
     message: str
     event_id: str | None = None
+
+
+class ItemOutcome(StrEnum):
+    """What became of one item of a delivery."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    HELD = "held"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class ItemResult:
+    """The result of one item. `state` is the state of the first report of a duplicate."""
+
+    outcome: ItemOutcome
+    event_id: str | None
+    reason: str | None = None
+    field: str | None = None
+    message: str | None = None
+    state: str | None = None
+
+    def to_json(self) -> dict[str, str | None]:
+        """The result as JSON, without the fields that say nothing."""
+        value: dict[str, str | None] = {"status": self.outcome, "event_id": self.event_id}
+        for name in ("reason", "field", "message", "state"):
+            if getattr(self, name) is not None:
+                value[name] = getattr(self, name)
+        return value
 
 
 class _DuplicateKeyError(ValueError):
@@ -128,12 +158,10 @@ def _parse_item(item: Any) -> Report | ReportError:
                 _shown(key), f"unknown field: expected only {', '.join(FIELDS)}", event_id
             )
     account, amount, occurred_at = item.get("account"), item.get("amount"), item.get("occurred_at")
-    if not isinstance(account, str) or (message := address_fault(account)):
-        return ReportError(
-            "account",
-            message if isinstance(account, str) else "expected an address: 0x and 40 hex digits",
-            event_id,
-        )
+    if not isinstance(account, str):
+        return ReportError("account", "expected an address: 0x and 40 hex digits", event_id)
+    if message := address_fault(account):
+        return ReportError("account", message, event_id)
     if not isinstance(amount, str) or not AMOUNT.fullmatch(amount) or int(amount) > UINT96_MAX:
         expected = (
             "expected a decimal text in token base units, 1 to 2^96-1, with no sign, point or "
