@@ -1,2 +1,4 @@
-"""Guerdon's proving half: hash, trees, formats, circuit and Groth16. No database, no network, no
-import of backend."""
+"""The proving half of Guerdon: hash, trees, formats, circuit and Groth16.
+
+The package uses no database and no network, and never imports backend.
+"""

@@ -1,5 +1,7 @@
-"""The user's cache folder: compiled circuits and development keys, addressed by content, shared by
-every checkout."""
+"""The user's cache folder, shared by every checkout.
+
+It holds compiled circuits and development keys, addressed by the digest of their content.
+"""
 
 import fcntl
 import os
@@ -26,17 +28,17 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def cached_folder(path: Path, build: Callable[[Path], None]) -> Path:
-    """`path`, after `build(folder)` has filled it once.
+    """Return `path`, after `build(folder)` has filled it once.
 
-    Safe against other processes and against dying half way: the folder appears under its name only
-    when it is complete.
+    Safe against other processes and against a crash half way: the folder gets its name only when it
+    is complete.
     """
     if path.exists():
         return path
     with _locked(path.with_name(path.name + ".lock")):
         if path.exists():
             return path
-        # Whoever held the lock before and left a folder behind is dead.
+        # This process holds the lock, so the process that left a folder behind has ended.
         for leftover in path.parent.glob(f".{path.name}-*"):
             shutil.rmtree(leftover, ignore_errors=True)
         unfinished = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))

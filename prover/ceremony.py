@@ -48,17 +48,19 @@ Report = Callable[[str], None]
 
 
 class CeremonyError(SetupError):
-    """A step of the ceremony was refused or failed; the message says what to do."""
+    """A step of the ceremony was refused or failed. The message says what to do."""
 
 
 def required_power(instance: Instance) -> int:
-    """log2 of the powers of tau that a setup of this circuit takes. Compiles the circuit."""
+    """Return log2 of the powers of tau that a setup of this circuit needs. Compiles the circuit."""
     return (compile_instance(instance).constraints + len(PUBLIC_SIGNALS)).bit_length()
 
 
 def check_ptau(instance: Instance, ptau: Path) -> str:
-    """blake2b-512 (hex) of a powers-of-tau file that is large enough for the instance. Raises
-    SetupError."""
+    """Return the blake2b-512 (hex) of a powers-of-tau file that is large enough for the instance.
+
+    Raises SetupError.
+    """
     power, needed = read_ptau_power(ptau), required_power(instance)
     if power < needed:
         raise CeremonyError(
@@ -69,9 +71,11 @@ def check_ptau(instance: Instance, ptau: Path) -> str:
 
 
 def require_trusted_ptau(ptau: Path, blake2b: str, expected: str | None = None) -> None:
-    """Raises CeremonyError unless a powers-of-tau file is a published one, or the one that the
-    operator has named by its hash. Whoever knows the tau of such a file can forge proofs under
-    every key that came from it, however many people contributed to that."""
+    """Raise CeremonyError unless a powers-of-tau file is published or named by the operator.
+
+    The operator names a file by its hash. Anyone who knows the tau of a file can forge proofs under
+    every key that is derived from the file, however many people contributed to the key.
+    """
     if expected is not None and expected.removeprefix("0x").lower() != blake2b:
         raise CeremonyError(f"{ptau}: its blake2b-512 is {blake2b}, not the one expected")
     if expected is None and blake2b not in PERPETUAL_POWERS_OF_TAU.values():
@@ -83,9 +87,13 @@ def require_trusted_ptau(ptau: Path, blake2b: str, expected: str | None = None) 
 
 
 def initial_key(instance: Instance, ptau: Path, report: Report = lambda _: None) -> Path:
-    """The key that nobody has contributed to, made on this machine once for a circuit and powers of
-    tau: these alone determine it. It is what every ceremony starts from and is checked against (dev
-    minutes, standard hours). Raises CeremonyError, SetupError, CircuitError."""
+    """Make the key that a ceremony starts from, once for a circuit and powers of tau.
+
+    Circuit and powers of tau alone determine this key. Nobody has contributed to it. Every ceremony
+    is checked against it (dev minutes, standard hours).
+
+    Raises CeremonyError, SetupError, CircuitError.
+    """
     folder = (
         cache_root()
         / "ceremony"
@@ -102,8 +110,10 @@ def initial_key(instance: Instance, ptau: Path, report: Report = lambda _: None)
 
 
 def init(instance: Instance, ptau: Path, out: Path, report: Report = lambda _: None) -> Zkey:
-    """Start a ceremony with a copy of the initial key. Raises CeremonyError, SetupError,
-    CircuitError."""
+    """Start a ceremony with a copy of the initial key.
+
+    Raises CeremonyError, SetupError, CircuitError.
+    """
     with _new_file(out) as unfinished:
         shutil.copyfile(initial_key(instance, ptau, report), unfinished)
         return _written(unfinished, out, ())
@@ -112,9 +122,11 @@ def init(instance: Instance, ptau: Path, out: Path, report: Report = lambda _: N
 def contribute(
     before: Path, out: Path, name: str, own_entropy: str = "", report: Report = lambda _: None
 ) -> Zkey:
-    """Add one person's secret to `before`. The secret is 64 bytes of this machine's randomness,
-    hashed with `own_entropy`, mixed once more by snarkjs with its own; it goes there over a pipe,
-    is written nowhere, and is gone when the process ends.
+    """Add one person's secret to `before`.
+
+    The secret is 64 bytes of this machine's randomness, hashed with `own_entropy`. snarkjs mixes it
+    with randomness of its own. The secret goes to snarkjs over a pipe, is never written to disk,
+    and is gone when the process ends.
 
     Raises CeremonyError, SetupError.
     """
@@ -179,9 +191,10 @@ def beacon(
 
 
 def verify(instance: Instance, zkey: Path, ptau: Path, report: Report = lambda _: None) -> Zkey:
-    """Check every link from the powers of tau and this checkout's circuit to the key: that it is
-    this circuit's, that each contribution builds on the one before, and that nothing but delta was
-    changed. It is compared with this machine's own `initial_key`.
+    """Check every link from the powers of tau and this checkout's circuit to the key.
+
+    The key must be of this circuit, each contribution must build on the one before, and nothing but
+    delta may change. The key is compared with this machine's own `initial_key`.
 
     Raises CeremonyError with snarkjs' reason, SetupError, CircuitError.
     """
@@ -202,15 +215,17 @@ def verify(instance: Instance, zkey: Path, ptau: Path, report: Report = lambda _
 
 
 def require_finished(key: Zkey) -> None:
-    """Raises CeremonyError unless somebody has contributed and a beacon ends the transcript."""
+    """Raise CeremonyError unless somebody has contributed and a beacon ends the transcript."""
     if reason := key.transcript(None).unfinished:
         raise CeremonyError(f"{key.path}: {reason}")
 
 
 @contextmanager
 def _new_file(out: Path) -> Iterator[Path]:
-    """A path beside `out` that becomes `out` at the end of the block, so that half a file never
-    bears the name."""
+    """Yield a path beside `out` that becomes `out` at the end of the block.
+
+    Half a file never gets the name `out`.
+    """
     if out.exists():
         raise CeremonyError(f"{out}: exists already; files of a ceremony are never overwritten")
     if not out.parent.is_dir():
@@ -218,7 +233,7 @@ def _new_file(out: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as folder:
         unfinished = Path(folder) / "new.zkey"
         yield unfinished
-        # Not a rename: that would replace a file that has appeared meanwhile.
+        # Not a rename: a rename would replace a file that another process made in between.
         os.link(unfinished, out)
 
 
@@ -238,8 +253,10 @@ def _written(
 def _run(
     step: str, *arguments: object, report: Report, makes: Path | None = None, entropy: str = ""
 ) -> list[str]:
-    """snarkjs' lines, each reported as it comes. Raises CeremonyError if it fails, or leaves no
-    file where it was to make one."""
+    """Run snarkjs and report each line as it comes. Return the lines.
+
+    Raises CeremonyError if snarkjs fails, or writes no file where it should.
+    """
     if not SNARKJS.exists():
         raise CeremonyError("snarkjs is not installed: run `make setup` (it runs `npm install`)")
     command = [str(SNARKJS), *step.split(), *(str(argument) for argument in arguments), "-v"]
@@ -272,6 +289,6 @@ def _run(
 
 
 def _last(lines: list[str]) -> str:
-    """What snarkjs said last that was no mere progress."""
+    """Return the last line of snarkjs that does not merely report progress."""
     said = [line for line in lines if "[DEBUG]" not in line]
     return _SAID.sub("", said[-1]) if said else "it said nothing"

@@ -1,7 +1,7 @@
-"""Instances of the statement, and their compilation by circom into an R1CS and a witness program.
+"""Instances of the statement, compiled by circom into an R1CS and a witness program.
 
-circom (GPL) runs as a program of its own: the npm package `circom2`, the compiler in WebAssembly.
-It sees only the folder that it is started in, so a build copies the sources to one.
+circom (GPL) runs as a separate program: the npm package `circom2`, the compiler in WebAssembly.
+circom sees only the folder in which it is started, so a build copies the sources to a folder.
 """
 
 import hashlib
@@ -24,13 +24,15 @@ PUBLIC_SIGNALS = ("oldRoot", "newRoot", "itemsRoot", "r", "fingerprint")
 
 
 class CircuitError(Exception):
-    """The circuit could not be compiled; the message says what to do."""
+    """The circuit could not be compiled. The message says what to do."""
 
 
 @dataclass(frozen=True)
 class Instance:
-    """One size of the statement: L levels of the bucket tree, K levels of the items tree, at most M
-    items."""
+    """One size of the statement.
+
+    L levels of the bucket tree, K levels of the items tree, at most M items.
+    """
 
     name: str
     levels: int
@@ -53,8 +55,10 @@ class Instance:
 
     @property
     def digest(self) -> str:
-        """sha256 over all that the compiled circuit depends on: sources, sizes, compiler and
-        options. Hex."""
+        """Return the sha256 (hex) of everything that determines the compiled circuit.
+
+        These are sources (comments included), sizes, compiler and options.
+        """
         digest = hashlib.sha256(f"{COMPILER} {COMPILER_VERSION} {OPTIONS}\n{self.main}".encode())
         for path in sorted(SOURCES.rglob("*.circom")):
             text = path.read_bytes()
@@ -72,8 +76,10 @@ class CompiledCircuit:
 
     @property
     def constraints(self) -> int:
-        """Number of constraints, from the header of the R1CS file (iden3's r1cs format: section 1,
-        its last field)."""
+        """Number of constraints, from the header of the R1CS file.
+
+        It is the last field of section 1 in iden3's r1cs format.
+        """
         with self.r1cs.open("rb") as file:
             magic, _, sections = struct.unpack("<4sII", file.read(12))
             if magic != b"r1cs":
@@ -125,7 +131,9 @@ def _compile(instance: Instance, folder: Path) -> None:
 
 def compile_instance(instance: Instance) -> CompiledCircuit:
     """Compile once per digest into the cache folder (dev seconds, standard about two minutes).
-    Raises CircuitError."""
+
+    Raises CircuitError.
+    """
     folder = cache_root() / "circuits" / f"{instance.name}-{instance.digest[:16]}"
     cached_folder(folder, lambda unfinished: _compile(instance, unfinished))
     return CompiledCircuit(instance, folder / "main.r1cs", folder / "main.wasm")

@@ -1,8 +1,7 @@
-"""Everything of the protocol that is hashed or signed as EIP-712 typed data (PROTOCOL sections 4, 6
-and 7).
+"""Everything of the protocol that is hashed or signed as EIP-712 typed data.
 
-Addresses are 0x-prefixed strings (checksummed or not), hashes are 32 bytes, amounts are integers in
-base units, times are Unix seconds.
+PROTOCOL sections 4, 6 and 7 specify the types. Addresses are 0x-prefixed strings (checksummed or
+not), hashes are 32 bytes, amounts are integers in base units, times are Unix seconds.
 """
 
 from dataclasses import dataclass
@@ -69,7 +68,7 @@ class Domain:
 
 @dataclass(frozen=True)
 class BatchEnvelope:
-    """What the attestors sign of a batch."""
+    """The fields of a batch that attestors sign."""
 
     bucket: int
     sequence: int
@@ -119,8 +118,10 @@ class BatchEnvelope:
 
 @dataclass(frozen=True)
 class Interaction:
-    """One verified, rewarded act. `partner` and `event_id` are the hashes of PROTOCOL section 6,
-    not the texts."""
+    """One verified, rewarded act.
+
+    `partner` and `event_id` are the hashes of PROTOCOL section 6, not the texts.
+    """
 
     program: bytes
     partner: bytes

@@ -1,9 +1,8 @@
-"""What makes a proof out of a witness file, behind one interface: the library that comes as a
-wheel, or a native prover.
+"""Engines that make a proof from a witness file: the library of a wheel, or a native prover.
 
-The native one is rapidsnark's command line, `rapidsnark KEY.zkey WITNESS.wtns PROOF.json
-PUBLIC.json`, a program of its own that the operator brings. Whichever it is, each proof is verified
-by the library before it is used.
+The native prover is rapidsnark's command line, `rapidsnark KEY.zkey WITNESS.wtns PROOF.json
+PUBLIC.json`, a separate program that the operator installs. The library verifies each proof of
+either engine before the proof is used.
 """
 
 import json
@@ -54,7 +53,7 @@ class LibraryEngine:
 
 
 class RapidsnarkEngine:
-    """rapidsnark, or anything with its command line. It reads the key anew for each proof."""
+    """rapidsnark, or any program with its command line. It reads the key again for each proof."""
 
     def __init__(
         self, key: KeyFolder, executable: Path, zkey: Path, seconds_max: int = ANSWER_SECONDS_MAX
@@ -68,8 +67,7 @@ class RapidsnarkEngine:
         self._checked = False
 
     def load(self) -> None:
-        """Checks that the zkey is of the key whose verifier is deployed; there is nothing to
-        load."""
+        """Check that the zkey belongs to the deployed verifier's key. There is nothing to load."""
         if self._checked:
             return
         if not self._executable.is_file():
@@ -111,7 +109,7 @@ class RapidsnarkEngine:
                 raise Groth16Error(f"{self._executable.name}: {error}") from error
 
     def close(self) -> None:
-        """Nothing is kept."""
+        """Do nothing: the engine keeps nothing loaded."""
 
 
 def _last_line(text: str) -> str:

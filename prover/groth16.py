@@ -1,7 +1,7 @@
 """Groth16 over BN254: setup, prove and verify, by the library's process (`groth16_process`).
 
-Source: eprint 2016/260. A verification here is by the prover's own library; `pairing` holds an
-independent second opinion.
+Source: eprint 2016/260. Verification here uses the prover's own library. `pairing` holds an
+independent implementation.
 """
 
 import tempfile
@@ -20,14 +20,18 @@ from prover.witness import WitnessProgram
 
 
 def dev_key_path(instance: Instance) -> Path:
-    """Where the development key of this very circuit is or will be."""
+    """Return the folder of this circuit's development key. The key may not exist yet."""
     return cache_root() / "keys" / f"{instance.name}-{instance.digest[:16]}"
 
 
 def dev_key(instance: Instance) -> KeyFolder:
-    """The cached single-party key of an instance, made on first use (dev seconds, standard
-    minutes). For development only: whoever ran the setup could have kept the trapdoor. Raises
-    CircuitError, Groth16Error, SetupError."""
+    """Return the cached single-party key of an instance, made on first use.
+
+    Making it takes seconds (dev) or minutes (standard). The key is for development only: the party
+    that ran the setup could have kept the trapdoor.
+
+    Raises CircuitError, Groth16Error, SetupError.
+    """
 
     def build(folder: Path) -> None:
         circuit = compile_instance(instance)
@@ -44,8 +48,9 @@ def dev_key(instance: Instance) -> KeyFolder:
 
 
 def verify(key: VerifyingKey, proof: Proof, public_signals: Sequence[int]) -> bool:
-    """Whether the library accepts the proof: False also for points that are none and signals that
-    are not below p.
+    """Return whether the library accepts the proof.
+
+    Returns False also for coordinates that are not points and signals that are not below p.
 
     Raises Groth16Error for the wrong number of signals.
     """
@@ -64,8 +69,10 @@ def _verify(
 
 
 class Prover:
-    """Proves statements of one instance. Keeps the witness program and, as far as its engine does,
-    the key loaded."""
+    """Proves statements of one instance.
+
+    It keeps the witness program loaded, and the key as far as its engine does.
+    """
 
     def __init__(
         self,
@@ -73,8 +80,10 @@ class Prover:
         key: KeyFolder,
         engine: Callable[[KeyFolder], ProofEngine] | None = None,
     ) -> None:
-        """`engine` makes what makes the proofs: the library by default. Raises SetupError for a key
-        that is not of this circuit."""
+        """`engine` constructs the proof engine, by default the library.
+
+        Raises SetupError for a key that is not of this circuit.
+        """
         key.require_made_for(circuit.instance)
         self.circuit, self.key = circuit, key
         self._program = WitnessProgram(circuit.wasm)
@@ -94,8 +103,10 @@ class Prover:
             return self._engine.prove(path)
 
     def load(self) -> None:
-        """Load the proving key now instead of at the first proof. Raises Groth16Error,
-        SetupError."""
+        """Load the proving key now instead of at the first proof.
+
+        Raises Groth16Error, SetupError.
+        """
         self._engine.load()
 
     def verify(self, proof: Proof, public_signals: Sequence[int]) -> bool:

@@ -1,5 +1,7 @@
-"""The Groth16 library's process (`groth16_process`) from the outside: started when it is needed,
-asked one thing at a time."""
+"""The client of the Groth16 library's process (`groth16_process`).
+
+The process is started when it is needed and handles one request at a time.
+"""
 
 import json
 import subprocess
@@ -14,12 +16,14 @@ would hold its batch for ever."""
 
 
 class Groth16Error(Exception):
-    """The library refused a request or its process ended; the message is the library's."""
+    """The library refused a request or its process ended. The message is the library's."""
 
 
 class Groth16Process:
-    """The library's process, started on the first request and restarted after it ends. Requests
-    take turns."""
+    """The library's process, started on the first request and restarted after it ends.
+
+    Requests take turns.
+    """
 
     def __init__(self, seconds_max: int = ANSWER_SECONDS_MAX) -> None:
         self._seconds_max = seconds_max
@@ -37,12 +41,12 @@ class Groth16Process:
             except BrokenPipeError:
                 line = ""
             except BaseException:
-                # An answer that nobody has read would be taken for that of the next request.
+                # An unread answer would be taken for the answer to the next request.
                 self.close()
                 raise
             finally:
                 timer.cancel()
-            # A process that dies while it answers leaves half a line.
+            # A process that ends while it answers leaves half a line.
             if not line.endswith("\n"):
                 self.close()
                 raise Groth16Error(
@@ -56,11 +60,14 @@ class Groth16Process:
 
     @property
     def running(self) -> subprocess.Popen[str] | None:
-        """The process that answers now, to be asked `is_running` about later."""
+        """The current process. Pass it to `is_running` later."""
         return self._process
 
     def is_running(self, process: subprocess.Popen[str] | None) -> bool:
-        """Whether it is still this very process that answers: what another had loaded is gone."""
+        """Return whether `process` is still the current process.
+
+        A new process has nothing loaded that an earlier process had.
+        """
         return process is not None and process is self._process and process.poll() is None
 
     def close(self) -> None:

@@ -1,14 +1,13 @@
-"""The Groth16 library in a process of its own: one JSON request a line on standard input, one JSON
-answer a line on standard output.
+"""The Groth16 library in a process of its own, with JSON lines as its interface.
 
-Run as `python -m prover.groth16_process`. The library (groth16py: arkworks in Rust, GPL-3) is
-imported here and nowhere else; the rest of the project talks to this program. It ends when its
-standard input does, so it never outlives the process that started it.
+One JSON request per line on standard input gives one JSON answer per line on standard output. Run
+it as `python -m prover.groth16_process`. The library (groth16py: arkworks in Rust, GPL-3) is
+imported here and nowhere else; the rest of the project talks to this program. The program ends when
+its standard input ends, so it never outlives the process that started it.
 
 Requests: {"do": "setup", "r1cs", "pk", "vk"}, {"do": "import", "zkey", "pk", "vk"}, {"do": "load",
-"pk"}, {"do": "prove", "wtns"},
-{"do": "verify", "vk", "proof", "public"}, {"do": "usage"}. Answers: {"ok": ...} or {"error":
-"..."}.
+"pk"}, {"do": "prove", "wtns"}, {"do": "verify", "vk", "proof", "public"}, {"do": "usage"}. Answers:
+{"ok": ...} or {"error": "..."}.
 """
 
 import json
@@ -57,13 +56,13 @@ def _verify(request: dict[str, Any]) -> bool:
     try:
         return verifier.verify(proof, public)
     except groth16py.EncodingError:
-        # A coordinate or signal out of range, a point off its curve: no proof, as the precompiles
-        # judge it.
+        # A coordinate or signal out of range or a point off its curve is not a proof, as for
+        # the precompiles.
         return False
 
 
 def _usage(_: dict[str, Any]) -> dict[str, Any]:
-    """CPU time of all threads so far, and the most memory held at any time."""
+    """Return the CPU time of all threads and the peak memory."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     unit = 1 if sys.platform == "darwin" else 1024
     return {"cpu_seconds": used.ru_utime + used.ru_stime, "memory_bytes": used.ru_maxrss * unit}
@@ -86,7 +85,7 @@ def main() -> None:
             answer = {"ok": _ACTIONS[request["do"]](request)}
         except (
             Exception
-        ) as error:  # Whatever the library raises belongs to the caller, and the process goes on.
+        ) as error:  # Every error of the library goes to the caller, and the process continues.
             answer = {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps(answer), flush=True)
 

@@ -1,8 +1,8 @@
-"""The keys of this machine: made here or imported from a ceremony, found by instance or by digest,
-and checked.
+"""The keys of this machine: made here or imported from a ceremony.
 
-Keys stand in the cache folder's `keys/`. A development key's folder is named by its circuit, an
-imported one's by circuit and key.
+Keys are found by instance or by digest, and are checked. They are stored in `keys/` of the cache
+folder. The folder of a development key is named by its circuit, the folder of an imported key by
+circuit and key.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ Report = Callable[[str], None]
 
 
 def known_keys() -> list[KeyFolder]:
-    """Every key in the cache folder, the newest first. Folders that hold no key are passed over."""
+    """Return every key in the cache folder, newest first. Skips folders that hold no key."""
     found = []
     for manifest in (cache_root() / "keys").glob("[!.]*/manifest.json"):
         try:
@@ -35,9 +35,12 @@ def known_keys() -> list[KeyFolder]:
 
 
 def key_for(instance: Instance, folder: Path | None = None) -> KeyFolder:
-    """The key that a new program of this instance gets: the one in `folder` if given, else the
-    newest ceremony's, else the development key, which is made if it is not there. Raises SetupError
-    if the one in `folder` is of another circuit, and what `dev_key` raises."""
+    """Return the key for a new program of this instance.
+
+    It is the key in `folder` if given, else the newest ceremony's key, else the development key,
+    which is made if it does not exist. Raises SetupError if the key in `folder` is of another
+    circuit, and what `dev_key` raises.
+    """
     if folder is not None:
         key = KeyFolder(folder.resolve())
         key.require_made_for(instance)
@@ -49,10 +52,11 @@ def key_for(instance: Instance, folder: Path | None = None) -> KeyFolder:
 
 
 def key_with(deployed: VerifyingKey, instance: Instance, folder: Path | None = None) -> KeyFolder:
-    """The key whose proofs a deployed verifier accepts: in `folder` if given, else among this
-    machine's.
+    """Return the key whose proofs a deployed verifier accepts.
 
-    Raises SetupError if it is not there: proofs under any other would be refused on chain.
+    It is searched in `folder` if given, else among this machine's keys.
+
+    Raises SetupError if it is not found: the chain would reject proofs under any other key.
     """
     candidates = [KeyFolder(folder.resolve())] if folder else known_keys()
     fitting = [key for key in candidates if key.verifying_key.digest == deployed.digest]
@@ -81,12 +85,14 @@ def import_zkey(
     out: Path | None = None,
     report: Report = lambda _: None,
 ) -> KeyFolder:
-    """Take a ceremony's key into the cache folder, or into `out`, after checking it: against the
-    circuit and the powers of tau if these are given (origin "ceremony"), otherwise only by a trial
-    proof (origin "unchecked", which stays off public chains).
+    """Import a ceremony's key into the cache folder, or into `out`, after checking it.
 
-    The powers of tau must be published ones, or have the hash that the caller vouches for. Safe to
-    run again, and against dying half way. Raises SetupError, CircuitError, Groth16Error.
+    With circuit and powers of tau, the key is checked against them (origin "ceremony"). Without
+    them, only a trial proof is checked (origin "unchecked", which is not allowed on public chains).
+    The powers of tau must be published, or have the hash that the caller vouches for. The import
+    can be repeated and survives a crash half way.
+
+    Raises SetupError, CircuitError, Groth16Error.
     """
     source = read_zkey(zkey)
     check_sizes(source, instance)
@@ -118,7 +124,7 @@ def import_zkey(
         report("Proving a trial statement")
         trial_proof(KeyFolder(folder), instance)
 
-    # Absolute: the library's process works in another folder.
+    # Absolute, because the library's process works in another folder.
     target = (
         out.resolve()
         if out
@@ -139,8 +145,10 @@ def import_zkey(
 
 
 def check_sizes(zkey: Zkey, instance: Instance) -> None:
-    """Raises SetupError for a key that cannot be of the instance: another number of public signals,
-    or another domain."""
+    """Raise SetupError for a key whose sizes do not fit the instance.
+
+    The sizes are the number of public signals and the domain.
+    """
     if len(zkey.ic) != len(PUBLIC_SIGNALS) + 1:
         raise SetupError(
             f"{zkey.path}: a circuit of {len(zkey.ic) - 1} public signals, expected "
@@ -155,12 +163,13 @@ def check_sizes(zkey: Zkey, instance: Instance) -> None:
 
 
 def trial_proof(key: KeyFolder, instance: Instance) -> None:
-    """Prove a small batch under the key, and check that library and `pairing` accept the proof, and
-    neither another statement.
+    """Prove a small batch under the key and check the proof with the library and `pairing`.
 
-    Raises SetupError if not: the key is of another circuit, or spoiled.
+    Both must accept the proof and reject it for another statement.
+
+    Raises SetupError if not: the key is of another circuit, or damaged.
     """
-    from prover import pairing  # py_ecc takes a while to load, and only this needs it
+    from prover import pairing  # py_ecc is slow to load, and only this function needs it
 
     r = int(hashlib.sha256(b"guerdon trial statement").hexdigest(), 16) >> 3
     statement = challenged(
@@ -191,9 +200,11 @@ def trial_proof(key: KeyFolder, instance: Instance) -> None:
 def verify_key(
     key: KeyFolder, instance: Instance, ptau: Path | None = None, report: Report = lambda _: None
 ) -> None:
-    """Check a key anew: files against manifest and this checkout's circuit, its points, gamma
-    against delta, a ceremony's transcript against circuit and powers of tau (where `ptau` is
-    given), and a trial proof. Each line that is reported stands for a check that has passed.
+    """Check a key again. Each reported line is a check that has passed.
+
+    The checks are: files against manifest and this checkout's circuit, its points, gamma against
+    delta, a ceremony's transcript against circuit and powers of tau (if `ptau` is given), and a
+    trial proof.
 
     Raises SetupError, CircuitError, Groth16Error.
     """

@@ -1,5 +1,7 @@
-"""`python -m prover.keygen INSTANCE...`: compile circuits and make their development keys, unless
-the cache holds them."""
+"""`python -m prover.keygen INSTANCE...`: compile circuits and make their development keys.
+
+Circuits and keys that the cache holds are not made again.
+"""
 
 import sys
 import time

@@ -1,9 +1,9 @@
-"""Proving and verifying keys, where they are kept, and where they came from.
+"""Proving and verifying keys: their format, their folder and their origin.
 
-A key lives in a folder: proving_key.bin, verifying_key.json, a ceremony's key.zkey, and
-manifest.json, which ties the key to its circuit
-and origin. A development key is made by one party on this machine and cached by the circuit's
-digest; it must never guard real money, so it is refused for any chain that is not a local one.
+A key is stored in a folder: proving_key.bin, verifying_key.json, a ceremony's key.zkey, and
+manifest.json, which ties the key to its circuit and origin. A development key is made by one party
+on this machine and cached by the digest of the circuit. It must never guard real money, so it is
+refused for any chain that is not local.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ LOCAL_CHAIN_IDS = frozenset({1337, 31337})
 
 
 class SetupError(Exception):
-    """A key cannot be used as asked; the message says why and what to do."""
+    """A key cannot be used as requested. The message says why and what to do."""
 
 
 def _read_g1(point: Sequence[str]) -> G1:
@@ -55,8 +55,8 @@ class VerifyingKey:
     ic: tuple[G1, ...]
 
     def __post_init__(self) -> None:
-        # With gamma = delta, or its negative, anyone can forge a proof for any public signals (an
-        # error made in the wild).
+        # If gamma is delta or its negative, anyone can forge a proof for any public signals (an
+        # error that real projects have made).
         if self.gamma[0] == self.delta[0]:
             raise SetupError(
                 "verifying key: gamma equals delta or its negative, so proofs can be forged; "
@@ -65,8 +65,10 @@ class VerifyingKey:
 
     @classmethod
     def from_snarkjs(cls, data: dict[str, Any]) -> "VerifyingKey":
-        """From the `verification_key.json` that snarkjs and most tools write. Raises SetupError if
-        a field is missing."""
+        """Read the `verification_key.json` that snarkjs and most tools write.
+
+        Raises SetupError if a field is missing.
+        """
         try:
             return cls(
                 _read_g1(data["vk_alpha_1"]),
@@ -94,8 +96,10 @@ class VerifyingKey:
         }
 
     def to_words(self) -> list[int]:
-        """The constructor argument of the verifier contract: alpha, beta, gamma, delta, IC; G2 as
-        EIP-197 orders it (c1 before c0)."""
+        """The constructor argument of the verifier contract: alpha, beta, gamma, delta, IC.
+
+        Points of G2 are in the order of EIP-197 (c1 before c0).
+        """
         words = list(self.alpha)
         for (x0, x1), (y0, y1) in (self.beta, self.gamma, self.delta):
             words += [x1, x0, y1, y0]
@@ -112,7 +116,7 @@ class VerifyingKey:
 
     @property
     def digest(self) -> str:
-        """sha256 of `to_words`, hex: the key's name everywhere."""
+        """sha256 of `to_words` in hex. The digest identifies the key everywhere."""
         return hashlib.sha256(
             b"".join(word.to_bytes(32, "big") for word in self.to_words())
         ).hexdigest()
@@ -120,9 +124,12 @@ class VerifyingKey:
 
 @dataclass(frozen=True)
 class Contribution:
-    """One link of a ceremony's transcript. `hash` (blake2b-512, hex) is what its maker publishes;
-    `name` is what the file says, which the hash does not cover. `beacon` (hex) is the public
-    randomness that it was made from, empty for a person's."""
+    """One link of a ceremony's transcript.
+
+    `hash` (blake2b-512, hex) is the value that the contributor publishes. `name` comes from the
+    file; the hash does not cover it. `beacon` (hex) is the public randomness of a beacon, and empty
+    for a person's contribution.
+    """
 
     name: str
     hash: str
@@ -132,8 +139,10 @@ class Contribution:
 
 @dataclass(frozen=True)
 class Transcript:
-    """What a ceremony's key was checked against. `ptau_blake2b` is None if no powers of tau were
-    given, so nothing was checked."""
+    """The transcript that a ceremony's key was checked against.
+
+    `ptau_blake2b` is None if no powers of tau were given, so nothing was checked.
+    """
 
     zkey_sha256: str
     circuit_hash: str
@@ -142,8 +151,10 @@ class Transcript:
 
     @property
     def unfinished(self) -> str:
-        """What is missing for a key that nobody can forge under: a person's secret, and the beacon
-        that ends it; "" if nothing is."""
+        """Return what is missing for a key that nobody can forge proofs under.
+
+        A finished key needs a person's secret and a final beacon. "" if nothing is missing.
+        """
         if all(link.beacon for link in self.contributions):
             return "nobody has contributed a secret"
         last = self.contributions[-1]
@@ -152,9 +163,12 @@ class Transcript:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Where a key came from. `origin` is "dev" (one party, this machine), "ceremony" (its
-    transcript was checked against the circuit and the powers of tau) or "unchecked" (a ceremony's
-    file, taken as it came)."""
+    """The origin of a key.
+
+    `origin` is "dev" (one party, this machine), "ceremony" (its transcript was checked against the
+    circuit and the powers of tau) or "unchecked" (a ceremony's file that was imported without
+    checks).
+    """
 
     instance: str
     circuit_digest: str
@@ -174,8 +188,10 @@ class Manifest:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Manifest":
-        """Inverse of `asdict`. Raises TypeError, KeyError for fields that are missing or
-        unknown."""
+        """Inverse of `asdict`.
+
+        Raises TypeError, KeyError for fields that are missing or unknown.
+        """
         transcript = data.get("transcript")
         if transcript is not None:
             links = tuple(Contribution(**link) for link in transcript["contributions"])
@@ -195,7 +211,7 @@ class KeyFolder:
 
     @property
     def zkey(self) -> Path:
-        """The ceremony's file; a development key has none."""
+        """The ceremony's file. A development key has none."""
         return self.path / "key.zkey"
 
     @cached_property
@@ -222,8 +238,10 @@ class KeyFolder:
             ) from error
 
     def require_made_for(self, instance: Instance) -> None:
-        """Raises SetupError unless this is a key of that very circuit and its files are those that
-        the manifest describes."""
+        """Raise SetupError unless this is a key of exactly this circuit.
+
+        The files must also be those that the manifest describes.
+        """
         if self.manifest.circuit_digest != instance.digest:
             raise SetupError(
                 f"{self.path}: the key is for another circuit than the present "
@@ -239,8 +257,11 @@ class KeyFolder:
             )
 
     def require_allowed_on(self, chain_id: int, allow_single_party: bool = False) -> None:
-        """Raises SetupError for a key that is not a checked ceremony's on a chain that is not
-        local, unless `allow_single_party`."""
+        """Raise SetupError if the key is not allowed on the chain.
+
+        Only the key of a checked ceremony is allowed on a chain that is not local, unless
+        `allow_single_party`.
+        """
         if self.manifest.usable_anywhere or chain_id in LOCAL_CHAIN_IDS or allow_single_party:
             return
         if self.manifest.origin == "ceremony":

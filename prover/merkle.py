@@ -1,9 +1,8 @@
-"""The Merkle tree behind `interactionsRoot`: OpenZeppelin's StandardMerkleTree of (itemIndex,
-interactionHash, account, itemAmount).
+"""The Merkle tree of `interactionsRoot`: OpenZeppelin's StandardMerkleTree.
 
-Source: the format `standard-v1` of @openzeppelin/merkle-tree: leaves are hashed twice, sorted by
-hash and laid out as a complete binary
-tree whose inner nodes hash their children in ascending order. OpenZeppelin's MerkleProof library
+Its leaves are (itemIndex, interactionHash, account, itemAmount). Source: the format `standard-v1`
+of @openzeppelin/merkle-tree. Leaves are hashed twice, sorted by hash and laid out as a complete
+binary tree. Inner nodes hash their children in ascending order. OpenZeppelin's MerkleProof library
 verifies the proofs on chain.
 """
 
@@ -18,8 +17,11 @@ LEAF_TYPES = ("uint32", "bytes32", "address", "uint96")
 
 @dataclass(frozen=True)
 class Leaf:
-    """One item of a batch: its index, the hash of its interaction, its account (checksummed or not)
-    and its amount in base units."""
+    """One item of a batch.
+
+    It holds the item's index, the hash of its interaction, its account (checksummed or not) and its
+    amount in base units.
+    """
 
     item_index: int
     interaction_hash: bytes
@@ -37,8 +39,10 @@ def _parent(a: bytes, b: bytes) -> bytes:
 
 
 class InteractionsTree:
-    """The tree over one batch's leaves. Raises ValueError if there are none, or two with one item
-    index."""
+    """The tree over the leaves of one batch.
+
+    Raises ValueError if there are no leaves, or two leaves with one item index.
+    """
 
     def __init__(self, leaves: Sequence[Leaf]) -> None:
         if not leaves:
@@ -61,8 +65,10 @@ class InteractionsTree:
         return self._nodes[0]
 
     def proof(self, item_index: int) -> list[bytes]:
-        """Siblings from the leaf of `item_index` up to the root. Raises KeyError for an index that
-        is not in the tree."""
+        """Return the siblings from the leaf of `item_index` up to the root.
+
+        Raises KeyError for an index that is not in the tree.
+        """
         i = self._position[item_index]
         siblings = []
         while i > 0:

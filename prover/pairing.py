@@ -1,9 +1,8 @@
-"""An independent second opinion on Groth16 proofs: the verification equation over py_ecc's curve
-and pairing.
+"""An independent check of Groth16 proofs, with py_ecc's curve and pairing.
 
-e(A, B) = e(alpha, beta) * e(sum of signal_i * IC_i, gamma) * e(C, delta). Source: eprint 2016/260
-section 3.2; encodings as EIP-197. Slow (seconds) and plain on purpose; used by the auditor and by
-tests.
+It checks e(A, B) = e(alpha, beta) * e(sum of signal_i * IC_i, gamma) * e(C, delta). Source: eprint
+2016/260 section 3.2; encodings as in EIP-197. The code is plain and slow (seconds) on purpose. The
+auditor and the tests use it.
 """
 
 import sys
@@ -26,7 +25,7 @@ from prover.wire import Proof  # noqa: E402
 
 
 class PointError(ValueError):
-    """A coordinate pair is not a point of its group; the message names it."""
+    """A coordinate pair is not a point of its group. The message names it."""
 
 
 def g1_point(point: G1, name: str) -> tuple[FQ, FQ, FQ]:
@@ -42,8 +41,10 @@ def g1_point(point: G1, name: str) -> tuple[FQ, FQ, FQ]:
 
 
 def g2_point(point: G2, name: str) -> tuple[FQ2, FQ2, FQ2]:
-    """The point in py_ecc's form; zeros are infinity. Raises PointError also for a point outside
-    the subgroup of order p."""
+    """The point in py_ecc's form; zeros are infinity.
+
+    Raises PointError also for a point outside the subgroup of order p.
+    """
     if not all(0 <= coordinate < Q for pair in point for coordinate in pair):
         raise PointError(f"{name}: a coordinate is not below q")
     if point == ((0, 0), (0, 0)):
@@ -57,9 +58,9 @@ def g2_point(point: G2, name: str) -> tuple[FQ2, FQ2, FQ2]:
 
 
 def verify(key: VerifyingKey, proof: Proof, public_signals: Sequence[int]) -> bool:
-    """Whether the proof holds for the public signals under the key.
+    """Return whether the proof is valid for the public signals under the key.
 
-    Points that are not points and signals that are not field elements make it False, as in the
+    Coordinates that are not points and signals that are not field elements give False, as in the
     precompiles. Raises ValueError for the wrong number of signals: that is the caller's mistake,
     not the prover's.
     """

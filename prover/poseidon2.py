@@ -1,10 +1,10 @@
 """Poseidon2 over BN254, width 4, and the 4-to-1 compression H4.
 
-Source: "Poseidon2: A Faster Version of the Poseidon Hash Function" (eprint 2023/323); the round
-constants come from the Grain LFSR of
-the Poseidon paper (eprint 2019/458, appendix E). Parameters and vectors: PROTOCOL section 2.
+Source: "Poseidon2: A Faster Version of the Poseidon Hash Function" (eprint 2023/323). The round
+constants come from the Grain LFSR of the Poseidon paper (eprint 2019/458, appendix E). Parameters
+and vectors: PROTOCOL section 2.
 
-This is the reference that the circuit and the Solidity code are tested against.
+The circuit and the Solidity code are tested against this reference.
 """
 
 from collections.abc import Iterator
@@ -28,8 +28,10 @@ x_3)."""
 
 
 def _grain_bits() -> Iterator[int]:
-    """The self-shrinking Grain LFSR, seeded with field=1, sbox=0, n=254, t=4, R_F=8, R_P=56 and
-    thirty ones."""
+    """The self-shrinking Grain LFSR.
+
+    Seed: field=1, sbox=0, n=254, t=4, R_F=8, R_P=56 and thirty ones.
+    """
     seed = [
         (1, 2),
         (0, 4),
@@ -56,8 +58,11 @@ def _grain_bits() -> Iterator[int]:
 
 
 def generate_round_constants() -> tuple[int, ...]:
-    """The 88 round constants: 16 for the first full rounds, 56 for lane 0 of the partial rounds, 16
-    for the last full rounds."""
+    """Return the 88 round constants.
+
+    16 are for the first full rounds, 56 for lane 0 of the partial rounds, 16 for the last full
+    rounds.
+    """
     bits = _grain_bits()
     constants: list[int] = []
     while len(constants) < WIDTH * FULL_ROUNDS + PARTIAL_ROUNDS:
@@ -119,6 +124,8 @@ def permute(a: int, b: int, c: int, d: int) -> tuple[int, int, int, int]:
 
 
 def h4(a: int, b: int, c: int, d: int) -> int:
-    """H4(a, b, c, d) = permute(a, b, c, d)[0] + a mod P: the compression of section 4 of the
-    Poseidon2 paper."""
+    """H4(a, b, c, d) = permute(a, b, c, d)[0] + a mod P.
+
+    This is the compression of section 4 of the Poseidon2 paper.
+    """
     return (permute(a, b, c, d)[0] + a) % P

@@ -1,5 +1,7 @@
-"""The state of a program as its chain log alone gives it: replay of `deltas`, and the home of an
-account (PROTOCOL sections 3 and 4)."""
+"""The state of a program, rebuilt from its chain log alone.
+
+It replays `deltas` and computes the home bucket of an account (PROTOCOL sections 3 and 4).
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,13 +14,15 @@ from prover.wire import ADDRESS_MAX, UINT96_MAX, Deltas
 
 
 class StateError(ValueError):
-    """A batch does not follow from the state; the message names the rule."""
+    """A batch does not follow from the state. The message names the rule."""
 
 
 @dataclass
 class BucketState:
-    """One bucket after `sequence` batches. `pairs` is (address, cumulative) of slots 0 .. opened-1,
-    addresses as integers."""
+    """One bucket after `sequence` batches.
+
+    `pairs` holds (address, cumulative) of slots 0 to opened - 1, with addresses as integers.
+    """
 
     instance: Instance
     sequence: int = 0
@@ -66,7 +70,7 @@ class BucketState:
 
 @dataclass
 class ProgramState:
-    """All buckets of a program, and where each account lives."""
+    """All buckets of a program, and the bucket and slot of each account."""
 
     instance: Instance
     families: int = 1
@@ -107,8 +111,11 @@ class ProgramState:
             raise StateError(f"bucket {bucket} has no free slot for account {address:#042x}")
 
     def apply(self, bucket: int, sequence: int, data: bytes) -> Deltas:
-        """Advance one bucket. Raises StateError, DeltasError; an account's home is checked by
-        `require_home`, not here: a log is a fact."""
+        """Advance one bucket.
+
+        The home bucket of an account is checked by `require_home`, not here, because a log cannot
+        be refused. Raises StateError, DeltasError.
+        """
         state = self.bucket(bucket)
         start = state.opened
         deltas = state.apply(sequence, data)
@@ -120,8 +127,9 @@ class ProgramState:
 def book_items(
     instance: Instance, pairs: Sequence[tuple[int, int]], items: Sequence[tuple[int, int]]
 ) -> list[tuple[int, int]]:
-    """The slots in use after booking (address, amount) items; new addresses get the next slots in
-    order of first appearance.
+    """Return the occupied slots after booking (address, amount) items.
+
+    New addresses take the next slots in order of first appearance.
 
     Raises:
         StateError: no or too many items, an amount not in 1 .. 2^96-1, an address that is 0 or not
@@ -150,7 +158,7 @@ def book_items(
 
 
 def deltas_between(old: Sequence[tuple[int, int]], new: Sequence[tuple[int, int]]) -> Deltas:
-    """The `deltas` that lead from one bucket's slots in use to another's."""
+    """Return the `deltas` that lead from one bucket's occupied slots to another's."""
     existing = [
         (slot, n - o) for slot, ((_, o), (_, n)) in enumerate(zip(old, new, strict=False)) if n != o
     ]

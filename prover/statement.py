@@ -1,9 +1,8 @@
-"""The statement that a batch proves, typed: from old state and items to public signals and circuit
-inputs (PROTOCOL section 5).
+"""The statement that a batch proves: from state and items to signals (PROTOCOL section 5).
 
-`plan_batch` computes the next state; `BatchStatement` holds both states and, with the challenge,
-yields the signals. A statement that does not hold can be built too: the circuit, not this file, is
-what refuses it.
+`plan_batch` computes the next state. `BatchStatement` holds both states and, with the challenge,
+gives public signals and circuit inputs. A statement that does not hold can be built too: the
+circuit refuses it, not this module.
 """
 
 from collections.abc import Sequence
@@ -19,13 +18,15 @@ Pair = tuple[int, int]
 
 
 class StatementError(ValueError):
-    """The items cannot be a batch on top of this state; the message names the item and the rule."""
+    """The items cannot be a batch on this state. The message names the item and the rule."""
 
 
 @dataclass(frozen=True)
 class BatchStatement:
-    """Old and new (address, cumulative) of each slot in use and the items' (address, amount), all
-    integers; the rest is zero."""
+    """Old and new (address, cumulative) of each occupied slot, and the items' (address, amount).
+
+    All values are integers; all other elements are zero.
+    """
 
     instance: Instance
     old: tuple[Pair, ...]
@@ -62,7 +63,7 @@ class BatchStatement:
 
 @dataclass(frozen=True)
 class Challenged:
-    """A statement with its roots computed and its challenge fixed: what a prover needs."""
+    """A statement with its roots computed and its challenge fixed: the input of a prover."""
 
     statement: BatchStatement
     public_signals: tuple[int, int, int, int, int]
@@ -113,8 +114,9 @@ def challenged(statement: BatchStatement, r: int) -> Challenged:
 
 
 def plan_batch(instance: Instance, old: Sequence[Pair], items: Sequence[Pair]) -> BatchStatement:
-    """The batch that books `items` on a bucket whose slots in use are `old`; new addresses are
-    opened in order of appearance.
+    """Return the batch that books `items` on a bucket whose occupied slots are `old`.
+
+    New addresses take the next slots in order of appearance.
 
     Raises:
         StatementError: no or too many items, an amount not in 1 .. 2^96-1, an address that is 0 or
@@ -133,5 +135,5 @@ def _padded(pairs: Sequence[Pair], length: int) -> list[Pair]:
 
 
 def _quotient(numerator: int, denominator: int) -> int:
-    # A zero denominator has no honest quotient: 0 leaves the constraint to decide.
+    # A zero denominator has no valid quotient. With 0 the constraint decides.
     return numerator % P * inverse(denominator) % P if denominator % P else 0

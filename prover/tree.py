@@ -24,11 +24,10 @@ def capacity(levels: int) -> int:
 
 
 class Tree:
-    """A mutable tree of 4^levels elements, all 0 at first. Only the nodes above a change are hashed
-    again.
+    """A mutable tree of 4^levels elements, all 0 at first.
 
-    `root` is always up to date. Elements are field elements; `set_pair(s, address, value)` writes
-    elements 2s and 2s+1.
+    A change hashes only the nodes above it again. `root` is always up to date. Elements are field
+    elements; `set_pair(s, address, value)` writes elements 2s and 2s+1.
     """
 
     def __init__(self, levels: int, elements: Sequence[int] = ()) -> None:
@@ -43,8 +42,10 @@ class Tree:
         self.update(enumerate(elements))
 
     def update(self, changes: Iterable[tuple[int, int]]) -> None:
-        """Write (index, element) pairs, then hash each touched node once. Raises ValueError, and
-        then nothing has been written."""
+        """Write (index, element) pairs, then hash each touched node once.
+
+        Raises ValueError before anything is written.
+        """
         changes = list(changes)
         for index, element in changes:
             if not 0 <= index < 4**self.levels:
@@ -83,15 +84,17 @@ class Tree:
         return self.node(self.levels, 0)
 
     def siblings(self, slot: int) -> list[int]:
-        """The 2 + 3 (levels - 1) siblings of `claim`: the other pair under the lowest node, then
-        three nodes a level."""
+        """The 2 + 3 (levels - 1) siblings of `claim`.
+
+        They are the other pair under the lowest node, then three nodes for each further level.
+        """
         return self.multi_siblings([slot])
 
     def multi_siblings(self, slots: Sequence[int]) -> list[int]:
-        """The siblings of `claimMany`: level by level, every node that is not computed, in reading
-        order.
+        """The siblings of `claimMany`: every node that is not computed, lowest level first.
 
-        Raises ValueError unless `slots` are strictly ascending and in range.
+        Nodes of a level go from left to right. Raises ValueError unless `slots` are strictly
+        ascending and in range.
         """
         require_slots(slots, self.levels)
         known = {2 * slot + k for slot in slots for k in range(2)}
@@ -109,7 +112,7 @@ class Tree:
 
 
 def require_slots(slots: Sequence[int], levels: int) -> None:
-    """Raises ValueError unless `slots` are at least one, strictly ascending and within the tree."""
+    """Raise ValueError unless `slots` are non-empty, strictly ascending and within the tree."""
     if (
         not slots
         or any(a >= b for a, b in itertools.pairwise(slots))
@@ -124,8 +127,7 @@ def require_slots(slots: Sequence[int], levels: int) -> None:
 def root_from_siblings(
     levels: int, pairs: Sequence[tuple[int, int, int]], siblings: Sequence[int]
 ) -> int:
-    """The root that (slot, address, value) triples and `multi_siblings` give: what the contract
-    computes.
+    """The root that (slot, address, value) triples and `multi_siblings` give, as on chain.
 
     Raises ValueError for a wrong number of siblings or slots out of order.
     """

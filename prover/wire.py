@@ -1,5 +1,7 @@
-"""The byte formats that circuit, Solidity and Python share (PROTOCOL section 4): `deltas`,
-challenge, fingerprint, proof."""
+"""The byte formats that circuit, Solidity and Python share (PROTOCOL section 4).
+
+They are `deltas`, challenge, fingerprint and proof.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,8 +14,7 @@ ADDRESS_MAX = 2**160 - 1
 
 
 class DeltasError(ValueError):
-    """`deltas` breaks a rule of the format. `rule` is the name of the contract's custom error for
-    it."""
+    """`deltas` breaks a rule of the format. `rule` names the contract's custom error."""
 
     def __init__(self, rule: str, detail: str) -> None:
         super().__init__(f"{rule}: {detail}")
@@ -22,12 +23,11 @@ class DeltasError(ValueError):
 
 @dataclass(frozen=True)
 class Deltas:
-    """What a batch adds to each touched slot.
+    """The amounts that a batch adds to slots.
 
-    existing: (slot, delta) of accounts that were open, slots strictly ascending; opened: (address,
-    delta) of the accounts opened,
-    at slots `opened`, `opened + 1`, ...; deltas in token base units, 0 < delta < 2^96; addresses as
-    integers.
+    `existing` holds (slot, delta) of occupied slots, strictly ascending. `opened` holds (address,
+    delta) of the accounts that the batch opens, at the next free slots. Deltas are in token base
+    units, 0 < delta < 2^96; addresses are integers.
     """
 
     existing: tuple[tuple[int, int], ...]
@@ -39,8 +39,10 @@ class Deltas:
         return sum(delta for _, delta in self.existing) + sum(delta for _, delta in self.opened)
 
     def encode(self) -> bytes:
-        """uint16 count, then (uint16 slot, uint96 delta) each, then (address, uint96 delta) each,
-        packed and big-endian."""
+        """Encode as packed, big-endian bytes.
+
+        uint16 count, then each (uint16 slot, uint96 delta), then each (address, uint96 delta).
+        """
         parts = [len(self.existing).to_bytes(2, "big")]
         parts += [
             slot.to_bytes(2, "big") + delta.to_bytes(12, "big") for slot, delta in self.existing
@@ -53,7 +55,7 @@ class Deltas:
 
     @classmethod
     def decode(cls, data: bytes, opened: int, slots: int) -> "Deltas":
-        """Parse as the contract does, for a bucket with `opened` of `slots` slots in use.
+        """Parse as the contract does, for a bucket with `opened` of `slots` slots occupied.
 
         Raises:
             DeltasError: with the rule that is broken.
@@ -107,7 +109,7 @@ class Deltas:
 
 
 def count_openings(deltas: bytes) -> int:
-    """How many accounts a well-formed `deltas` opens."""
+    """Return how many accounts well-formed `deltas` open."""
     existing = int.from_bytes(deltas[:2], "big")
     return (len(deltas) - 2 - 14 * existing) // 32
 
@@ -119,15 +121,17 @@ def challenge(digest: bytes) -> int:
 
 @dataclass(frozen=True)
 class Proof:
-    """A Groth16 proof as affine points; G2 coordinates are (c0, c1). Malleable: never an
-    identifier."""
+    """A Groth16 proof as affine points; G2 coordinates are (c0, c1).
+
+    Proofs are malleable: a proof must not be used as an identifier.
+    """
 
     a: tuple[int, int]
     b: tuple[tuple[int, int], tuple[int, int]]
     c: tuple[int, int]
 
     def to_words(self) -> list[int]:
-        """[A.x, A.y, B.x.c1, B.x.c0, B.y.c1, B.y.c0, C.x, C.y], as EIP-197 orders them."""
+        """[A.x, A.y, B.x.c1, B.x.c0, B.y.c1, B.y.c0, C.x, C.y], in the order of EIP-197."""
         (bx0, bx1), (by0, by1) = self.b
         return [*self.a, bx1, bx0, by1, by0, *self.c]
 

@@ -1,10 +1,9 @@
-"""Runs the witness program that circom generates (WebAssembly) and writes the witness in the
-`.wtns` format.
+"""Run the witness program that circom generates, and write the witness as `.wtns`.
 
-The program's interface is one call per 32-bit word; a small WebAssembly module of our own makes
-these calls next to it, so that a witness of half a million signals takes a fraction of a second.
-Source of the interface and of the format: the circom documentation ("Computing the witness") and
-the iden3 binary file format (`wtns`, version 2).
+The WebAssembly program takes one call per 32-bit word. A small WebAssembly module beside it makes
+these calls, so that a witness of half a million signals takes a fraction of a second. Source of the
+interface and of the format: the circom documentation ("Computing the witness") and the iden3 binary
+file format (`wtns`, version 2).
 """
 
 import struct
@@ -69,7 +68,7 @@ class WitnessError(Exception):
 
 
 def fnv1a64(name: str) -> int:
-    """64-bit FNV-1a: how circom names input signals."""
+    """64-bit FNV-1a, the hash by which circom names input signals."""
     value = 0xCBF29CE484222325
     for byte in name.encode():
         value = (value ^ byte) * 0x100000001B3 & _MASK64
@@ -98,8 +97,10 @@ class _Exports:
 
 
 class WitnessProgram:
-    """A compiled circuit's witness program, ready to run many times. Not safe for concurrent
-    use."""
+    """The witness program of a compiled circuit, which can run many times.
+
+    It is not safe for concurrent use.
+    """
 
     def __init__(self, wasm: Path) -> None:
         self._engine = Engine()
@@ -107,8 +108,10 @@ class WitnessProgram:
         self._copier = Module(self._engine, _COPIER)
 
     def run(self, inputs: Mapping[str, Sequence[int]]) -> list[int]:
-        """The whole witness, signal 0 the constant 1, then the public signals. Raises
-        WitnessError."""
+        """Return the whole witness: signal 0 is the constant 1, then come the public signals.
+
+        Raises WitnessError.
+        """
         data = self._run(inputs)
         return [int.from_bytes(data[i : i + 32], "little") for i in range(0, len(data), 32)]
 
@@ -162,8 +165,8 @@ class WitnessProgram:
             ) from error
         if messages:
             raise WitnessError(f"the inputs do not satisfy the circuit: {', '.join(messages)}")
-        # The program computes when the last input is set: without it, it would hand out zeros for a
-        # witness.
+        # The program computes when the last input is set. Without the last input it would return
+        # zeros as the witness.
         expected, given = call("getInputSize"), sum(map(len, inputs.values()))
         if given != expected:
             raise WitnessError(f"inputs: expected {expected} input elements in all, got {given}")

@@ -1,10 +1,9 @@
-"""Reading snarkjs' files of a ceremony: the `.zkey` of phase 2 and the header of a `.ptau`, without
-trusting the tool that wrote them.
+"""Read snarkjs' files of a ceremony without trusting the tool that wrote them.
 
-Layout: iden3's binary format (magic, version, sections of a kind and a size); points are affine,
-little-endian, in Montgomery form. The
-transcript of phase 2 is that of Bowe, Gabizon, Miers (eprint 2017/1050). Nothing here checks a
-transcript: `ceremony.verify` does.
+The files are the `.zkey` of phase 2 and the header of a `.ptau`. Layout: iden3's binary format
+(magic, version, sections with a kind and a size); points are affine, little-endian, in Montgomery
+form. The transcript of phase 2 follows Bowe, Gabizon, Miers (eprint 2017/1050). Nothing here checks
+a transcript: `ceremony.verify` does.
 """
 
 import hashlib
@@ -23,8 +22,10 @@ _NAME, _ITERATIONS, _BEACON_HASH = 1, 2, 3
 
 @dataclass(frozen=True)
 class Zkey:
-    """What a `.zkey` says of itself. `circuit_hash` (hex) is snarkjs' hash of the circuit's part of
-    the key."""
+    """The content of a `.zkey`, as the file states it.
+
+    `circuit_hash` (hex) is snarkjs' hash of the circuit's part of the key.
+    """
 
     path: Path
     domain_size: int
@@ -38,8 +39,10 @@ class Zkey:
 
     @property
     def verifying_key(self) -> VerifyingKey:
-        """Raises SetupError while nobody has contributed a secret: delta is gamma, or follows from
-        public beacons, until then."""
+        """Raise SetupError until somebody has contributed a secret.
+
+        Until then delta is gamma, or follows from public beacons.
+        """
         if all(link.beacon for link in self.contributions):
             raise SetupError(
                 f"{self.path}: nobody has contributed a secret to this key, so anyone can "
@@ -48,16 +51,22 @@ class Zkey:
         return VerifyingKey(self.alpha, self.beta, self.gamma, self.delta, self.ic)
 
     def transcript(self, ptau_blake2b: str | None) -> Transcript:
-        """What a manifest keeps of this file, checked against the powers of tau of that hash or,
-        with None, against nothing."""
+        """The part of this file that a manifest keeps.
+
+        The file was checked against the powers of tau of that hash, or against nothing if the hash
+        is None.
+        """
         return Transcript(
             file_sha256(self.path), self.circuit_hash, ptau_blake2b, self.contributions
         )
 
 
 def read_zkey(path: Path) -> Zkey:
-    """Read a ceremony's key, running or finished. Raises SetupError for a file that is not a
-    complete Groth16 key over BN254, or whose transcript does not end in the key's delta."""
+    """Read a ceremony's key, running or finished.
+
+    Raises SetupError for a file that is not a complete Groth16 key over BN254, or whose transcript
+    does not end in the key's delta.
+    """
     try:
         sections = _sections(path, b"zkey", (1, 2, 3, 10))
         if struct.unpack("<I", sections[1]) != (GROTH16,):
@@ -93,7 +102,10 @@ def read_zkey(path: Path) -> Zkey:
 
 
 def read_ptau_power(path: Path) -> int:
-    """log2 of the powers in a prepared powers-of-tau file. Raises SetupError for any other file."""
+    """log2 of the powers in a prepared powers-of-tau file.
+
+    Raises SetupError for any other file.
+    """
     try:
         sections = _sections(path, b"ptau", (1,))
         size = struct.unpack_from("<I", sections[1])[0]
@@ -113,8 +125,10 @@ def read_ptau_power(path: Path) -> int:
 
 
 def _sections(path: Path, magic: bytes, wanted: tuple[int, ...]) -> dict[int, bytes]:
-    """Kind -> bytes of the sections `wanted`; the others' are left empty. A kind that comes twice
-    is refused: readers differ there."""
+    """Return kind -> bytes of the sections `wanted`; other sections are left empty.
+
+    A kind that occurs twice is refused, because readers differ on which one counts.
+    """
     try:
         with path.open("rb") as file:
             found, _, count = struct.unpack("<4sII", file.read(12))
@@ -190,7 +204,7 @@ def _contribution(digest: str, kind: int, parameters: bytes) -> Contribution:
         elif tag == _BEACON_HASH:
             beacon = content.hex()
     if kind not in (PERSON, BEACON) or (kind == BEACON) != bool(beacon):
-        # A beacon that names no randomness would pass for a person, whose secret nobody knows.
+        # A beacon without randomness would count as a person, whose secret nobody knows.
         raise SetupError(
             f"contribution {name!r}: of kind {kind}, {'with' if beacon else 'without'} a "
             "beacon's randomness"

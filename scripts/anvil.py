@@ -58,8 +58,10 @@ class Anvil:
         return account
 
     def rpc(self, method: str, *params: object) -> object:
-        """A raw call (anvil_setCode, evm_increaseTime, ...). Raises RuntimeError with the node's
-        message."""
+        """Make a raw call (anvil_setCode, evm_increaseTime, ...).
+
+        Raises RuntimeError with the node's message.
+        """
         answer = self.w3.provider.make_request(RPCEndpoint(method), list(params))
         if "error" in answer:
             raise RuntimeError(f"{method}: {answer['error']}")
@@ -76,10 +78,10 @@ def _arguments(options: dict[str, object]) -> list[str]:
 
 @contextmanager
 def anvil(**options: object) -> Iterator[Anvil]:
-    """Start Anvil with `--name value` for each option (True: `--name` alone) and wait until it
-    listens.
+    """Start Anvil with `--name value` for each option and wait until it listens.
 
-    Example: `with anvil(block_time=1, chain_id=1337) as chain: chain.w3.eth.block_number`.
+    An option of True gives `--name` alone. Example: `with anvil(block_time=1, chain_id=1337) as
+    chain: chain.w3.eth.block_number`.
     """
     command = [
         str(EXECUTABLE),

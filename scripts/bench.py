@@ -1,9 +1,10 @@
-"""`make bench`: measures, prints, and writes build/bench.json, a flat object of name to number with
-the unit last.
+"""`make bench`: measure, print, and write build/bench.json.
 
-python -m scripts.bench [circuit] [prover] [gas] [intake] [buckets]
+The file is a flat object of name to number; names end in the unit.
 
-measures these sections only; all by default
+    python -m scripts.bench [circuit] [prover] [gas] [intake] [buckets]
+
+measures these sections only; the default is all.
 """
 
 import json
@@ -30,7 +31,6 @@ RIVAL_GAS = {
     # 20 siblings, about a million leaves, one token. None of them proves its roots, bounds the sum
     # of the leaves by the reserve, or puts the leaves on chain; each holds a million leaves under
     # one root, Guerdon 512 accounts a bucket.
-    # bucket.
     "Morpho URD": {"claim_first_gas": 98_321, "claim_repeat_gas": 64_145, "post_1_gas": 136_359},
     "EigenLayer RewardsCoordinator": {
         "claim_first_gas": 130_222,
@@ -43,8 +43,10 @@ RIVAL_GAS = {
 
 
 def full_batch(name: str) -> BatchStatement:
-    """A batch of the instance that touches every slot and uses every item; half of the accounts are
-    open already."""
+    """A batch of the instance that touches every slot and uses every item.
+
+    Half of the accounts occupy slots already.
+    """
     instance = load_instance(name)
     accounts = [(10**40 + 7919 * s, 10**18 + s) for s in range(instance.slots)]
     items = [(accounts[j % instance.slots][0], 10**15 + j) for j in range(instance.items)]
@@ -52,7 +54,7 @@ def full_batch(name: str) -> BatchStatement:
 
 
 def measure_circuit() -> Figures:
-    """Constraints, and seconds of a proof (witness included, key loaded), of both instances."""
+    """Constraints and proof time of both instances: witness included, key loaded."""
     figures: Figures = {}
     for name in ("dev", "standard"):
         instance = load_instance(name)
@@ -77,7 +79,7 @@ def measure_circuit() -> Figures:
 
 
 def measure_prover() -> Figures:
-    """Ours and snarkjs on one full batch of the dev instance."""
+    """The default prover and snarkjs on one full batch of the dev instance."""
     return bench_prover.measure(challenged(full_batch("dev"), 2**253 // 3))
 
 
@@ -91,7 +93,7 @@ SECTIONS: dict[str, Callable[[], Mapping[str, float]]] = {
 
 
 def show(figures: Figures, console: Console) -> None:
-    """Every figure, and gas next to the rivals'."""
+    """Print every figure, and gas beside the figures of others."""
     table = Table(title="Measured", title_justify="left", show_header=False)
     for name, value in figures.items():
         table.add_row(name, f"{value:,}")

@@ -1,9 +1,9 @@
-"""Two full buckets of the standard instance, end to end: reported over HTTP, attested, proven by
-two workers at once, posted, audited.
+"""Two full buckets of the standard instance, end to end.
 
-Two rounds: in the first the workers still load the key, accounts are opened, and the second bucket
-may not be signed before the first is full
-on chain (it is proven meanwhile); in the second every account has its slot.
+Interactions are reported over HTTP, attested, proven by two workers at once, posted and audited.
+There are two rounds. In the first round the workers still load the key, accounts are opened, and
+the second bucket may not be signed before the first is full on chain (it is proven meanwhile). In
+the second round every account has its slot.
 """
 
 import tempfile
@@ -29,15 +29,17 @@ POLL_SECONDS = 0.1
 
 
 class BenchFailed(Exception):
-    """What was to be measured did not happen."""
+    """The run did not reach what it was to measure."""
 
 
 def measure() -> dict[str, float]:
-    """Seconds from the first report to the last final block, of both rounds, and what of it was
-    proving. Raises BenchFailed."""
+    """Seconds from the first report to the last final block, and the part of proving.
+
+    Measures both rounds. Raises BenchFailed.
+    """
     instance = load_instance("standard")
     with tempfile.TemporaryDirectory(prefix="guerdon-bench-") as folder:
-        # Nothing closes by age: a batch is closed because it is full.
+        # No batch closes by age: a batch closes when it is full.
         local = start_local(
             Path(folder) / "stack",
             program="bench",
@@ -62,8 +64,10 @@ def measure() -> dict[str, float]:
 
 
 def _round(local: Local, instance: Instance, sequence: int) -> tuple[float, int]:
-    """Fill both buckets' next batch and wait until both are final; (seconds, most proofs seen under
-    way at once)."""
+    """Fill both buckets' next batch and wait until both are final.
+
+    Returns (seconds, most proofs seen in progress at once).
+    """
     if local.partner is None or local.partner_secret is None:
         raise BenchFailed("the stack has no partner")
     client = PartnerClient(local.api_url, local.program, local.partner, local.partner_secret)
@@ -87,7 +91,7 @@ def _round(local: Local, instance: Instance, sequence: int) -> tuple[float, int]
 
 
 def _reports(instance: Instance, bucket: int, sequence: int) -> list[Reported]:
-    """As many interactions as a batch takes, for every account of a bucket."""
+    """Return as many interactions as a batch takes, for every account of a bucket."""
     now = int(time.time())
     accounts = [
         to_checksum_address(keccak(text=f"{bucket} {slot}")[12:]) for slot in range(instance.slots)
@@ -125,7 +129,7 @@ def _wait(local: Local, ready: Callable[[], bool]) -> None:
 
 
 def _figures(local: Local, instance: Instance) -> dict[str, float]:
-    """What the batches cost, after the chain alone has confirmed all of them."""
+    """Return what the batches cost, after an audit of the chain has confirmed all of them."""
     batches = _batches(local)
     sizes = {
         (batch.bucket, batch.sequence): (batch.items, batch.accounts_touched) for batch in batches

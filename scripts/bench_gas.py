@@ -1,15 +1,15 @@
-"""Gas of the calls that a program pays for, at the standard instance's size, on a real Anvil: what
-`make bench` prints and the snapshot pins.
+"""Gas of the calls that a program pays for, at the standard instance's size, on Anvil.
+
+`make bench` prints these figures and the gas snapshot pins them.
 
 Conditions: OpenZeppelin's ERC20; 2 of 3 attestors with ECDSA; a full bucket of existing accounts
-with random addresses; amounts around 10^18
-base units; posts at sequence 17 or later, so that the ring of roots is warm. First claims are the
-first of their pair of slots and of their recipient's balance. Figures are means over several random
-accounts and batches. Everything follows from a seed.
+with random addresses; amounts around 10^18 base units; posts at sequence 17 or later, so that the
+ring of roots is warm. First claims are the first of their pair of slots and of their recipient's
+balance. Figures are means over several random accounts and batches. A seed determines everything.
 
-Batches that only bring the bucket to where it is measured, and in the snapshot all of them, bear
-proofs simulated with a known trapdoor (scripts/simulated_key.py): the verifier contract is the real
-one, and what it costs does not depend on the key.
+Batches that only bring the bucket to the measured state have proofs simulated with a known trapdoor
+(scripts/simulated_key.py), and in the snapshot all batches do. The verifier contract is the real
+one, and its gas does not depend on the key.
 """
 
 import json
@@ -268,8 +268,8 @@ def _mean(costs: Iterable[int]) -> int:
     return round(mean(costs))
 
 
-# What the others' claims send, of the shape that their figures in scripts/bench.py were measured
-# with: 20 siblings, one token.
+# The calldata of the others' claims, in the shape of their figures in scripts/bench.py:
+# 20 siblings, one token.
 RIVAL_CLAIMS: dict[str, tuple[str, Callable[[Any], list[Any]]]] = {
     "merkl": (
         "claim(address[],address[],uint256[],bytes32[][])",

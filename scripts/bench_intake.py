@@ -1,8 +1,7 @@
-"""Interactions a second through the API, booked: counted as ledger entries whose balances add up,
-not as rows of an inbox.
+"""Interactions a second through the API, counted as ledger entries whose balances add up.
 
-A real PostgreSQL with its default durability, the API as one process, and clients that sign every
-request.
+The run uses a real PostgreSQL with its default durability, the API as one process, and clients that
+sign every request.
 """
 
 import tempfile
@@ -30,8 +29,10 @@ BUDGET = 10**30
 
 
 def measure() -> dict[str, float]:
-    """Bulk requests of 1,000, against one interaction a request: what somebody would do who posts
-    each event as it happens."""
+    """Measure bulk requests of 1,000 against one interaction a request.
+
+    The second is the load of a partner that posts each event as it happens.
+    """
     with tempfile.TemporaryDirectory(prefix="guerdon-bench-") as folder:
         stack = Stack(Path(folder))
         try:
@@ -111,7 +112,7 @@ def _rate(database: Database, program_id: int, send: Callable[[], None]) -> floa
 
 
 def _booked(database: Database, program_id: int) -> int:
-    """Reward entries in the ledger, once the balances are seen to add up to them."""
+    """Return the number of reward entries in the ledger, once the balances add up to them."""
     with database.transaction() as session:
         row = session.execute(
             text("SELECT count(*), -sum(amount) FROM ledger_entry WHERE interaction_id IS NOT NULL")

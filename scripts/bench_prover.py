@@ -1,9 +1,8 @@
-"""The default prover and snarkjs on the same circuit and witness, each as one process and as two at
-once.
+"""The default prover and snarkjs on the same circuit and witness.
 
-The dev instance, full. Ours makes a proof on one core, so it takes a process a core; snarkjs
-spreads one proof over all cores. snarkjs is run by its command line: the time in which it merely
-starts is measured apart and is not held against it.
+Each runs as one process and as two at once, on a full batch of the dev instance. The default prover
+makes a proof on one core, so it takes a process per core; snarkjs spreads one proof over all cores.
+snarkjs is run by its command line. Its start-up time is measured apart and subtracted.
 """
 
 import os

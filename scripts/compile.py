@@ -1,10 +1,9 @@
-"""Compile every contract with py-solc-x and write one artifact each to
-`build/contracts/<Name>.json`.
+"""Compile every contract and write one artifact each to `build/contracts/<Name>.json`.
 
 An artifact holds contractName, sourceName, abi, bytecode (creation), deployedBytecode (runtime),
 immutableReferences (AST id -> [{start, length}]), immutables (name -> [{start, length}]) and
-storageLayout. Ape, the backend and the tests all read these; no other step compiles. A run whose
-inputs are unchanged does nothing and needs no Node.
+storageLayout. Ape, the backend and the tests all read these artifacts; no other step compiles. A
+run whose inputs are unchanged does nothing and needs no Node.
 
 The compiler is the npm package `solc` behind a small script in py-solc-x's folder
 (`scripts/solc_shim.js`).
@@ -75,8 +74,10 @@ def _standard_input(
 
 
 def standard_inputs() -> list[dict[str, Any]]:
-    """One standard-json input for all of Solidity, and one for each Yul object: solc takes no more
-    of them at once."""
+    """Return one standard-json input for all of Solidity, and one for each Yul object.
+
+    solc takes one Yul object at a time.
+    """
     solidity = {"viaIR": True, "metadata": {"bytecodeHash": "none", "appendCBOR": False}}
     inputs = [_standard_input("Solidity", _read_sources(), solidity)]
     for path in sorted(SOURCES.rglob("*.yul")):
@@ -146,7 +147,7 @@ def _compile(inputs: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     os.environ["SOLCX_BINARY_PATH"] = str(SOLC_FOLDER)
     from solcx import (
         compile_standard,
-    )  # here, so that an unchanged tree does not pay for the import
+    )  # imported here, so that an unchanged tree does not pay for it
     from solcx.exceptions import SolcError
 
     executable = install_compiler()
@@ -155,7 +156,7 @@ def _compile(inputs: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
         try:
             output = compile_standard(standard_input, solc_binary=executable)
         except SolcError as error:
-            # Its own text repeats the whole input and output.
+            # The error's own text repeats the whole input and output.
             raise ValueError(error.message) from None
         for warning in output.get("errors", []):
             if warning["severity"] != "info" and warning.get("sourceLocation", {}).get(
@@ -177,7 +178,7 @@ def main() -> Path:
 
     Raises:
         FileNotFoundError: the compiler is missing.
-        ValueError: a contract does not compile; the message is the compiler's.
+        ValueError: a contract does not compile. The message is the compiler's.
     """
     inputs = standard_inputs()
     tools = Path(__file__).read_bytes() + (ROOT / "scripts" / "solc_shim.js").read_bytes()
@@ -190,7 +191,7 @@ def main() -> Path:
         (ARTIFACTS / f"{stale}.json").unlink()
     for name, artifact in artifacts.items():
         (ARTIFACTS / f"{name}.json").write_text(json.dumps(artifact, indent=1), encoding="utf-8")
-    # Ape caches contract types there and may not notice that an artifact has changed.
+    # Ape caches contract types there and may not notice a changed artifact.
     APE_CACHE.unlink(missing_ok=True)
     DIGEST_FILE.write_text(digest, encoding="utf-8")
     return ARTIFACTS

@@ -1,9 +1,8 @@
-"""Powers of tau for rehearsals: a prepared file in snarkjs' format whose tau everyone knows. Making
-one with snarkjs itself takes this machine a quarter of an hour; knowing tau, every point is one
-multiplication of a generator.
+"""Powers of tau for rehearsals: a prepared file in snarkjs' format whose tau is public.
 
-Only what a setup and its verification of exactly 2^power read is filled in. Format: iden3's
-powers-of-tau file, sections 1 to 6 and 12 to 15.
+snarkjs itself takes a quarter of an hour to make such a file. With a known tau, every point is one
+multiplication of a generator. Only the parts that a setup of exactly 2^power and its verification
+read are filled in. Format: iden3's powers-of-tau file, sections 1 to 6 and 12 to 15.
 """
 
 import itertools

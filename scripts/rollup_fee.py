@@ -1,8 +1,7 @@
-"""What a transaction's data costs on an OP-stack rollup since Fjord, where the L1 fee goes by the
-FastLZ size of the signed transaction.
+"""The data fee of a transaction on an OP-stack rollup since Fjord.
 
-Source: OP-stack specification, Fjord, L1 cost; the block format of FastLZ, level 1. Fees are
-integers in wei.
+The L1 fee depends on the FastLZ size of the signed transaction. Source: OP-stack specification,
+Fjord, L1 cost; the block format of FastLZ, level 1. Fees are integers in wei.
 """
 
 from dataclasses import dataclass
@@ -43,11 +42,11 @@ not a forecast."""
 
 
 def compressed_size(data: bytes) -> int:
-    """Bytes that FastLZ level 1 makes of `data`: runs of at most 32 literals behind one byte,
-    copies of two bytes (up to 8) or three.
+    """Return the size of `data` after FastLZ level 1.
 
-    The last bytes are literals always, and a candidate for a copy is the latest place with the same
-    hash of three bytes.
+    Literals come in runs of at most 32 behind one byte; copies take two bytes (up to length 8) or
+    three. The last bytes are always literals. The candidate for a copy is the latest place with the
+    same hash of three bytes.
     """
     places: dict[int, int] = {}
     size = start = 0

@@ -1,9 +1,9 @@
-"""A Groth16 key whose trapdoor is known, and proofs simulated with it: any statement, at once,
-accepted by the real verifier contract.
+"""A Groth16 key with a known trapdoor, and proofs simulated with it.
 
-That is what a trapdoor is (eprint 2016/260, the simulator of section 3.2); such a key proves
-nothing and is for measuring on local chains. What a verification costs does not depend on the key:
-gas measured with simulated proofs is gas with real ones.
+The real verifier contract accepts such a proof for any statement (eprint 2016/260, the simulator of
+section 3.2). The key therefore proves nothing; it is for measurements on local chains. The gas of a
+verification does not depend on the key, so gas measured with simulated proofs equals gas with real
+proofs.
 """
 
 import random
@@ -44,8 +44,10 @@ class SimulatedKey:
         return words + [word for scalar in self.ic for word in _g1(scalar)]
 
     def prove(self, signals: Sequence[int]) -> list[int]:
-        """Eight words that the verifier accepts for these public signals, true or not: C = (A*B -
-        alpha*beta - gamma*ic(signals)) / delta."""
+        """Eight words that the verifier accepts for these public signals, true or not.
+
+        C = (A*B - alpha*beta - gamma*ic(signals)) / delta.
+        """
         a, b = self._scalar(), self._scalar()
         combined = self.ic[0] + sum(
             scalar * signal for scalar, signal in zip(self.ic[1:], signals, strict=True)

@@ -1,10 +1,10 @@
-"""Slither over the contracts, part of `make lint`: every finding is in slither_accepted.toml with
-its reason, or the check fails.
+"""Run Slither over the contracts, as part of `make lint`.
 
-Slither runs as a program of its own, over the very compiler input that the artifacts are made from.
-It sees Solidity only: Poseidon2 is generated Yul and is held to vectors and to Python instead. It
-cannot follow OpenZeppelin's ReentrancyGuardTransient (values of user-defined types) and says so;
-that the guard holds is tested.
+The check fails unless every finding is in slither_accepted.toml with its reason. Slither runs as a
+separate program over the compiler input that the artifacts are made from. It sees Solidity only:
+Poseidon2 is generated Yul, which is tested against vectors and Python instead. Slither cannot
+follow OpenZeppelin's ReentrancyGuardTransient (values of user-defined types) and says so; tests
+show that the guard holds.
 """
 
 import json
@@ -34,8 +34,10 @@ Finding = tuple[str, str]
 
 
 def findings() -> list[tuple[Finding, str]]:
-    """((detector, `Contract.function` that it points at), Slither's description) of each. Raises
-    RuntimeError with its output if it fails."""
+    """Return ((detector, `Contract.function` that it points at), Slither's description) of each.
+
+    Raises RuntimeError with Slither's output if it fails.
+    """
     FOLDER.mkdir(parents=True, exist_ok=True)
     for name, target in (
         ("contracts", ROOT / "contracts"),
@@ -74,8 +76,10 @@ def findings() -> list[tuple[Finding, str]]:
 
 
 def _path(element: dict[str, Any]) -> str:
-    """`Contract.function.variable`: a bare name would accept what is found in another contract
-    tomorrow."""
+    """Return `Contract.function.variable`.
+
+    A bare name would also accept a later finding in another contract.
+    """
     names = []
     while element:
         names.append(element["name"])
@@ -85,7 +89,7 @@ def _path(element: dict[str, Any]) -> str:
 
 def main() -> int:
     accepted = tomllib.loads(ACCEPTED.read_text())["accepted"]
-    # Counted: a second finding of one detector in one function wants a reason of its own.
+    # Counted: a second finding of one detector in one function needs its own reason.
     known = Counter((entry["detector"], name) for entry in accepted for name in entry["where"])
     described = findings()
     found = Counter(finding for finding, _ in described)
