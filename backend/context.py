@@ -18,7 +18,7 @@ from backend.kit.db import Database
 from backend.program.models import Program
 from backend.proof.keys import ProgramKeys
 from backend.proof.service import Provers
-from backend.signer import keystore
+from backend.signer.factory import open_signer
 
 WRONG_CHAIN = "wrong_chain"
 """Code of the error for a program on another chain than the node."""
@@ -73,7 +73,7 @@ class Context:
         )
 
     def _sender(self, path: Path) -> Sender:
-        signer = keystore.load(path, self.settings.keystore_password.get_secret_value())
+        signer = open_signer(path, self.settings.keystore_password.get_secret_value())
         return Sender(
             self.node, signer, FeePolicy(self.settings.max_fee_per_gas_wei), self.chain_id
         )

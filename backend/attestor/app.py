@@ -12,7 +12,7 @@ from backend.attestor.store import Store
 from backend.errors import GuerdonError
 from backend.kit.http import add_error_handlers
 from backend.kit.metrics import ATTESTOR_ANSWERS
-from backend.signer import keystore
+from backend.signer.factory import open_signer
 
 log = structlog.get_logger()
 
@@ -24,7 +24,7 @@ def create_app(config: AttestorConfig, views: dict[str, ChainView] | None = None
     Raises:
         ConfigError, KeystoreError, StoreError: with what to mend.
     """
-    signer = keystore.load(config.keystore, config.password)
+    signer = open_signer(config.keystore, config.password)
     store = Store(config.database)
     if views is None:
         client = LazyClient(config.rpc_url)

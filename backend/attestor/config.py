@@ -18,7 +18,6 @@ finality = "finalized"            # or "safe", "latest", or a number of confirma
 
 import json
 import os
-import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,6 +25,7 @@ from typing import Annotated, Any
 from eth_utils import is_address, to_checksum_address
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from backend.chain.finality import FINALITY_EXPECTED, is_finality
 from prover.circuit import CircuitError, Instance, load_instance
 
 
@@ -50,8 +50,8 @@ def _instance(value: str) -> str:
 
 
 def _finality(value: str) -> str:
-    if not re.fullmatch(r"latest|safe|finalized|[0-9]{1,6}", value):
-        raise ValueError("expected latest, safe, finalized or a number of confirmations")
+    if not is_finality(value):
+        raise ValueError(f"expected {FINALITY_EXPECTED}")
     return value
 
 

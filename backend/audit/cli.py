@@ -15,6 +15,7 @@ from rich.text import Text
 from backend.audit.auditor import audit as run_audit
 from backend.audit.keys import expected_key
 from backend.audit.report import AuditReport, Finding
+from backend.chain.finality import FINALITY_EXPECTED
 from backend.chain.web3_node import connect
 from backend.errors import GuerdonError
 
@@ -42,10 +43,7 @@ def audit(
         ),
     ] = None,
     finality: Annotated[
-        str,
-        typer.Option(
-            "--finality", help="Audit up to: latest, safe, finalized or a number of confirmations."
-        ),
+        str, typer.Option("--finality", help=f"Audit up to: {FINALITY_EXPECTED}.")
     ] = "latest",
 ) -> None:
     """Audit a program from the chain alone: rebuild every bucket, check each root, proof,

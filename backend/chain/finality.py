@@ -4,19 +4,19 @@ from backend.chain.node import Block, Node
 from backend.errors import Invalid
 
 BLOCK_TAGS = ("latest", "safe", "finalized")
-EXPECTED = "latest, safe, finalized or a number of confirmations"
+FINALITY_EXPECTED = "latest, safe, finalized or a number of confirmations"
 """What a finality may be, for help texts and messages."""
 
 
 def is_finality(text: str) -> bool:
     """Whether `text` is a block tag or a number of confirmations ("12")."""
-    return text in BLOCK_TAGS or (text.isascii() and text.isdigit())
+    return text in BLOCK_TAGS or (text.isascii() and text.isdigit() and len(text) <= 6)
 
 
 def require_finality(text: str) -> str:
     """`text`, if it is a finality. Raises Invalid."""
     if not is_finality(text):
-        raise Invalid(f"finality: expected {EXPECTED}, got {text!r}", field="finality")
+        raise Invalid(f"finality: expected {FINALITY_EXPECTED}, got {text!r}", field="finality")
     return text
 
 

@@ -1,11 +1,10 @@
-"""Transactions from one key, each exactly once, whoever sends them: several workers, restarted at
-any moment.
+"""Sends transactions from one key, each exactly once, by several workers restarted at any moment.
 
-A transaction is a row before it is anything else. `enqueue` reserves the nonce and stores the
-signed bytes in the caller's database transaction; nothing has left the process then, so a rollback
-leaves no gap, and a commit means that this nonce belongs to this purpose for ever. From there on a
-worker polls: `advance`, or `settle`, `broadcast` and `bump` one by one, each in a transaction of
-its own.
+A transaction is a row (outbox.py) before it is anything else. `enqueue` reserves the nonce and
+stores the signed bytes in the caller's database transaction; nothing has left the process then, so
+a rollback leaves no gap, and a commit means that this nonce belongs to this purpose from then on.
+From there on a worker polls: `advance`, or `settle`, `broadcast` and `bump` one by one, each in a
+transaction of its own.
 
     with database.transaction() as session:
         row = sender.enqueue(session, f"post:{batch.id}:{digest.hex()}", distributor, calldata)
@@ -22,42 +21,45 @@ its own.
 What can go wrong, and what follows:
 - The process dies before the commit: nothing happened. After it: the stored bytes go out at the
   next poll.
-- The outcome of a broadcast is unknown (a timeout, a crash): the same bytes go out again. Never is
-  a new nonce taken for the same purpose.
+- The outcome of a broadcast is unknown (a timeout, a crash): the same bytes go out again. A new
+  nonce is never taken for the same purpose.
 - Fees rise: `bump` replaces the transaction under its nonce. Whichever attempt is mined counts,
   since all hashes are kept.
 - A reorg drops it: it goes back to sent, and the same bytes go out again.
 - Somebody else uses the key: the transaction becomes lost once that is settled, and a person or the
   caller decides.
 
+A key service may take seconds to sign. `enqueue` therefore signs under the nonce that it expects
+before it locks the key's row, and signs again if another worker was given that nonce meanwhile
+(docs/adr/0009).
+
 Failpoints: tx.stored (stored, not committed), tx.broadcast (a node has it, not committed),
 tx.bumped, tx.settled (not committed).
 """
 
-from typing import Any
-
 import structlog
 from eth_account import Account
-from eth_utils.address import is_address, to_checksum_address
+from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
-from sqlalchemy import event, func, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import func
 from sqlalchemy.orm import Session
 
 from backend.chain.fees import FeePolicy, Fees
 from backend.chain.finality import final_block
-from backend.chain.models import OPEN, OutgoingTransaction, SenderAccount, State, TransactionAttempt
+from backend.chain.models import OPEN, OutgoingTransaction, State, TransactionAttempt
 from backend.chain.node import CallReverted, Node, Receipt
+from backend.chain.outbox import CREATES, Call, Outbox, checked_call, is_uncommitted
 from backend.chain.reverts import explain_revert
-from backend.errors import Conflict, GuerdonError, Invalid, NotFound, NotYet, Unavailable
+from backend.errors import Conflict, GuerdonError, Invalid, NotYet, Unavailable
 from backend.kit.failpoint import failpoint
-from backend.signer.base import Signer
+from backend.signer.base import SignedTransaction, Signer
 
 GAS_LIMIT_CAP = 2**24
 """Most gas that one transaction may have (EIP-7825)."""
+GUESSES_MAX = 3
+"""How often a transaction is signed under a nonce that is only expected."""
 
-_UNCOMMITTED = "chain.uncommitted_attempts"
-_log = structlog.get_logger(__name__)
+log = structlog.get_logger(__name__)
 
 
 class SimulationReverted(Conflict):
@@ -97,19 +99,20 @@ class Sender:
             raise Invalid(
                 f"chain_id: expected {chain_id}, the node is on {found}", field="chain_id"
             )
-        self._node, self._signer, self._fees, self.chain_id = node, signer, fees, chain_id
+        self._node, self.signer, self._fees, self.chain_id = node, signer, fees, chain_id
         self._gas_limit_cap, self._bump_after_seconds = gas_limit_cap, bump_after_seconds
-        self.address = to_checksum_address(signer.address)
+        self.address: str = to_checksum_address(signer.address)
+        self._outbox = Outbox(chain_id, self.address)
 
     def enqueue(
         self, session: Session, purpose: str, to: str, data: bytes, value: int = 0
     ) -> OutgoingTransaction:
-        """The transaction for `purpose`: the row there is, in whatever state, or a new one,
-        simulated, signed and stored under the next nonce.
+        """The transaction for `purpose`: the stored row, in whatever state, or a new one.
 
-        Nothing is broadcast. A new row holds the key's nonce lock until the caller's transaction
-        ends: commit soon. The simulation runs on the newest block, without transactions that are
-        still waiting.
+        A new one is simulated, signed and stored under the next nonce; `to` CREATES (outbox.py)
+        creates a contract. Nothing is broadcast. A new row holds the key's nonce lock until the
+        caller's transaction ends: commit soon. The simulation runs on the newest block, without
+        transactions that are still waiting.
 
         Raises:
             Invalid: a malformed argument (`value` in wei), or more gas than the cap.
@@ -118,38 +121,20 @@ class Sender:
             NotYet: the base fee is above the cap, the key cannot pay, or the node is behind.
             Nothing is reserved.
         """
-        to = _checked(purpose, to, data, value)
-        if row := self._stored(session, purpose, to, data, value):
+        call = checked_call(purpose, to, data, value)
+        if row := self._outbox.find(session, call):
             return row
         try:
             fees = self._fees.quote(self._node)
-            gas_limit = self._simulate(purpose, to, data, value)
+            gas_limit = self._simulate(call)
             self._check_balance(value + gas_limit * fees.max_fee)
         except GuerdonError:
             # Another worker may have stored it meanwhile, and its having been mined may be why this
             # one fails.
-            if row := self._stored(session, purpose, to, data, value):
+            if row := self._outbox.find(session, call):
                 return row
             raise
-        account = self._locked_account(session)
-        if row := self._stored(session, purpose, to, data, value):
-            return row
-        nonce = self._next_nonce(session, account)
-        row = OutgoingTransaction(
-            chain_id=self.chain_id,
-            sender=self.address,
-            nonce=nonce,
-            purpose=purpose,
-            to_address=to,
-            data=data,
-            value=value,
-            gas_limit=gas_limit,
-            state=State.STORED,
-        )
-        session.add(row)
-        account.next_nonce = nonce + 1
-        session.flush()
-        self._add_attempt(session, row, fees)
+        row = self._reserve(session, call, gas_limit, fees)
         failpoint("tx.stored")
         return row
 
@@ -160,22 +145,22 @@ class Sender:
         Raises: NotFound, Conflict (another chain's), RuntimeError if the attempt is not committed
         yet.
         """
-        row = self._locked(session, transaction_id)
+        row = self._outbox.locked(session, transaction_id)
         if row.state in (State.STORED, State.SENT):
-            self._send(session, row, self._attempts(session, row))
+            self._send(session, row, self._outbox.attempts(session, row))
         return State(row.state)
 
     def settle(self, session: Session, transaction_id: int, finality: str) -> State:
-        """Look where the transaction is, and write it down. `finality` as for `client.final_block`.
+        """Look where the transaction is, and write it down. `finality` as for `final_block`.
 
         It is final (or failed, if it reverted) once its receipt's block is at or below the final
         block and is the chain's block at that height. A receipt that has vanished sends the same
         bytes again. Raises: NotFound, Conflict (another chain's).
         """
-        row = self._locked(session, transaction_id)
+        row = self._outbox.locked(session, transaction_id)
         if row.state not in OPEN:
             return State(row.state)
-        attempts = self._attempts(session, row)
+        attempts = self._outbox.attempts(session, row)
         if receipt := self._receipt(attempts):
             self._book(row, receipt, finality)
         else:
@@ -185,14 +170,14 @@ class Sender:
         return State(row.state)
 
     def bump(self, session: Session, transaction_id: int) -> State:
-        """Sign the transaction anew under its nonce, with fees at least 12.5 % higher. Sent by the
+        """Sign the transaction again under its nonce, with fees at least 12.5 % higher. Sent by the
         next `broadcast`, after the commit.
 
         Stored is the answer then. Otherwise nothing changes but the note, which says why: the cap
         is reached, the transaction is in a block, or it waits for an earlier nonce, which higher
         fees do not help. Raises: NotFound, Conflict (another chain's or key's).
         """
-        row = self._locked(session, transaction_id)
+        row = self._outbox.locked(session, transaction_id)
         if row.state not in (State.STORED, State.SENT):
             return State(row.state)
         if row.sender != self.address:
@@ -206,7 +191,9 @@ class Sender:
                 else f"nonce {row.nonce} is used; not settled yet"
             )
         elif fees := self._raised_fees(session, row):
-            self._add_attempt(session, row, fees)
+            call = Call(row.purpose, row.to_address, row.data, row.value)
+            signed = self._sign(call, row.nonce, row.gas_limit, fees)
+            self._outbox.add_attempt(session, row, signed, fees)
             row.state, row.note = State.STORED, None
             failpoint("tx.bumped")
         session.flush()
@@ -221,7 +208,7 @@ class Sender:
         state = self.settle(session, transaction_id, finality)
         if state not in (State.STORED, State.SENT):
             return state
-        row = self._locked(session, transaction_id)
+        row = self._outbox.locked(session, transaction_id)
         found = row.note
         self.broadcast(session, transaction_id)
         if row.sender == self.address and self._is_overdue(session, row):
@@ -232,144 +219,87 @@ class Sender:
 
     def open_ids(self, session: Session) -> list[int]:
         """Ids of this key's transactions that can still change, lowest nonce first."""
-        table = OutgoingTransaction
-        mine = select(table.id).where(
-            table.chain_id == self.chain_id, table.sender == self.address, table.state.in_(OPEN)
-        )
-        return list(session.scalars(mine.order_by(table.nonce)))
+        return self._outbox.open_ids(session)
 
-    # Rows
+    # Signing
 
-    def _locked(self, session: Session, transaction_id: int) -> OutgoingTransaction:
-        query = (
-            select(OutgoingTransaction)
-            .where(OutgoingTransaction.id == transaction_id)
-            .with_for_update()
-        )
-        row = session.scalar(query.execution_options(populate_existing=True))
-        if row is None:
-            raise NotFound(f"outgoing transaction {transaction_id}: none such")
-        if row.chain_id != self.chain_id:
-            raise Conflict(
-                f"{row.purpose}: on chain {row.chain_id}, this sender is on {self.chain_id}"
-            )
+    def _reserve(
+        self, session: Session, call: Call, gas_limit: int, fees: Fees
+    ) -> OutgoingTransaction:
+        """The call's row with its first attempt, signed outside the nonce lock where that works."""
+        for _ in range(GUESSES_MAX):
+            given_out = self._outbox.given_out(session)
+            expected = self._outbox.next_nonce(session, self._node, given_out)
+            signed = self._sign(call, expected, gas_limit, fees)
+            # Rolling the savepoint back frees the lock for the time of another signature.
+            with session.begin_nested() as savepoint:
+                row = self._store(session, call, gas_limit, fees, (expected, signed))
+                if row is not None:
+                    return row
+                savepoint.rollback()
+        # Other workers were faster each time; under the lock they wait.
+        row = self._store(session, call, gas_limit, fees, None)
+        assert row is not None
         return row
 
-    def _attempts(self, session: Session, row: OutgoingTransaction) -> list[TransactionAttempt]:
-        query = (
-            select(TransactionAttempt)
-            .where(TransactionAttempt.outgoing_id == row.id)
-            .order_by(TransactionAttempt.id)
-        )
-        return list(session.scalars(query.execution_options(populate_existing=True)))
-
-    def _stored(
-        self, session: Session, purpose: str, to: str, data: bytes, value: int
+    def _store(
+        self,
+        session: Session,
+        call: Call,
+        gas_limit: int,
+        fees: Fees,
+        prepared: tuple[int, SignedTransaction] | None,
     ) -> OutgoingTransaction | None:
-        row = session.scalar(
-            select(OutgoingTransaction).where(OutgoingTransaction.purpose == purpose)
-        )
-        if row and (row.chain_id, row.to_address, row.data, row.value) != (
-            self.chain_id,
-            to,
-            data,
-            value,
-        ):
-            raise Conflict(
-                f"{purpose}: stands for another transaction (id {row.id})", field="purpose"
-            )
+        """The call's row under the nonce lock; None if `prepared` is signed under another nonce."""
+        account = self._outbox.lock_account(session)
+        if row := self._outbox.find(session, call):
+            return row
+        nonce = self._outbox.next_nonce(session, self._node, account.next_nonce)
+        if prepared is not None and prepared[0] != nonce:
+            return None
+        signed = prepared[1] if prepared else self._sign(call, nonce, gas_limit, fees)
+        row = self._outbox.add(session, account, call, nonce, gas_limit)
+        self._outbox.add_attempt(session, row, signed, fees)
         return row
 
-    def _locked_account(self, session: Session) -> SenderAccount:
-        key = {"chain_id": self.chain_id, "address": self.address}
-        session.execute(insert(SenderAccount).values(**key, next_nonce=0).on_conflict_do_nothing())
-        query = select(SenderAccount).filter_by(**key).with_for_update()
-        return session.scalars(query.execution_options(populate_existing=True)).one()
-
-    def _next_nonce(self, session: Session, account: SenderAccount) -> int:
-        """The lowest nonce that neither we nor the chain has used. Called under the account's lock.
-
-        The chain's count is taken at the newest block, not with the mempool: a stranger's waiting
-        transaction may never be mined, and a nonce after it would wait for ever, while a collision
-        with it ends in a clear state.
-        """
-        table = OutgoingTransaction
-        # Read before the chain is: what is mined in between only makes the chain's count larger.
-        mine = select(table.nonce).where(
-            table.chain_id == self.chain_id, table.sender == self.address, table.state.in_(OPEN)
-        )
-        waiting = set(session.scalars(mine))
-        count = self._node.transaction_count(self.address, "latest")
-        if count > account.next_nonce > 0:
-            _log.warning(
-                "nonces used elsewhere",
-                sender=self.address,
-                expected=account.next_nonce,
-                found=count,
-            )
-        gap = next(
-            (nonce for nonce in range(count, account.next_nonce) if nonce not in waiting), None
-        )
-        if gap is not None:
-            raise NotYet(
-                f"{self.address}: nonce {gap} was settled, but the node counts {count}: it is "
-                "behind, or the chain was reset"
-            )
-        return max(count, account.next_nonce)
-
-    def _add_attempt(self, session: Session, row: OutgoingTransaction, fees: Fees) -> None:
-        signed = self._signer.sign_transaction(
-            {
-                "type": 2,
-                "chainId": row.chain_id,
-                "nonce": row.nonce,
-                "to": row.to_address,
-                "data": row.data,
-                "value": row.value,
-                "gas": row.gas_limit,
-                "maxFeePerGas": fees.max_fee,
-                "maxPriorityFeePerGas": fees.max_priority_fee,
-            }
-        )
+    def _sign(self, call: Call, nonce: int, gas_limit: int, fees: Fees) -> SignedTransaction:
+        transaction = {
+            "type": 2,
+            "chainId": self.chain_id,
+            "nonce": nonce,
+            "data": call.data,
+            "value": call.value,
+            "gas": gas_limit,
+            "maxFeePerGas": fees.max_fee,
+            "maxPriorityFeePerGas": fees.max_priority_fee,
+        }
+        if call.to != CREATES:
+            transaction["to"] = call.to
+        signed = self.signer.sign_transaction(transaction)
         # A key service that signs with another key, or a wrong recovery bit, would spend another
         # account's nonce.
-        if (
-            Account.recover_transaction(signed.raw) != self.address
-            or keccak(signed.raw) != signed.hash
-        ):
-            raise GuerdonError(f"{row.purpose}: the signer's signature is not of {self.address}")
-        session.add(
-            TransactionAttempt(
-                outgoing_id=row.id,
-                tx_hash=signed.hash,
-                raw=signed.raw,
-                max_fee_per_gas=fees.max_fee,
-                max_priority_fee_per_gas=fees.max_priority_fee,
-            )
-        )
-        session.flush()
-        session.info.setdefault(_UNCOMMITTED, set()).add(signed.hash)
+        signed_by = Account.recover_transaction(signed.raw)
+        if signed_by != self.address or keccak(signed.raw) != signed.hash:
+            raise GuerdonError(f"{call.purpose}: the signer's signature is not of {self.address}")
+        return signed
 
     def _is_overdue(self, session: Session, row: OutgoingTransaction) -> bool:
-        newest = self._attempts(session, row)[-1]
-        since = func.coalesce(TransactionAttempt.broadcast_at, TransactionAttempt.created_at)
-        age = select(func.extract("epoch", func.now() - since)).where(
-            TransactionAttempt.id == newest.id
-        )
-        return session.execute(age).scalar_one() >= self._bump_after_seconds
+        newest = self._outbox.attempts(session, row)[-1]
+        return self._outbox.seconds_waiting(session, newest) >= self._bump_after_seconds
 
     # The chain
 
-    def _simulate(self, purpose: str, to: str, data: bytes, value: int) -> int:
+    def _simulate(self, call: Call) -> int:
         """The gas limit: a quarter more than the estimate, within the cap."""
+        to, data, value = call.to or None, call.data, call.value
         try:
             self._node.call(to, data, sender=self.address, value=value)
             gas = self._node.estimate_gas(to, data, sender=self.address, value=value)
         except CallReverted as error:
-            raise SimulationReverted(purpose, error) from None
+            raise SimulationReverted(call.purpose, error) from None
         if gas > self._gas_limit_cap:
             raise Invalid(
-                f"{purpose}: needs {gas} gas, the cap is {self._gas_limit_cap}", field="data"
+                f"{call.purpose}: needs {gas} gas, the cap is {self._gas_limit_cap}", field="data"
             )
         return min(gas * 5 // 4, self._gas_limit_cap)
 
@@ -381,7 +311,7 @@ class Sender:
             )
 
     def _raised_fees(self, session: Session, row: OutgoingTransaction) -> Fees | None:
-        newest = self._attempts(session, row)[-1]
+        newest = self._outbox.attempts(session, row)[-1]
         try:
             fees = self._fees.replacement(
                 self._node, Fees(newest.max_fee_per_gas, newest.max_priority_fee_per_gas)
@@ -400,7 +330,7 @@ class Sender:
         self, session: Session, row: OutgoingTransaction, attempts: list[TransactionAttempt]
     ) -> None:
         newest = attempts[-1]
-        if newest.tx_hash in session.info.get(_UNCOMMITTED, ()):
+        if is_uncommitted(session, newest):
             raise RuntimeError(f"{row.purpose}: broadcast before the commit that stores its bytes")
         try:
             self._node.send_raw(newest.raw)
@@ -412,8 +342,8 @@ class Sender:
         failpoint("tx.broadcast")
         if newest.broadcast_at is None:
             newest.broadcast_at = func.now()
-            _log.info(
-                "transaction sent",
+            log.info(
+                "transaction_sent",
                 purpose=row.purpose,
                 nonce=row.nonce,
                 tx_hash="0x" + newest.tx_hash.hex(),
@@ -455,8 +385,8 @@ class Sender:
         row.state = State.FINAL if row.status == 1 else State.FAILED
         if row.state == State.FAILED:
             row.note = f"reverted in block {row.block_number}"
-            _log.error(
-                "transaction reverted",
+            log.error(
+                "transaction_reverted",
                 purpose=row.purpose,
                 nonce=row.nonce,
                 tx_hash="0x" + row.mined_hash.hex(),
@@ -473,8 +403,8 @@ class Sender:
         transaction."""
         vanished, row.note = row.state == State.MINED, None
         if vanished:
-            _log.warning(
-                "receipt vanished", purpose=row.purpose, nonce=row.nonce, block=row.block_number
+            log.warning(
+                "receipt_vanished", purpose=row.purpose, nonce=row.nonce, block=row.block_number
             )
             row.block_number = row.block_hash = row.gas_used = row.status = row.mined_hash = None
             row.state, row.note = State.SENT, "a reorg took its block away"
@@ -499,23 +429,4 @@ class Sender:
             f"nonce {row.nonce} was used by a transaction that is not ours, at or before block "
             f"{final.number}"
         )
-        _log.error("transaction lost", purpose=row.purpose, nonce=row.nonce, sender=row.sender)
-
-
-@event.listens_for(Session, "after_transaction_end")
-def _forget_uncommitted(session: Session, transaction: Any) -> None:
-    if transaction.parent is None:
-        session.info.pop(_UNCOMMITTED, None)
-
-
-def _checked(purpose: object, to: object, data: object, value: object) -> str:
-    """`to`, checksummed. Raises Invalid naming the field."""
-    if not isinstance(purpose, str) or not 1 <= len(purpose) <= 200:
-        raise Invalid("purpose: expected 1 to 200 characters", field="purpose")
-    if not isinstance(to, str) or not is_address(to):
-        raise Invalid("to: expected a 0x-prefixed address of 20 bytes", field="to")
-    if not isinstance(data, bytes):
-        raise Invalid(f"data: expected bytes, got {type(data).__name__}", field="data")
-    if type(value) is not int or not 0 <= value < 2**256:
-        raise Invalid("value: expected an int in wei, 0 or more", field="value")
-    return to_checksum_address(to)
+        log.error("transaction_lost", purpose=row.purpose, nonce=row.nonce, sender=row.sender)

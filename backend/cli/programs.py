@@ -9,6 +9,7 @@ import typer
 from backend.chain.deploy import NO_ADDRESS, Deployer, deploy_program, deployed_key
 from backend.chain.distributor import Distributor
 from backend.chain.erc20 import mint_calldata, transfer_calldata
+from backend.chain.finality import FINALITY_EXPECTED
 from backend.chain.local import require_local
 from backend.chain.logs import deployment_block
 from backend.cli.context import ProgramName, load_program, open_context
@@ -26,9 +27,7 @@ from prover.keys import LOCAL_CHAIN_IDS
 
 app = typer.Typer(help="Programs: deploy, register, fund, resume.", no_args_is_help=True)
 
-Finality = Annotated[
-    str, typer.Option(help="latest, safe, finalized or a number of confirmations.")
-]
+Finality = Annotated[str, typer.Option(help=f"{FINALITY_EXPECTED.capitalize()}.")]
 BatchAge = Annotated[
     int,
     typer.Option(min=0, help="Close a batch when its oldest interaction has this age in seconds."),

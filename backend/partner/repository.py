@@ -1,22 +1,20 @@
 """Finding and making partners."""
 
-import re
 from datetime import timedelta
 
 from sqlalchemy import ColumnElement, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from backend.errors import Conflict, Invalid, NotFound
+from backend.kit.names import is_name, require_name
 from backend.partner.models import Partner, PartnerSecret
 from backend.partner.schemes.registry import scheme as find_scheme
-
-NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
 def get(session: Session, program_id: int, name: str) -> Partner:
     """The partner. Raises NotFound."""
     # What cannot be a name is not asked for: PostgreSQL refuses a text with a NUL in it.
-    possible = NAME.fullmatch(name)
+    possible = is_name(name)
     partner = (
         session.scalar(
             select(Partner).where(Partner.program_id == program_id, Partner.name == name)
@@ -43,12 +41,7 @@ def add(
     session: Session, program_id: int, name: str, secret: str, scheme: str = "standard-webhooks"
 ) -> Partner:
     """Add a partner with its first secret. Raises Invalid, Conflict."""
-    if not NAME.fullmatch(name):
-        raise Invalid(
-            "expected 1 to 64 of a-z, 0-9, dot, dash and underscore, starting with a letter "
-            "or digit",
-            "partner",
-        )
+    require_name(name, "partner")
     _require_secret(scheme, secret)
     if session.scalar(
         select(Partner.id).where(Partner.program_id == program_id, Partner.name == name)

@@ -4,7 +4,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from backend.errors import Conflict, NotFound
-from backend.partner.repository import NAME
+from backend.kit.names import is_name
 from backend.program.models import Program
 
 
@@ -18,7 +18,7 @@ def get(session: Session, name: str, lock: bool = False) -> Program:
     )
     query = select(Program).where(by)
     # What cannot be a name is not asked for: PostgreSQL refuses a text with a NUL in it.
-    possible = NAME.fullmatch(name.lower())
+    possible = is_name(name.lower())
     found = (
         session.scalars(query.with_for_update(key_share=True) if lock else query).all()
         if possible

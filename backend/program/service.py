@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 from backend.chain.deploy import check_deployment
 from backend.chain.distributor import Distributor, ProgramInfo
 from backend.errors import Conflict, Invalid
+from backend.kit.names import require_name
 from backend.ledger import service as ledger
-from backend.partner.repository import NAME
 from backend.program.models import Program
 from prover.circuit import Instance, instances
 from prover.keys import VerifyingKey
@@ -67,12 +67,7 @@ def register(
 
 def require_free(session: Session, name: str) -> None:
     """Raises Invalid for what is no name, Conflict for one that a program has."""
-    if not NAME.fullmatch(name):
-        raise Invalid(
-            "name: expected 1 to 64 of a-z, 0-9, dot, dash and underscore, starting with a "
-            "letter or digit",
-            "name",
-        )
+    require_name(name)
     if session.scalar(select(Program.id).where(Program.name == name)):
         raise Conflict(f"a program called {name!r} is registered already", "name")
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
+from eth_typing import Hash32
 from eth_utils import to_checksum_address
 
 from backend.signer.base import SignedTransaction, SignerError
@@ -39,7 +40,7 @@ class KeystoreSigner:
     def sign_digest(self, digest: bytes) -> bytes:
         if len(digest) != 32:
             raise SignerError(f"digest: expected 32 bytes, got {len(digest)}")
-        return bytes(self._account.unsafe_sign_hash(digest).signature)
+        return bytes(self._account.unsafe_sign_hash(Hash32(digest)).signature)
 
     def sign_transaction(self, transaction: dict[str, Any]) -> SignedTransaction:
         if "gasPrice" in transaction or transaction.get("type", 2) not in (2, "0x2"):

@@ -134,7 +134,7 @@ def test_an_unreachable_node_reserves_nothing(mining: Bench) -> None:
 def test_a_signature_of_another_key_is_refused(mining: Bench) -> None:
     """A signer that signs with a key that is not its address's stores nothing."""
     sender = mining.sender()
-    sender._signer = KeystoreSigner(mining.chain.key(1))
+    sender.signer = KeystoreSigner(mining.chain.key(1))
     with pytest.raises(Exception, match="signature is not of"):
         mining.enqueue(sender, "post")
     assert mining.rows() == []

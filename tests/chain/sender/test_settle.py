@@ -47,7 +47,7 @@ def test_unknown_transactions_are_named(mining: Bench, step: str) -> None:
     with pytest.raises(NotFound, match="outgoing transaction 7"):
         mining.do(sender, step, 7, *arguments)
     row = mining.enqueue(sender, "post")
-    sender.chain_id = 1
+    sender._outbox.chain_id = 1
     with pytest.raises(Conflict, match="on chain 31337, this sender is on 1"):
         mining.do(sender, step, row.id, *arguments)
 
