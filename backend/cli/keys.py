@@ -20,6 +20,7 @@ from backend.errors import Invalid
 from prover import ceremony, key_store
 from prover.cache import cache_root
 from prover.circuit import instances, load_instance
+from prover.groth16 import dev_key
 from prover.keys import KeyFolder, SetupError, VerifyingKey
 from prover.zkey import Zkey
 
@@ -95,7 +96,7 @@ def dev(instance: InstanceName) -> None:
             "Compiling the circuit and making its development key, unless the cache holds "
             f"them: {instance}"
         )
-        key = key_store.dev_key(load_instance(instance))
+        key = dev_key(load_instance(instance))
     output.print_json(json.dumps(_facts(key)))
 
 

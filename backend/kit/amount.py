@@ -1,5 +1,7 @@
-"""The one column type for money: integers in token base units, NUMERIC(78, 0) in the database (78
-digits hold a uint256)."""
+"""The one column type for money: integers in token base units.
+
+The database has NUMERIC(78, 0): 78 digits hold a uint256.
+"""
 
 from decimal import Decimal
 from typing import Any
@@ -9,8 +11,7 @@ from sqlalchemy.types import TypeDecorator
 
 
 class Amount(TypeDecorator[int]):
-    """An int in Python, NUMERIC(78, 0) in PostgreSQL. Anything but an int is refused on the way
-    in."""
+    """An int in Python, NUMERIC(78, 0) in PostgreSQL. Refuses to store anything but an int."""
 
     impl = Numeric(78, 0)
     cache_ok = True

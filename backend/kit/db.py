@@ -1,5 +1,4 @@
-"""The database: one declarative base, one engine, and the transaction that a request or a task
-owns."""
+"""The database: a declarative base, an engine, and the transaction of a request or a task."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,8 +47,8 @@ def sqlalchemy_url(url: str) -> str:
     return url
 
 
-# The server drops a client whose machine has vanished after a minute, not after hours: what it had
-# locked is somebody else's to do.
+# If a client's machine vanishes, the server drops the client after a minute instead of hours, and
+# frees its locks.
 _NOTICE_DEAD_CLIENTS = {
     "tcp_keepalives_idle": 30,
     "tcp_keepalives_interval": 10,
@@ -57,22 +56,25 @@ _NOTICE_DEAD_CLIENTS = {
 }
 
 BUSY = ("55P03", "57014")
-"""SQLSTATEs of a statement that waited for a lock, or ran, for longer than its connection allows;
-nothing is wrong with it or the server."""
+"""SQLSTATEs of a statement that exceeded the connection's limit for a lock or for itself.
+
+Statement and server are sound.
+"""
 
 _TRY_LOCK = text("SELECT pg_try_advisory_lock(hashtextextended(:name, 0))")
 _UNLOCK = text("SELECT pg_advisory_unlock(hashtextextended(:name, 0))")
 
 
 class Database:
-    """An engine and its sessions. Domain code never commits: whoever opens `transaction` owns
-    it."""
+    """An engine and its sessions. Domain code never commits: the caller owns the transaction."""
 
     def __init__(
         self, url: str, pool_size: int = 10, *, lock_ms_max: int = 0, statement_ms_max: int = 0
     ) -> None:
-        """How long a statement may wait for a lock, and run; 0: for ever. What takes longer is an
-        OperationalError of a state in BUSY."""
+        """Limits for one lock and one statement; 0 is no limit.
+
+        A statement that exceeds a limit raises an OperationalError with a state in BUSY.
+        """
         # Parameters hold evidence and secrets: no error text repeats them.
         self.engine: Engine = create_engine(
             sqlalchemy_url(url), pool_size=pool_size, pool_pre_ping=True, hide_parameters=True
@@ -97,7 +99,7 @@ class Database:
 
     @contextmanager
     def snapshot(self) -> Iterator[Session]:
-        """A session for reading: all its queries see the database as it was at the first."""
+        """A session for reading. All its queries see the database as of the first query."""
         with self._sessions() as session, session.begin():
             session.connection(
                 execution_options={

@@ -1,4 +1,4 @@
-"""Named places where a test kills the process, to show what a crash there leaves behind.
+"""Named places where a test kills the process, to show what a crash leaves behind.
 
     GUERDON_FAILPOINT=tx.stored          SIGKILL the first time failpoint("tx.stored") is reached
     GUERDON_FAILPOINT=tx.stored:3        at the third time in that process
@@ -7,10 +7,10 @@
                                          whatever is restarted
     GUERDON_FAILPOINT_WHOLE=1            kill the whole process group, not this process alone
 
-It exists for kill tests alone; without the variable a failpoint is one dictionary look-up. Put one
-on either side of each commit and of each effect outside the database, named `<domain>.<what has
-just been done>`: `batch.proven` in the transaction that stores the proof, say, and
-`batch.proven.committed` right after that transaction's block.
+Failpoints serve kill tests only. Without the variable a failpoint is one dictionary look-up. Put
+one before and one after each commit, and each effect outside the database. The name is
+`<domain>.<what was just done>`: for example `batch.proven` in the transaction that stores the
+proof, and `batch.proven.committed` after the block of that transaction.
 """
 
 import os
@@ -22,8 +22,10 @@ _hits: Counter[str] = Counter()
 
 
 def failpoint(name: str) -> None:
-    """Kill this process here, once, if GUERDON_FAILPOINT names this place. Raises ValueError for a
-    malformed setting."""
+    """Kill this process here, once, if GUERDON_FAILPOINT names this place.
+
+    Raises ValueError for a malformed setting.
+    """
     wanted = os.environ.get("GUERDON_FAILPOINT")
     if not wanted:
         return

@@ -1,5 +1,7 @@
-"""Structured logs, one JSON object a line. What is logged is ids, states and counts: never bodies,
-headers, secrets or keys."""
+"""Structured logs, one JSON object per line.
+
+Logs hold ids, states and counts. They never hold bodies, headers, secrets or keys.
+"""
 
 import logging
 import sys
@@ -11,8 +13,7 @@ from stamina.instrumentation import RetryDetails
 
 def configure(level: int = logging.INFO) -> None:
     """Log JSON lines of `level` and above to standard error."""
-    # stamina's own hook logs the arguments of what is tried again: evidence, URLs with keys in
-    # them.
+    # stamina's own hook logs the arguments of a retried call: evidence, or URLs that hold keys.
     stamina.instrumentation.set_on_retry_hooks([_log_retry])
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     structlog.configure(
@@ -24,8 +25,7 @@ def configure(level: int = logging.INFO) -> None:
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        # Looked up at each line: whoever replaces standard error later (a test, a daemon) gets what
-        # follows.
+        # Looked up for each line, because a test or a daemon may replace standard error later.
         logger_factory=lambda *_: structlog.WriteLogger(sys.stderr),
     )
 

@@ -1,4 +1,4 @@
-"""Shapes shared by all answers: amounts are decimal texts, so that no reader rounds them."""
+"""Shapes that all answers share. Amounts are decimal texts, so that no reader rounds them."""
 
 from typing import Annotated
 

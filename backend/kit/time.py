@@ -1,4 +1,4 @@
-"""The one way to ask what time it is: UTC, with a zone."""
+"""The current time, always in UTC with a zone."""
 
 from datetime import UTC, datetime
 

@@ -38,7 +38,7 @@ def app(refused: list[str] | None = None) -> TestClient:
 
     @made.get("/id")
     def own(request: Request) -> str:
-        structlog.get_logger().info("seen", **structlog.contextvars.get_contextvars())
+        structlog.get_logger().error("seen", **structlog.contextvars.get_contextvars())
         return request_id(request)
 
     @made.get("/number/{number}")

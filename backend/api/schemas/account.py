@@ -4,8 +4,10 @@ from backend.kit.schema import AmountText, HexText, Out
 
 
 class AccountOut(Out):
-    """earned = pending + claimable + claimed. `held` is reported but not earned yet. All in base
-    units."""
+    """Balances of one account, in base units: earned = pending + claimable + claimed.
+
+    `pending` and `held` say why, each amount by its reason. `held` is reported and not earned yet.
+    """
 
     address: str
     earned: AmountText
@@ -18,7 +20,10 @@ class AccountOut(Out):
 
 
 class ClaimOut(Out):
-    """You can claim `claimable` now: send `calldata` to `to` from any wallet. It pays `account`."""
+    """The call that claims `claimable` now: send `calldata` to `to` from any wallet.
+
+    The call pays `account`.
+    """
 
     chain_id: int
     to: str

@@ -33,7 +33,7 @@ class BatchOut(Out):
 
 
 class BatchAccountOut(Out):
-    """One touched slot: what it gained, and its cumulative after the batch."""
+    """One touched slot: its gain, and its cumulative after the batch, in base units."""
 
     slot: int
     address: str
@@ -42,7 +42,7 @@ class BatchAccountOut(Out):
 
 
 class BatchDetailOut(BatchOut):
-    """A batch with what was signed and what it touches."""
+    """A batch with its envelope, its attestors and the slots that it touches."""
 
     attestor_epoch: int | None
     valid_until: int | None
@@ -53,7 +53,7 @@ class BatchDetailOut(BatchOut):
 
 
 class BatchesOut(Out):
-    """Newest first. `next`: hand it on as `before` for the next page; null at the end."""
+    """One page, newest first. Send `next` as `before` for the next page; null on the last page."""
 
     batches: list[BatchOut]
     next: int | None
