@@ -225,8 +225,8 @@ def record_events(
     Raises Contradiction, IntegrityError or LookupError for what the ledger cannot follow.
     """
     posted = [event for event in events if isinstance(event, BatchPosted)]
-    # Batches first. Whoever posts a batch may hold its row while it waits for the node, and the
-    # budget must not wait with it.
+    # Batches first. The worker that posts a batch may hold its row while it waits for the node, and
+    # the budget must not wait with it.
     final = frozenset(
         _record_batch(session, program, event, gas[event.tx_hash]) for event in posted
     )

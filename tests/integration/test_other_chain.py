@@ -146,7 +146,7 @@ def test_commands_name_both_chains(here: OnChain, there: OnChain, words: str) ->
     assert here.chain.w3.eth.block_number == height
 
 
-def test_strays_of_this_chain_are_followed(here: OnChain, there: OnChain) -> None:
+def test_orphaned_transactions_of_this_chain_are_tracked(here: OnChain, there: OnChain) -> None:
     """An open transaction of another chain, first in line, does not keep ours from leaving, and is
     left as it is."""
     here.reward([("ann", 10)])

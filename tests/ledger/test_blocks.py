@@ -1,5 +1,4 @@
-"""The hash chain: whoever holds a later hash can tell if anything before it was changed, removed or
-added."""
+"""The hash chain: a later hash shows whether anything before it was changed, removed or added."""
 
 import hashlib
 import threading
@@ -149,7 +148,7 @@ def test_more_than_a_statement_has_parameters(own_engine: Engine) -> None:
 
 
 def test_blocks_are_bounded(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A block holds at most so many transactions, and ends before its legs are too many; a
+    """A block holds a limited number of transactions, and ends before its legs are too many; a
     transaction that is larger has one of its own."""
     monkeypatch.setattr(blocks, "BLOCK_TRANSACTIONS_MAX", 3)
     monkeypatch.setattr(blocks, "BLOCK_LEGS_MAX", 6)
@@ -292,7 +291,7 @@ def test_blocks_cut_off_at_the_end_are_found(own_engine: Engine, sealed: Program
 
 
 def test_recomputed_chain_is_found(own_engine: Engine, sealed: Program) -> None:
-    """A chain that was rewritten and hashed anew from there on agrees with itself, but not with the
+    """A chain that was rewritten and hashed again from there on agrees with itself, not with the
     head that was signed."""
     tamper(own_engine, "UPDATE ledger_transaction SET reference = 'rewritten' WHERE id = 2")
     with own_engine.database.transaction() as session:

@@ -178,7 +178,7 @@ WRONG = {
 
 @pytest.mark.parametrize("name", WRONG)
 def test_anything_but_the_opposite_is_refused(engine: Engine, program: Program, name: str) -> None:
-    """The database admits the exact opposite of the named entry alone, whoever books."""
+    """The database admits the exact opposite of the named entry and nothing else."""
     kind, holder, amount, event = WRONG[name]
     accounts = text(
         "SELECT id FROM ledger_account WHERE program_id = :id AND kind = :kind AND holder = :holder"

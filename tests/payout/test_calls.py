@@ -39,7 +39,7 @@ def calls(
 
 
 def test_by_bucket_and_in_order(engine: Engine) -> None:
-    """Accounts are paid bucket by bucket in ascending slots, at most so many a call, each in
+    """Accounts are paid bucket by bucket in ascending slots, with a limit a call, each in
     exactly one call."""
     program = engine.program()
     names = [f"p{i}" for i in range(45)]

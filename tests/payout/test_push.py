@@ -48,7 +48,7 @@ def test_settled_and_not_booked_yet(program: OnChain) -> None:
 
 
 def test_lost_nonce(program: OnChain, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody else uses the paying key's nonce: the push says so, and the next one pays under
+    """Another program uses the paying key's nonce: the push says so, and the next one pays under
     another nonce."""
     payer, w3 = program.chain.key(PAYER), program.chain.w3
 

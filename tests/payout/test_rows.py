@@ -58,7 +58,7 @@ def rows(program: OnChain) -> list[Row]:
 
 
 class Killed(BaseException):
-    """Stands for SIGKILL: nothing catches it, and open transactions roll back."""
+    """Acts as SIGKILL: nothing catches it, and open transactions roll back."""
 
 
 def kill_at(monkeypatch: pytest.MonkeyPatch, place: str, hit: int = 1) -> None:
@@ -161,7 +161,7 @@ def test_two_pushes_at_once(program: OnChain, monkeypatch: pytest.MonkeyPatch, f
 
 
 def test_one_open_attempt(program: OnChain) -> None:
-    """The database refuses a second open attempt of one payout, whoever asks."""
+    """The database refuses a second open attempt of one payout."""
     push(program, "ann")
     push(program, "bob")
     first, second = sent(program)

@@ -1,4 +1,4 @@
-"""One chain and one database for this folder; programs that stand in both."""
+"""One chain and one database for this folder; programs that exist in both."""
 
 from collections.abc import Callable, Iterator
 

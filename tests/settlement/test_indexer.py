@@ -60,7 +60,7 @@ def reserve(program: OnChain) -> int:
 
 def test_parts_end_with_whole_blocks(program: OnChain, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is booked at once ends with a block, and the cursor behind it: whatever stops the
-    watcher, database and chain agree up to there."""
+    indexer, database and chain agree up to there."""
     monkeypatch.setattr(indexer, "EVENTS_PER_PART", 2)
     for amounts in ([1], [2, 4, 8], [16], [32]):
         in_one_block(program, amounts)
@@ -120,8 +120,8 @@ def test_parts() -> None:
             assert following.events[0].block_number > part.last
 
 
-def test_two_watchers(program: OnChain) -> None:
-    """Watchers at the same time book each event once, and the cursor never goes back."""
+def test_two_indexers(program: OnChain) -> None:
+    """Indexers at the same time record each event once, and the cursor never goes back."""
     for number in range(6):
         program.program.fund(1 + number)
     with ThreadPoolExecutor(4) as pool:
@@ -169,7 +169,7 @@ def test_intake_does_not_wait_for_the_node(
 
 
 def test_intake_does_not_wait_for_whoever_posts(program: OnChain) -> None:
-    """A watcher that waits for a batch's row, which its poster locks while it asks the node, has
+    """An indexer that waits for a batch's row, which its poster locks while it asks the node, has
     not locked the budget."""
     program.engine.take_in(program.row, [report("e0", "ann", 5)])
     program.post()

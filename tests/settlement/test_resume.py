@@ -282,7 +282,7 @@ def test_a_gone_funding_is_corrected(program: OnChain) -> None:
 
 
 def test_a_shorter_chain(program: OnChain) -> None:
-    """A node that has not even the booked block cannot be compared with: that is waited for, unless
+    """A node without the last indexed block cannot be compared with: that is waited for, unless
     a block to compare from is given."""
     reorg = Reorg(program.chain)
     program.chain.rpc("anvil_mine", "0x20")
