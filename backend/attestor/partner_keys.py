@@ -54,7 +54,7 @@ def parse_partner_keys(data: bytes) -> dict[str, dict[str, PartnerKeys]]:
             )
         program = to_checksum_address(distributor)
         if program in found:
-            raise PartnerKeysError(f"pins: {program} stands twice")
+            raise PartnerKeysError(f"pins: {program} is listed twice")
         found[program] = {
             name: _partner_keys(entry, f"{program}.{name}")
             for name, entry in _object(partners, program).items()

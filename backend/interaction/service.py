@@ -187,7 +187,7 @@ def _repeated(position: int, report: Report, row: Interaction) -> ItemResult:
         return ItemResult(ItemOutcome.DUPLICATE, report.event_id, state=state)
     message = (
         "this event was reported before with another account, amount or time; the first report "
-        "stands"
+        "is kept"
     )
     return ItemResult(
         ItemOutcome.REJECTED,

@@ -129,7 +129,7 @@ def parse_body(body: bytes) -> list[Report | ReportError]:
     try:
         value = json.loads(body.decode(), object_pairs_hook=_unique)
     except _DuplicateKeyError as error:
-        raise BodyError("body", f"the key {str(error)!r} stands twice in one object") from error
+        raise BodyError("body", f"the key {str(error)!r} occurs twice in one object") from error
     except UnicodeDecodeError as error:
         raise BodyError("body", "expected UTF-8") from error
     except (ValueError, RecursionError) as error:

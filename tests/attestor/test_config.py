@@ -161,7 +161,7 @@ SECRET = generate_secret()
             {ADDRESS: {"adnet": {"scheme": "standard-webhooks", "secrets": [SECRET], "note": 1}}},
             r"\.adnet\.note",
         ),
-        ({ADDRESS: {}, ADDRESS.upper().replace("X", "x"): {}}, "stands twice"),
+        ({ADDRESS: {}, ADDRESS.upper().replace("X", "x"): {}}, "listed twice"),
     ],
 )
 def test_bad_pins(content, named):

@@ -47,7 +47,7 @@ class InteractionFields(Out):
 
 
 class BatchRef(Out):
-    """Where the interaction's batch stands."""
+    """The state of the interaction's batch."""
 
     bucket: int
     sequence: int
