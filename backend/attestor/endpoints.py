@@ -1,4 +1,4 @@
-"""The attestor's HTTP: two questions for the lead, two for whoever watches over it."""
+"""The attestor's HTTP: two requests for the coordinator, two for monitoring."""
 
 import secrets
 
@@ -16,7 +16,8 @@ router = APIRouter()
 
 
 def _attestor(request: Request) -> Attestor:
-    return request.app.state.attestor
+    attestor: Attestor = request.app.state.attestor
+    return attestor
 
 
 def require_token(request: Request) -> None:

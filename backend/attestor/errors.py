@@ -50,7 +50,7 @@ class AlreadyLanded(Conflict):
 
 
 LEAVES_ASKED_MAX = 256
-"""Batches whose leaves are asked for at a time: a lead reads no answer without end."""
+"""Batches whose leaves are asked for at a time: the coordinator limits the size of an answer."""
 
 
 class MissingLeaves(Conflict):

@@ -23,7 +23,7 @@ from prover.merkle import InteractionsTree
 from prover.merkle import Leaf as MerkleLeaf
 from prover.tree import zero_root
 
-logger = structlog.get_logger(__name__)
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class Attestor:
                 moment,
                 lambda: self._signer.sign_digest(digest),
             )
-        logger.info(
+        log.info(
             "signed",
             program=program.key,
             bucket=question.bucket,
@@ -218,8 +218,8 @@ class Attestor:
             )
         self._check_leaves(program, landed, leaves)
         self._store.put_landed_leaves(program.key, landed, leaves)
-        logger.info(
-            "leaves kept", program=program.key, bucket=bucket, sequence=sequence, items=len(leaves)
+        log.info(
+            "leaves_kept", program=program.key, bucket=bucket, sequence=sequence, items=len(leaves)
         )
 
     @staticmethod
@@ -247,7 +247,7 @@ class Attestor:
                 with program.lock:
                     program.tracker.sync()
             except Exception as error:
-                logger.warning("not caught up", program=program.key, error=type(error).__name__)
+                log.warning("catch_up_failed", program=program.key, error=type(error).__name__)
 
     def readiness(self) -> tuple[bool, dict[str, object]]:
         """Whether every program can be attested for now, and what stands in the way. Anybody may

@@ -124,7 +124,8 @@ class Tracker:
 
     def _book(self, batches: list[Landed], final: Block) -> None:
         # Taken out until it is booked: what stops half way leaves a state after no block at all.
-        state, self._state = self._state, None
+        state = self._replay_stored() if self._state is None else self._state
+        self._state = None
         for batch in batches:
             self._apply(state, batch)
         self._store.advance(self._key, batches, final.number, final.hash)

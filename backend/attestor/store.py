@@ -1,9 +1,9 @@
-"""What an attestor must not forget: what it signed, and the leaves behind it. SQLite, durable at
-every commit.
+"""What an attestor must not forget: what it signed, and the leaves behind it.
 
-A signature is committed before it leaves the process, so that after any crash the same question
-gets the same answer and no other. What came from the chain (`landed`, `progress`) is kept only to
-start quickly; it can be forgotten and read again.
+The store is a SQLite file, durable at every commit. A digest is reserved and committed before the
+key signs it, and its signature is committed before it leaves the process. So after any crash the
+same question gets the same answer and no other. What came from the chain (`landed`, `progress`) is
+kept only to start quickly; it can be forgotten and read again.
 """
 
 import sqlite3
@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from backend.attestor.errors import OtherDigestSigned, Refused
 from backend.kit.failpoint import failpoint
@@ -19,6 +20,8 @@ from prover.eip712 import BatchEnvelope, Interaction
 
 SCHEMA_VERSION = 1
 BUSY_TIMEOUT_SECONDS = 30
+RESERVED = b""
+"""In place of a signature: the digest may be signed, and no other for its bucket and sequence."""
 _SCHEMA = """
 CREATE TABLE signed (
   program TEXT NOT NULL, bucket INTEGER NOT NULL, sequence INTEGER NOT NULL, digest BLOB NOT NULL,
@@ -143,7 +146,7 @@ class Store:
                     self._db.execute("ROLLBACK")
                 raise
 
-    def _rows(self, sql: str, *values: object) -> list[tuple]:
+    def _rows(self, sql: str, *values: object) -> list[Any]:
         with self._lock:
             return self._db.execute(sql, values).fetchall()
 
@@ -160,8 +163,12 @@ class Store:
         moment: Moment,
         sign: Callable[[], bytes],
     ) -> bytes:
-        """The signature over `digest`: the recorded one if there is one, else `sign()`, recorded
-        and committed with the leaves.
+        """Return the signature over `digest`: the recorded one, or that of `sign()`, then recorded.
+
+        The digest is reserved with its leaves and committed before `sign()` is called, and no lock
+        is held meanwhile: a slow signer delays no other user of the store. A reservation refuses
+        other digests as a signature does. After a crash between reservation and record the same
+        digest can be signed again.
 
         Raises:
             Refused: an event of the leaves is in a batch that landed, or in another that was signed
@@ -170,47 +177,88 @@ class Store:
         """
         place = (program, envelope.bucket, envelope.sequence)
         with self._transaction() as db:
-            recorded = db.execute(
-                "SELECT digest, signature, attestor_epoch, valid_until FROM signed WHERE "
-                "program = ? AND bucket = ? AND sequence = ?",
-                place,
-            ).fetchall()
-            for other, signature, _, _ in recorded:
-                if other == digest:
-                    return signature
-            for _, _, epoch, valid_until in recorded:
-                if epoch >= moment.attestor_epoch and valid_until >= moment.timestamp:
-                    raise OtherDigestSigned(
-                        f"another digest was signed that is valid until {valid_until}; the "
-                        f"final chain is at {moment.timestamp}",
-                        field="sequence",
-                    )
-            self._require_unseen(db, program, leaves, moment)
-            signature = sign()
+            recorded = self._reserve(db, place, envelope, digest, leaves, moment)
+            failpoint("attestor.reserved")
+        if recorded:
+            return recorded
+        failpoint("attestor.reserved.committed")
+        signature = sign()
+        with self._transaction() as db:
+            # Another caller of the same digest may have recorded its signature first.
             db.execute(
-                "INSERT INTO signed (program, bucket, sequence, digest, interactions_root, "
-                "attestor_epoch, valid_until, signature)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    *place,
-                    digest,
-                    envelope.interactions_root,
-                    envelope.attestor_epoch,
-                    envelope.valid_until,
-                    signature,
-                ),
+                "UPDATE signed SET signature = ? WHERE program = ? AND bucket = ? AND "
+                "sequence = ? AND digest = ? AND signature = ?",
+                (signature, *place, digest, RESERVED),
             )
-            self._put_leaves(db, place, envelope.interactions_root, leaves)
+            found: tuple[bytes] = db.execute(
+                "SELECT signature FROM signed WHERE program = ? AND bucket = ? AND sequence = ? "
+                "AND digest = ?",
+                (*place, digest),
+            ).fetchone()
             failpoint("attestor.signed")
         failpoint("attestor.signed.committed")
-        return signature
+        return found[0]
+
+    def _reserve(
+        self,
+        db: sqlite3.Connection,
+        place: tuple[str, int, int],
+        envelope: BatchEnvelope,
+        digest: bytes,
+        leaves: Sequence[StoredLeaf],
+        moment: Moment,
+    ) -> bytes:
+        """Reserve the digest and keep its leaves. Returns its signature, RESERVED if it has none.
+
+        Raises Refused, OtherDigestSigned.
+        """
+        rows: list[tuple[bytes, bytes, int, int]] = db.execute(
+            "SELECT digest, signature, attestor_epoch, valid_until FROM signed WHERE "
+            "program = ? AND bucket = ? AND sequence = ?",
+            place,
+        ).fetchall()
+        own = {other: signature for other, signature, _, _ in rows}.get(digest)
+        if own:
+            return own
+        for other, _, epoch, valid_until in rows:
+            alive = epoch >= moment.attestor_epoch and valid_until >= moment.timestamp
+            if other != digest and alive:
+                raise OtherDigestSigned(
+                    f"another digest was signed that is valid until {valid_until}; the "
+                    f"final chain is at {moment.timestamp}",
+                    field="sequence",
+                )
+        self._require_unseen(db, (*place, envelope.interactions_root), leaves, moment)
+        db.execute(
+            "INSERT OR IGNORE INTO signed (program, bucket, sequence, digest, interactions_root, "
+            "attestor_epoch, valid_until, signature)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                *place,
+                digest,
+                envelope.interactions_root,
+                envelope.attestor_epoch,
+                envelope.valid_until,
+                RESERVED,
+            ),
+        )
+        self._put_leaves(db, place, envelope.interactions_root, leaves)
+        return RESERVED
 
     @staticmethod
     def _require_unseen(
-        db: sqlite3.Connection, program: str, leaves: Sequence[StoredLeaf], moment: Moment
+        db: sqlite3.Connection,
+        own: tuple[str, int, int, bytes],
+        leaves: Sequence[StoredLeaf],
+        moment: Moment,
     ) -> None:
-        # A candidate that lost its place is gone (`advance`); one for the asked place is dead, or
-        # `sign_once` would have stopped.
+        """No event of the leaves is in a landed batch, nor in another that can still land.
+
+        `own` is the candidate itself, whose leaves a reservation may have kept before.
+        """
+        # A candidate that lost its place is gone (`advance`). Another candidate for the asked place
+        # is dead, or `_reserve` would have stopped.
+        program = own[0]
         for j, leaf in enumerate(leaves):
             seen = db.execute(
                 "SELECT l.bucket, l.sequence, l.interactions_root, d.interactions_root FROM leaf l"
@@ -226,7 +274,8 @@ class Store:
                         f"the event was paid in bucket {at_bucket}, sequence {at_sequence}",
                         item=j,
                     )
-                if _alive(db, (program, at_bucket, at_sequence, root), moment):
+                candidate = (program, at_bucket, at_sequence, root)
+                if candidate != own and _alive(db, candidate, moment):
                     message = (
                         f"the event is in a signed batch that can still land, bucket {at_bucket}, "
                         f"sequence {at_sequence}"
@@ -362,7 +411,7 @@ _LANDED = (
 )
 
 
-def _landed(row: tuple) -> Landed:
+def _landed(row: tuple[int, int, int, int, bytes, bytes, bytes]) -> Landed:
     bucket, sequence, block_number, log_index, new_root, interactions_root, deltas = row
     return Landed(
         bucket,

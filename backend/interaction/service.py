@@ -8,16 +8,13 @@ from collections.abc import Sequence
 from sqlalchemy.orm import Session
 
 from backend.interaction import repository
+from backend.interaction.decision import BUDGET_EXHAUSTED, Accept, Hold, decide, screen
 from backend.interaction.models import DeliverySalt, Interaction, InteractionState, StoredDelivery
 from backend.ledger import service as ledger
 from backend.ledger.service import Reward
 from backend.partner.evidence import Delivery
 from backend.partner.report import ItemOutcome, ItemResult, Report, ReportError
 
-BUDGET_EXHAUSTED = "budget_exhausted"
-"""Held because the funded budget does not cover it; released in order when more arrives."""
-
-FUTURE_TOLERANCE_SECONDS = 300
 RELEASE_LIMIT = 1000
 
 
@@ -33,16 +30,12 @@ def ingest(
     answers: list[ItemResult | None] = [None] * len(items)
     fresh: dict[str, tuple[int, Report]] = {}
     repeated: list[tuple[int, Report]] = []
-    latest = int(time.time()) + FUTURE_TOLERANCE_SECONDS
+    now = int(time.time())
     for position, item in enumerate(items):
         if isinstance(item, ReportError):
             answers[position] = _rejected(position, item)
-        elif item.occurred_at > latest:
-            error = ReportError(
-                "occurred_at",
-                "is in the future: expected the time at which it happened",
-                item.event_id,
-            )
+        elif refused := screen(item, now):
+            error = ReportError(refused.field, refused.reason, item.event_id)
             answers[position] = _rejected(position, error)
         elif item.event_id in fresh:
             repeated.append((position, item))
@@ -98,46 +91,34 @@ def _insert(
 def _book(
     session: Session, program_id: int, inserted: dict[int, tuple[int, Report]]
 ) -> dict[int, ItemResult]:
-    """Book the inserted interactions as far as the budget goes, in order; hold the others."""
+    """Decide about the inserted interactions, in order: book the accepted ones, hold the others."""
     if not inserted:
         return {}
-    rewards = {
-        position: Reward(id_, report.account, report.amount)
-        for position, (id_, report) in inserted.items()
-    }
-    covered = _covered(session, program_id, list(rewards.values()))
-    if covered:
-        first = min(reward.interaction_id for reward in rewards.values())
-        ledger.book_rewards(session, program_id, f"interactions from {first}", covered)
-    accepted = {reward.interaction_id for reward in covered}
-    if held := [
-        reward.interaction_id
-        for reward in rewards.values()
-        if reward.interaction_id not in accepted
-    ]:
-        repository.hold(session, held, BUDGET_EXHAUSTED)
-    return {
-        position: ItemResult(ItemOutcome.ACCEPTED, report.event_id)
-        if id_ in accepted
-        else ItemResult(
-            ItemOutcome.HELD,
-            report.event_id,
-            BUDGET_EXHAUSTED,
-            message="held until the program is funded further",
-        )
-        for position, (id_, report) in inserted.items()
-    }
-
-
-def _covered(session: Session, program_id: int, rewards: list[Reward]) -> list[Reward]:
-    """The rewards that the budget covers, first come first served. Locks the budget's row."""
+    rewards = [Reward(id_, report.account, report.amount) for id_, report in inserted.values()]
+    # The lock on the budget's row: what is decided must still hold when it is booked.
     available = ledger.available_budget(session, program_id, lock=True)
-    covered = []
-    for reward in rewards:
-        if reward.amount <= available:
-            available -= reward.amount
-            covered.append(reward)
-    return covered
+    decisions = decide([reward.amount for reward in rewards], available)
+    first = min(reward.interaction_id for reward in rewards)
+    if accepted := _accepted(rewards, decisions):
+        ledger.book_rewards(session, program_id, f"interactions from {first}", accepted)
+    held: dict[str, list[int]] = {}
+    results: dict[int, ItemResult] = {}
+    for (position, (id_, report)), decision in zip(inserted.items(), decisions, strict=True):
+        if isinstance(decision, Accept):
+            results[position] = ItemResult(ItemOutcome.ACCEPTED, report.event_id)
+            continue
+        held.setdefault(decision.reason, []).append(id_)
+        results[position] = ItemResult(
+            ItemOutcome.HELD, report.event_id, decision.reason, message=decision.message
+        )
+    for reason, ids in held.items():
+        repository.hold(session, ids, reason)
+    return results
+
+
+def _accepted(rewards: Sequence[Reward], decisions: Sequence[Accept | Hold]) -> list[Reward]:
+    pairs = zip(rewards, decisions, strict=True)
+    return [reward for reward, decision in pairs if isinstance(decision, Accept)]
 
 
 def release_held(session: Session, program_id: int) -> int:
@@ -150,9 +131,8 @@ def release_held(session: Session, program_id: int) -> int:
     # What is too large for the budget is passed over in the query: any number of such rows must not
     # use up the limit.
     rows = repository.held(session, program_id, BUDGET_EXHAUSTED, available, RELEASE_LIMIT)
-    covered = _covered(
-        session, program_id, [Reward(row.id, row.account, row.amount) for row in rows]
-    )
+    rewards = [Reward(row.id, row.account, row.amount) for row in rows]
+    covered = _accepted(rewards, decide([reward.amount for reward in rewards], available))
     if covered:
         repository.accept(session, [reward.interaction_id for reward in covered])
         ledger.book_rewards(

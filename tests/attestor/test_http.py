@@ -3,7 +3,9 @@ evidence is logged."""
 
 import copy
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Event
 
 import pytest
 from fastapi.testclient import TestClient
@@ -324,3 +326,26 @@ def test_logs_hold_no_evidence(client, world, batch):
         account(1),
     ]
     assert not [secret for secret in secrets if secret in text]
+
+
+def test_ready_while_a_slow_signer_signs(client, app, world, batch, monkeypatch):
+    """Readiness is answered while the key signs, however long that takes."""
+    signing, done = Event(), Event()
+    signer = app.state.attestor._signer
+    sign = signer.sign_digest
+
+    def slow(digest):
+        signing.set()
+        assert done.wait(30)
+        return sign(digest)
+
+    monkeypatch.setattr(signer, "sign_digest", slow)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(client.post, "/v1/attestations", json=batch.payload)
+        try:
+            assert signing.wait(30)
+            assert client.get("/readyz").status_code == 200
+            assert not asked.done()
+        finally:
+            done.set()
+        assert asked.result(30).status_code == 200

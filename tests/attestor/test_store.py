@@ -8,7 +8,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, Event
 
 import pytest
 
@@ -87,16 +87,69 @@ def test_durability_settings(store):
     assert store._rows("PRAGMA journal_mode") == [("wal",)]
 
 
-def test_failed_signing_leaves_nothing(store):
-    """A signer that fails leaves no record and no lock."""
+def test_failed_signing_leaves_a_reservation(store):
+    """A signer that fails leaves no lock: the same digest can be signed, another one cannot."""
 
     def fail():
         raise RuntimeError("no key")
 
     with pytest.raises(RuntimeError):
         store.sign_once(PROGRAM, ENVELOPE, b"\7" * 32, [LEAF], MOMENT, fail)
-    assert store.leaves(PROGRAM, 0, 1, b"\4" * 32) == []
+    with pytest.raises(OtherDigestSigned):
+        store.sign_once(PROGRAM, ENVELOPE, b"\x08" * 32, [LEAF], MOMENT, lambda: b"t")
+    elsewhere = replace(ENVELOPE, bucket=1, interactions_root=b"\x09" * 32)
+    with pytest.raises(Refused, match="can still land"):
+        store.sign_once(PROGRAM, elsewhere, b"\x08" * 32, [LEAF], MOMENT, lambda: b"t")
     assert store.sign_once(PROGRAM, ENVELOPE, b"\7" * 32, [LEAF], MOMENT, lambda: b"s") == b"s"
+    assert store.leaves(PROGRAM, 0, 1, b"\4" * 32) == [LEAF]
+
+
+def test_reservation_expires(store):
+    """A reservation whose envelope is dead refuses no other digest."""
+    with pytest.raises(ZeroDivisionError):
+        store.sign_once(PROGRAM, ENVELOPE, b"\7" * 32, [LEAF], MOMENT, lambda: bytes(1 // 0))
+    later = Moment(NOW + 61, 1)
+    assert store.sign_once(PROGRAM, ENVELOPE, b"\x08" * 32, [LEAF], later, lambda: b"t") == b"t"
+
+
+def test_store_answers_while_a_signer_signs(store):
+    """No lock is held while a signer signs: the store is read and written meanwhile."""
+    signing, done = Event(), Event()
+
+    def slow():
+        signing.set()
+        assert done.wait(30)
+        return b"s"
+
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(store.sign_once, PROGRAM, ENVELOPE, b"\7" * 32, [LEAF], MOMENT, slow)
+        try:
+            assert signing.wait(30)
+            assert store.missing_leaves(PROGRAM) == []
+            store.advance(PROGRAM, [], 1, b"\1" * 32)
+            with pytest.raises(OtherDigestSigned):
+                store.sign_once(PROGRAM, ENVELOPE, b"\x08" * 32, [LEAF], MOMENT, lambda: b"t")
+        finally:
+            done.set()
+        assert asked.result(30) == b"s"
+
+
+def test_one_signature_for_one_digest(path):
+    """Of many that sign one digest at once all get the signature that was recorded first."""
+    stores, barrier = [Store(path) for _ in range(4)], Barrier(4)
+
+    def ask(i):
+        def sign():
+            barrier.wait(30)
+            return bytes([i])
+
+        return stores[i].sign_once(PROGRAM, ENVELOPE, b"\7" * 32, [LEAF], MOMENT, sign)
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = set(pool.map(ask, range(4)))
+    assert stores[0]._rows("SELECT signature FROM signed") == [(answer,) for answer in answers]
+    for opened in stores:
+        opened.close()
 
 
 def test_large_amounts_survive(store):
@@ -150,15 +203,24 @@ def test_two_digests_at_once(path, same_store):
 
 
 @pytest.mark.slow
-def test_kill_before_the_commit(path, tmp_path):
-    """Killed with the record written but not committed: nothing was signed, and any digest may
-    be."""
-    code, printed = sign_elsewhere(
-        path, b"\7" * 32, GUERDON_FAILPOINT="attestor.signed", GUERDON_FAILPOINT_DIR=str(tmp_path)
-    )
+def test_kill_before_the_reservation(path, tmp_path):
+    """Killed with the reservation written but not committed: any digest may be signed."""
+    environment = {"GUERDON_FAILPOINT": "attestor.reserved", "GUERDON_FAILPOINT_DIR": str(tmp_path)}
+    code, printed = sign_elsewhere(path, b"\7" * 32, **environment)
     assert (code, printed) == (-signal.SIGKILL, "")
-    code, printed = sign_elsewhere(path, b"\x08" * 32)
-    assert (code, printed) == (0, (b"\x08" * 64 + b"\x1b").hex())
+    assert sign_elsewhere(path, b"\x08" * 32) == (0, (b"\x08" * 64 + b"\x1b").hex())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", ["attestor.reserved.committed", "attestor.signed"])
+def test_kill_between_reservation_and_record(path, tmp_path, step):
+    """Killed before or after signing, with no record: another digest is refused, the same one is
+    signed."""
+    environment = {"GUERDON_FAILPOINT": step, "GUERDON_FAILPOINT_DIR": str(tmp_path)}
+    code, printed = sign_elsewhere(path, b"\7" * 32, **environment)
+    assert (code, printed) == (-signal.SIGKILL, "")
+    assert sign_elsewhere(path, b"\x08" * 32) == (0, "other_digest_signed")
+    assert sign_elsewhere(path, b"\7" * 32) == (0, (b"\7" * 64 + b"\x1b").hex())
 
 
 @pytest.mark.slow
