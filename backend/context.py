@@ -10,6 +10,7 @@ from backend.chain.deploy import deployed_key
 from backend.chain.distributor import Distributor
 from backend.chain.fees import FeePolicy
 from backend.chain.node import Node
+from backend.chain.outbox_deployer import OutboxDeployer
 from backend.chain.sender import Sender
 from backend.chain.web3_node import connect
 from backend.config import Settings
@@ -71,6 +72,15 @@ class Context:
             if self.settings.payer_keystore
             else self.poster
         )
+
+    def deployer(self, command: str, finality: str) -> OutboxDeployer:
+        """Sends `command`'s transactions from the owner's key, or the poster's if none is set."""
+        sender = (
+            self._sender(self.settings.owner_keystore)
+            if self.settings.owner_keystore
+            else self.poster
+        )
+        return OutboxDeployer(self.database, self.node, sender, command, finality)
 
     def _sender(self, path: Path) -> Sender:
         signer = open_signer(path, self.settings.keystore_password.get_secret_value())

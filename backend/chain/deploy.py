@@ -23,6 +23,8 @@ from prover.keys import LOCAL_CHAIN_IDS, KeyFolder, SetupError, VerifyingKey
 NO_ADDRESS = "0x" + "00" * 20
 DEFAULT_FEES = FeePolicy(max_fee_cap=200 * 10**9)
 CONFIRMATION_SECONDS = 300
+POLL_SECONDS = 0.1
+"""How long to wait before a receipt is asked for again."""
 
 
 class DeploymentError(GuerdonError):
@@ -49,7 +51,10 @@ class Deployment:
 
 
 class Deployer:
-    """Sends one signer's transactions and waits for each."""
+    """Sends one signer's transactions and waits for each.
+
+    Only for a key that no database sends from: OutboxDeployer is for those.
+    """
 
     def __init__(self, node: Node, signer: Signer, fees: FeePolicy = DEFAULT_FEES) -> None:
         self.node, self.signer, self.fees = node, signer, fees
@@ -104,13 +109,12 @@ class Deployer:
                     f"{what}: transaction 0x{tx_hash.hex()} is not in a block after "
                     f"{CONFIRMATION_SECONDS} s"
                 )
-            time.sleep(0.1)
+            time.sleep(POLL_SECONDS)
         return receipt
 
 
 def deploy_program(
-    node: Node,
-    signer: Signer,
+    deployer: Deployer,
     key: KeyFolder,
     instance: Instance,
     attestors: Sequence[str],
@@ -120,11 +124,10 @@ def deploy_program(
     guardian: str = NO_ADDRESS,
     families: int = 1,
     token: str | None = None,
-    fees: FeePolicy = DEFAULT_FEES,
     allow_single_party_key: bool = False,
 ) -> Deployment:
     """Deploy hasher, verifier and Distributor, and a mintable test token if no `token` is given.
-    `owner` is the signer by default.
+    `owner` is the deployer's signer by default.
 
     `allow_single_party_key` takes a key with which one party can forge every proof also to a chain
     that is not local.
@@ -139,6 +142,7 @@ def deploy_program(
         DeploymentError: the chain refused a contract.
         Unavailable: the node does not answer.
     """
+    node = deployer.node
     chain_id = node.chain_id()
     key.require_allowed_on(chain_id, allow_single_party_key)
     if key.manifest.circuit_digest != instance.digest:
@@ -158,7 +162,6 @@ def deploy_program(
             raise Invalid(f"{name}: expected an address, got {address!r}", field=name)
     if token is not None and not node.code(token):
         raise Invalid(f"token: {token} has no code on chain {chain_id}", field="token")
-    deployer = Deployer(node, signer, fees)
     if token is None:
         token, _ = deployer.create("TestToken", "Test Reward", "TRW")
     hasher, _ = deployer.create("Poseidon2")
@@ -169,7 +172,7 @@ def deploy_program(
         hasher,
         instance.levels,
         families,
-        owner or signer.address,
+        owner or deployer.signer.address,
         guardian,
         ordered,
         threshold,

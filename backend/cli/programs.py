@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from backend.chain.deploy import NO_ADDRESS, Deployer, deploy_program, deployed_key
+from backend.chain.deploy import NO_ADDRESS, deploy_program, deployed_key
 from backend.chain.distributor import Distributor
 from backend.chain.erc20 import mint_calldata, transfer_calldata
 from backend.chain.finality import FINALITY_EXPECTED
@@ -14,13 +14,11 @@ from backend.chain.local import require_local
 from backend.chain.logs import deployment_block
 from backend.cli.context import ProgramName, load_program, open_context
 from backend.cli.output import errors, output, tokens
-from backend.context import Context
 from backend.ledger import service as ledger
 from backend.program import repository as programs
 from backend.program import service as program_service
 from backend.settlement.indexer import index
 from backend.settlement.resume import resume as resume_program
-from backend.signer import keystore
 from prover.circuit import load_instance
 from prover.key_store import key_for, key_with
 from prover.keys import LOCAL_CHAIN_IDS
@@ -96,8 +94,7 @@ def deploy(
             highlight=False,
         )
         deployed = deploy_program(
-            context.node,
-            _signer(context),
+            context.deployer(f"deploy:{name}", finality),
             key,
             load_instance(instance),
             attestor,
@@ -201,13 +198,12 @@ def fund(
     if not amount.isascii() or not amount.isdigit() or not int(amount):
         raise typer.BadParameter("expected an integer in base units, above 0", param_hint="AMOUNT")
     with open_context() as context:
-        signer = _signer(context)
-        deployer = Deployer(context.node, signer)
         row = load_program(context, program)
+        deployer = context.deployer(f"fund:{row.name}", row.finality)
         if mint:
             require_local(context.node)
         if mint or (mint is None and row.chain_id in LOCAL_CHAIN_IDS):
-            deployer.send("mint", row.token, mint_calldata(signer.address, int(amount)))
+            deployer.send("mint", row.token, mint_calldata(deployer.signer.address, int(amount)))
         deployer.send("fund", row.token, transfer_calldata(row.distributor, int(amount)))
         index(context, row.id)
         with context.database.transaction() as session:
@@ -256,8 +252,3 @@ def attestors(
         row = programs.get(session, program)
         program_service.set_attestors(row, attestor_url)
     output.print_json(json.dumps({"program": program, "attestors": row.attestors}))
-
-
-def _signer(context: Context) -> keystore.KeystoreSigner:
-    path = context.settings.owner_keystore or context.settings.keystore
-    return keystore.load(path, context.settings.keystore_password.get_secret_value())

@@ -242,9 +242,13 @@ class Demo:
                     session, session.get_one(Program, self.local.program_id), wallet.address
                 )
             data = call.calldata if i % 2 == 0 else self._claim_to(wallet, call)
-            receipt = Deployer(
-                self.local.context.node, wallet if i % 2 == 0 else self.local.owner
-            ).send("claim", self.local.deployment.distributor, data)
+            context = self.local.context
+            deployer = (
+                Deployer(context.node, wallet)
+                if i % 2 == 0
+                else context.deployer("claim_to", "latest")
+            )
+            receipt = deployer.send("claim", self.local.deployment.distributor, data)
             how = "claim" if i % 2 == 0 else "claimTo"
             tx_hash = "0x" + receipt.tx_hash.hex()
             row = ClaimRow(

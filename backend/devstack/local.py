@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from backend.chain.deploy import Deployer, Deployment, deploy_program
+from backend.chain.deploy import Deployment, deploy_program
 from backend.chain.distributor import Distributor
 from backend.chain.erc20 import mint_calldata, transfer_calldata
 from backend.chain.local import give_ether, require_local
@@ -64,7 +64,7 @@ class Prepared:
 
     def fund(self, amount: int) -> None:
         """Mint test tokens and move them into the Distributor."""
-        deployer = Deployer(self.context.node, self.owner)
+        deployer = self.context.deployer("fund:local", "latest")
         deployer.send("mint", self.deployment.token, mint_calldata(self.owner.address, amount))
         deployer.send(
             "fund", self.deployment.token, transfer_calldata(self.deployment.distributor, amount)
@@ -180,7 +180,13 @@ def _deploy(
     instance = load_instance(plan.instance)
     key = key_for(instance, context.settings.key)
     progress("contracts")
-    deployment = deploy_program(context.node, owner, key, instance, list(attestors), THRESHOLD)
+    deployment = deploy_program(
+        context.deployer(f"deploy:{plan.program}", "latest"),
+        key,
+        instance,
+        list(attestors),
+        THRESHOLD,
+    )
     with context.database.transaction() as session:
         row = programs.register(
             session,

@@ -30,14 +30,20 @@ def test_development_key_is_refused_off_local_chains() -> None:
     with anvil(chain_id=8453) as public:
         with pytest.raises(SetupError, match="chain 8453 is not a local chain"):
             deploy_program(
-                public.node, KeystoreSigner(public.key(0)), dev_key(DEV), DEV, ATTESTORS, 2
+                Deployer(public.node, KeystoreSigner(public.key(0))),
+                dev_key(DEV),
+                DEV,
+                ATTESTORS,
+                2,
             )
         links = (Contribution("Ann", "00"), Contribution("beacon", "01", "ab" * 32, 10))
         ceremony = replace_manifest(
             dev_key(DEV), origin="ceremony", transcript=Transcript("00", "00", "00", links)
         )
         with pytest.raises(Invalid, match="token"):
-            deploy_program(public.node, KeystoreSigner(public.key(0)), ceremony, DEV, ATTESTORS, 2)
+            deploy_program(
+                Deployer(public.node, KeystoreSigner(public.key(0))), ceremony, DEV, ATTESTORS, 2
+            )
         assert public.w3.eth.block_number == 0
 
 
@@ -52,8 +58,7 @@ def test_key_of_another_circuit_is_refused(chain: Anvil) -> None:
     """The development key of one instance is not deployed as another's."""
     with pytest.raises(SetupError, match="another circuit"):
         deploy_program(
-            chain.node,
-            KeystoreSigner(chain.key(0)),
+            Deployer(chain.node, KeystoreSigner(chain.key(0))),
             dev_key(DEV),
             load_instance("standard"),
             ATTESTORS,
@@ -75,7 +80,7 @@ def test_gamma_equal_to_delta_is_refused(chain: Anvil) -> None:
 def test_contracts_reason_is_told(chain: Anvil, threshold: int) -> None:
     """What the constructor refuses is said by the name of its custom error."""
     signer = KeystoreSigner(chain.key(0))
-    deployed = deploy_program(chain.node, signer, dev_key(DEV), DEV, ATTESTORS, 2)
+    deployed = deploy_program(Deployer(chain.node, signer), dev_key(DEV), DEV, ATTESTORS, 2)
     ordered = sorted(ATTESTORS, key=lambda attestor: int(attestor, 16))
     config = (
         deployed.token,
@@ -120,8 +125,7 @@ def test_nothing_is_paid_for_before_what_can_be_known_is_checked(
     before = chain.w3.eth.block_number
     with pytest.raises(Invalid, match=message):
         deploy_program(
-            chain.node,
-            KeystoreSigner(chain.key(0)),
+            Deployer(chain.node, KeystoreSigner(chain.key(0))),
             dev_key(DEV),
             DEV,
             attestors,

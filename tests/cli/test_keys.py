@@ -153,10 +153,11 @@ def test_only_the_flag_with_the_frightening_name_lets_a_development_key_out() ->
         token, _ = Deployer(chain.node, signer).create("TestToken", "Token", "TOK")
         attestors = [chain.key(i).address for i in (1, 2)]
         with pytest.raises(SetupError, match="must not guard money there"):
-            deploy_program(chain.node, signer, dev_key(DEV), DEV, attestors, 2, token=token)
+            deploy_program(
+                Deployer(chain.node, signer), dev_key(DEV), DEV, attestors, 2, token=token
+            )
         assert deploy_program(
-            chain.node,
-            signer,
+            Deployer(chain.node, signer),
             dev_key(DEV),
             DEV,
             attestors,

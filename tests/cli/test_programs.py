@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from backend.chain.deploy import deploy_program
+from backend.chain.deploy import Deployer, deploy_program
 from backend.chain.distributor import Distributor
 from backend.chain.local import give_ether
 from backend.cli import context as cli_context
@@ -148,7 +148,7 @@ def test_a_distributor_that_stands_already_is_registered(
 ) -> None:
     """Deployed by a script, or by a command whose database went away: found, checked and taken in
     from its first block on, once."""
-    deployed = deploy_program(chain.node, owner, dev_key(DEV), DEV, ATTESTORS, 2)
+    deployed = deploy_program(Deployer(chain.node, owner), dev_key(DEV), DEV, ATTESTORS, 2)
     for _ in range(3):
         chain.rpc("evm_mine")
     words = [

@@ -209,7 +209,7 @@ def real_program(
     signer = KeystoreSigner(chain.key(0))
     attestors = [*(attestor.address for attestor in keys), *more_attestors]
     deployment = deploy_program(
-        chain.node, signer, key or dev_key(DEV), DEV, attestors, 2, **options
+        Deployer(chain.node, signer), key or dev_key(DEV), DEV, attestors, 2, **options
     )
     return Program(
         chain, deployment, keys, Prover(dev_prover().circuit, key) if key else dev_prover()
