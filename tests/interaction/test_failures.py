@@ -65,14 +65,15 @@ def test_database_down() -> None:
 def test_connections_cut_between_requests(api: Api) -> None:
     """A restart of PostgreSQL between two requests, which cuts all connections, is not seen by the
     partner."""
-    program = api.engine.program()
-    assert api.post(program, [item("e1")]).status_code == 200
+    program, first = api.engine.program(), item("e1")
+    assert api.post(program, [first]).status_code == 200
     with psycopg.connect(api.engine.url, autocommit=True) as connection:
         connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = "
             "current_database() AND pid <> pg_backend_pid()"
         )
-    assert api.post(program, [item("e1"), item("e2")]).json()["results"][0]["status"] == "duplicate"
+    answer = api.post(program, [first, item("e2")]).json()
+    assert answer["results"][0]["status"] == "duplicate"
     assert api.engine.owed(program, address("alice")) == 2000
 
 
