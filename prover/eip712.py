@@ -117,8 +117,8 @@ class BatchEnvelope:
 
 
 @dataclass(frozen=True)
-class Interaction:
-    """One verified, rewarded act.
+class TypedInteraction:
+    """One verified, rewarded act, as the EIP-712 type `Interaction`.
 
     `partner` and `event_id` are the hashes of PROTOCOL section 6, not the texts.
     """

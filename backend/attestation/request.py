@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backend.partner.evidence import Delivery
-from prover.eip712 import BatchEnvelope, Domain, Interaction
+from prover.eip712 import BatchEnvelope, Domain, TypedInteraction
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def build_request(
 
 
 def build_leaves(
-    domain: Domain, bucket: int, sequence: int, items: Sequence[tuple[Interaction, int]]
+    domain: Domain, bucket: int, sequence: int, items: Sequence[tuple[TypedInteraction, int]]
 ) -> dict[str, Any]:
     """The body of POST /v1/leaves: (interaction, item amount) of every item of a landed batch, in
     order."""

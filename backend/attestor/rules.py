@@ -12,7 +12,7 @@ from backend.partner.report import BodyError, Report, ReportError
 from backend.partner.schemes.base import SignatureError
 from backend.partner.schemes.registry import scheme
 from prover.circuit import Instance
-from prover.eip712 import Interaction, event_hash, partner_hash
+from prover.eip712 import TypedInteraction, event_hash, partner_hash
 from prover.merkle import InteractionsTree, Leaf
 from prover.state import ProgramState, StateError, family
 from prover.tree import Tree
@@ -53,7 +53,7 @@ class Authenticated:
 class DerivedItem:
     """One item: the interaction behind it and what of it is paid out."""
 
-    interaction: Interaction
+    interaction: TypedInteraction
     amount: int
 
     @property
@@ -127,7 +127,7 @@ def derive_items(
                 item=j,
             )
         event = event_hash(report.event_id)
-        interaction = Interaction(
+        interaction = TypedInteraction(
             program,
             delivery.partner,
             event,

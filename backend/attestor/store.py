@@ -16,7 +16,7 @@ from typing import Any
 
 from backend.attestor.errors import OtherDigestSigned, Refused
 from backend.kit.failpoint import failpoint
-from prover.eip712 import BatchEnvelope, Interaction
+from prover.eip712 import BatchEnvelope, TypedInteraction
 
 SCHEMA_VERSION = 1
 BUSY_TIMEOUT_SECONDS = 30
@@ -81,9 +81,9 @@ class StoredLeaf:
     evidence: bytes
     item_amount: int
 
-    def interaction(self, program: bytes) -> Interaction:
+    def interaction(self, program: bytes) -> TypedInteraction:
         """The interaction behind it; `program` is the Distributor's address in 32 bytes."""
-        return Interaction(
+        return TypedInteraction(
             program,
             self.partner,
             self.event_id,

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from prover.circuit import Instance
-from prover.eip712 import Domain, event_hash, partner_hash
-from prover.eip712 import Interaction as ProtocolInteraction
+from prover.eip712 import Domain, TypedInteraction, event_hash, partner_hash
 from prover.merkle import InteractionsTree, Leaf
 from prover.state import book_items, deltas_between
 from prover.tree import Tree
@@ -26,9 +25,9 @@ class Item:
     occurred_at: int
     evidence: bytes
 
-    def interaction(self, domain: Domain) -> ProtocolInteraction:
+    def interaction(self, domain: Domain) -> TypedInteraction:
         """The interaction as the protocol hashes it."""
-        return ProtocolInteraction(
+        return TypedInteraction(
             domain.program,
             partner_hash(self.partner),
             event_hash(self.event_id),

@@ -4,7 +4,7 @@ from urllib.parse import quote
 
 import pytest
 
-from prover.eip712 import Domain, Interaction, event_hash, partner_hash
+from prover.eip712 import Domain, TypedInteraction, event_hash, partner_hash
 from prover.merkle import LEAF_TYPES, Leaf, verify
 from tests.support.engine import Api, address, item, now, report
 
@@ -50,7 +50,7 @@ def test_membership_proofs(api: Api, count: int) -> None:
     for index, one in enumerate(made):
         value = api.get(program, f"/interactions/adnet/{one.event_id}").json()
         fields, proof = value["interaction"], value["membership"]
-        again = Interaction(
+        again = TypedInteraction(
             domain.program,
             partner_hash("adnet"),
             event_hash(one.event_id),

@@ -30,7 +30,7 @@ from backend.partner.report import Report, parse_body
 from backend.partner.schemes import standard_webhooks
 from backend.signer import keystore
 from prover.circuit import load_instance
-from prover.eip712 import BatchEnvelope, Domain, Interaction, event_hash, partner_hash
+from prover.eip712 import BatchEnvelope, Domain, TypedInteraction, event_hash, partner_hash
 from prover.merkle import InteractionsTree
 from prover.merkle import Leaf as MerkleLeaf
 from prover.state import ProgramState
@@ -137,7 +137,7 @@ class Batch:
     deltas: bytes
     deliveries: tuple[SaltedDelivery, ...]
     items: tuple[ItemClaim, ...]
-    interactions: tuple[Interaction, ...]
+    interactions: tuple[TypedInteraction, ...]
     statement: BatchStatement
 
     @property
@@ -257,8 +257,8 @@ class Lead:
             plan,
         )
 
-    def _interaction(self, sent: SaltedDelivery, found: Report) -> Interaction:
-        return Interaction(
+    def _interaction(self, sent: SaltedDelivery, found: Report) -> TypedInteraction:
+        return TypedInteraction(
             self.domain.program,
             partner_hash(sent.partner),
             event_hash(found.event_id),

@@ -9,7 +9,7 @@ from eth_abi.exceptions import EncodingError
 from prover.eip712 import (
     BatchEnvelope,
     Domain,
-    Interaction,
+    TypedInteraction,
     claim_to_digest,
     event_hash,
     evidence_hash,
@@ -23,7 +23,9 @@ CASES = load("eip712.json")["cases"]
 ACCOUNT, OTHER = "0x" + "11" * 20, "0x" + "22" * 20
 DOMAIN = Domain(31337, "0x" + "33" * 20)
 BATCH = BatchEnvelope(1, 2, 3, 4, 5, b"\x06" * 32, b"\x07" * 32, b"\x08" * 32, 9, 10)
-INTERACTION = Interaction(DOMAIN.program, b"\x01" * 32, b"\x02" * 32, ACCOUNT, 5, 6, b"\x03" * 32)
+INTERACTION = TypedInteraction(
+    DOMAIN.program, b"\x01" * 32, b"\x02" * 32, ACCOUNT, 5, 6, b"\x03" * 32
+)
 
 
 def raw(text: str) -> bytes:
@@ -142,7 +144,7 @@ def test_vectors(case) -> None:
         int(report["amount"]),
         report["occurredAt"],
     ) == raw(case["report"]["digest"])
-    assert Interaction(
+    assert TypedInteraction(
         *(raw(interaction[name]) for name in ("program", "partner", "eventId")),
         interaction["account"],
         int(interaction["amount"]),

@@ -130,7 +130,7 @@ def _eip712_case(rng: random.Random, domain: eip712.Domain, top: bool) -> dict[s
     }
     report |= {"amount": uint(96), "occurred_at": uint(64)}
     evidence = eip712.evidence_hash(rng.randbytes(32), b'{"event":"signed body"}')
-    interaction = eip712.Interaction(domain.program, **report, evidence=evidence)
+    interaction = eip712.TypedInteraction(domain.program, **report, evidence=evidence)
     message = {
         "program": data(domain.program),
         "partner": data(interaction.partner),
