@@ -82,6 +82,22 @@ class TestEvidence:
         question = replace(world.lead.batch(0, [sent]).question, deliveries=(altered,))
         assert refusal(world, question).reason == "signature"
 
+    @pytest.mark.parametrize(
+        ("change", "at"),
+        [
+            (lambda d: replace(d, scheme="other"), "scheme"),
+            (lambda d: replace(d, method="GET"), "method"),
+            (lambda d: replace(d, headers=d.headers[::-1]), "headers"),
+            (lambda d: replace(d, headers=(*d.headers, ("x", "y"))), "headers"),
+        ],
+    )
+    def test_not_the_form_of_the_scheme(self, world, change, at):
+        """The partner's scheme fixes method and headers: one request has one evidence."""
+        sent = world.lead.deliver([report("a", account(1))])
+        altered = replace(sent, delivery=change(sent.delivery))
+        error = refusal(world, world.lead.batch(0, [altered]).question)
+        assert (error.reason, error.field) == ("signature", f"deliveries.0.{at}")
+
     def test_forged_amount(self, world):
         """A body raised by the lead, with everything that follows recomputed, fails at the
         signature."""

@@ -379,3 +379,11 @@ def test_unknown_path_and_method(api: Api) -> None:
     program = api.engine.program()
     refused(api.http.get("/v1/nothing"), 404, "path")
     refused(api.http.put(f"/v1/programs/{program.name}/interactions", content=b""), 405, "method")
+
+
+def test_target_too_long(api: Api) -> None:
+    """A target that no attestor would take as evidence is a 400, whatever is signed."""
+    program = api.engine.program()
+    url = f"/v1/programs/{program.name}/interactions?{'x' * 2048}"
+    answer = api.http.post(url, content=b"{}", headers={"guerdon-partner": "adnet"})
+    assert (answer.status_code, answer.json()["error"]["field"]) == (400, "target")
