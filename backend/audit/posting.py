@@ -25,7 +25,7 @@ from backend.chain.eip1271 import StateMissing
 from backend.chain.events import BatchPosted
 from backend.chain.node import Block, Node, Transaction
 from prover.eip712 import Domain
-from prover.wire import challenge
+from prover.wire import Deltas, challenge
 
 CANDIDATES_MAX = 64
 """Different calls in a wrapper's calldata whose signatures are looked at; a bad one costs at most
@@ -96,11 +96,9 @@ class PostingCheck:
         self._attested(step, call, "bad" if unattested else "ok")
         for code, message in problems:
             self.report.find(code, message, **_where(step.event))
-        return (
-            None
-            if step.deltas is None
-            else ProofJob(step, ((self._signals(step, call), call.proof),))
-        )
+        if step.deltas is None:
+            return None
+        return ProofJob(step, ((self._signals(step, step.deltas, call), call.proof),))
 
     def _judge_candidates(self, step: Step, candidates: list[PostBatchCall]) -> ProofJob | None:
         verdicts: dict[tuple[Any, ...], bool] = {}
@@ -125,9 +123,8 @@ class PostingCheck:
         self._attested(step, clean[0], "ok")
         if step.deltas is None:
             return None
-        return ProofJob(
-            step, tuple((self._signals(step, call), call.proof) for call in clean), certain=False
-        )
+        pairs = tuple((self._signals(step, step.deltas, call), call.proof) for call in clean)
+        return ProofJob(step, pairs, certain=False)
 
     def _attested(self, step: Step, call: PostBatchCall, verdict: str) -> None:
         step.row.attestations, step.row.signers = verdict, len(call.attestations)
@@ -139,9 +136,10 @@ class PostingCheck:
         except StateMissing:
             return False
 
-    def _signals(self, step: Step, call: PostBatchCall) -> Signals:
+    def _signals(self, step: Step, deltas: Deltas, call: PostBatchCall) -> Signals:
+        """The public signals that the call's proof is over; `deltas` are those of `step`."""
         r = challenge(step.envelope(call.batch.valid_until).digest(self.domain))
-        fingerprint = step.deltas.fingerprint(r, step.opened_before, self.slots)
+        fingerprint = deltas.fingerprint(r, step.opened_before, self.slots)
         return (step.old_root, step.event.new_root, step.event.items_root, r, fingerprint)
 
     def _problems(self, step: Step, call: PostBatchCall) -> Iterator[tuple[str, str]]:

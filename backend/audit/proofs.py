@@ -36,13 +36,12 @@ def key_problems(words: Sequence[int], signals: int) -> list[str]:
         key = VerifyingKey.from_words(list(words))
         g1 = {"alpha": key.alpha, **{f"IC[{i}]": point for i, point in enumerate(key.ic)}}
         g2 = {"beta": key.beta, "gamma": key.gamma, "delta": key.delta}
-        infinite = [name for name, point in g1.items() if not any(point)] + [
-            name for name, point in g2.items() if point == ((0, 0), (0, 0))
-        ]
-        for name, point in g1.items():
-            pairing.g1_point(point, name)
-        for name, point in g2.items():
-            pairing.g2_point(point, name)
+        infinite = [name for name, point in g1.items() if point == (0, 0)]
+        infinite += [name for name, point in g2.items() if point == ((0, 0), (0, 0))]
+        for name, g1_point in g1.items():
+            pairing.g1_point(g1_point, name)
+        for name, g2_point in g2.items():
+            pairing.g2_point(g2_point, name)
     except (SetupError, pairing.PointError) as error:
         return [str(error)]
     return [f"{name} is the point at infinity" for name in infinite]

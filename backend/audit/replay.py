@@ -29,6 +29,9 @@ from prover.state import BucketState, ProgramState, StateError
 from prover.tree import zero_root
 from prover.wire import Deltas, DeltasError
 
+Place = dict[str, int | bytes]
+"""Where a finding was made, by name: bucket, sequence, tx_hash."""
+
 
 @dataclass(frozen=True, slots=True)
 class AttestorSet:
@@ -145,7 +148,11 @@ class Replay:
         self.attestor_set = AttestorSet(distinct, event.threshold, event.epoch)
 
     def _batch(self, event: BatchPosted) -> None:
-        where = {"bucket": event.bucket, "sequence": event.sequence, "tx_hash": event.tx_hash}
+        where: Place = {
+            "bucket": event.bucket,
+            "sequence": event.sequence,
+            "tx_hash": event.tx_hash,
+        }
         bucket = self.state.bucket(event.bucket)
         before = list(bucket.pairs)
         old_root = self._old_root(event, bucket)
@@ -183,7 +190,7 @@ class Replay:
         known = self.roots[event.bucket]
         return known.get(bucket.sequence, zero_root(bucket.instance.levels))
 
-    def _apply(self, event: BatchPosted, bucket: BucketState, where: dict) -> Deltas | None:
+    def _apply(self, event: BatchPosted, bucket: BucketState, where: Place) -> Deltas | None:
         self.report.checks["deltas"] += 1
         try:
             deltas = Deltas.decode(event.deltas, bucket.opened, bucket.instance.slots)
@@ -205,7 +212,7 @@ class Replay:
             self.history[event.bucket, slot].append(bucket.pairs[slot][1])
         return deltas
 
-    def _homes(self, event: BatchPosted, deltas: Deltas, where: dict) -> None:
+    def _homes(self, event: BatchPosted, deltas: Deltas, where: Place) -> None:
         seen: set[int] = set()
         for opening, (address, _) in enumerate(deltas.opened):
             self.report.checks["home buckets"] += 1
@@ -226,7 +233,7 @@ class Replay:
         bucket: BucketState,
         before: list[tuple[int, int]],
         deltas: Deltas | None,
-        where: dict,
+        where: Place,
     ) -> None:
         self.report.checks["roots"] += 1
         if event.new_root == bucket.root:

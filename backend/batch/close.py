@@ -72,11 +72,11 @@ def close_batches(session: Session, program: Program, force: bool = False) -> li
 def items_of(session: Session, rows: Sequence[Interaction | OpenInteraction]) -> list[Item]:
     """The rows as items, in order."""
     names = select(Partner.id, Partner.name).where(Partner.id.in_({row.partner_id for row in rows}))
-    partners = dict(session.execute(names).tuples().all())
+    partners = dict(session.execute(names).all())
     deliveries = select(StoredDelivery.id, StoredDelivery.evidence).where(
         StoredDelivery.id.in_({row.delivery_id for row in rows})
     )
-    evidence = dict(session.execute(deliveries).tuples().all())
+    evidence = dict(session.execute(deliveries).all())
     return [
         Item(
             partners[row.partner_id],

@@ -36,6 +36,24 @@ BatchItems = Annotated[
         min=1, help="Close a batch at this number of items; the instance's M is the limit."
     ),
 ]
+NewName = Annotated[str, typer.Argument(help="Name of the new program.")]
+AttestorUrls = Annotated[list[str], typer.Option(help="Base URL of an attestor; several times.")]
+KeyFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--key",
+        help="Folder of the proving key; by default the newest one of this machine that fits.",
+    ),
+]
+Token = Annotated[
+    str | None, typer.Option(help="The reward token; a test token on a local chain if not given.")
+]
+Owner = Annotated[
+    str | None,
+    typer.Option(
+        help="Owner of the Distributor: a timelock or multisig; the deploying key by default."
+    ),
+]
 AllowSinglePartyKey = Annotated[
     bool,
     typer.Option(
@@ -47,37 +65,21 @@ AllowSinglePartyKey = Annotated[
 
 @app.command()
 def deploy(
-    name: Annotated[str, typer.Argument(help="Name of the new program.")],
+    name: NewName,
     attestor: Annotated[list[str], typer.Option(help="Address of an attestor; several times.")],
-    attestor_url: Annotated[
-        list[str], typer.Option(help="Base URL of an attestor; several times.")
-    ],
+    attestor_url: AttestorUrls,
     threshold: Annotated[int, typer.Option(min=1, help="How many attestors must sign.")],
-    token: Annotated[
-        str | None,
-        typer.Option(help="The reward token; a test token on a local chain if not given."),
-    ] = None,
+    token: Token = None,
     instance: Annotated[str, typer.Option(help="Size of the circuit.")] = "standard",
     families: Annotated[int, typer.Option(min=1)] = 1,
-    owner: Annotated[
-        str | None,
-        typer.Option(
-            help="Owner of the Distributor: a timelock or multisig; the deploying key by default."
-        ),
-    ] = None,
+    owner: Owner = None,
     guardian: Annotated[
         str, typer.Option(help="Who may pause; nobody until the owner names one, by default.")
     ] = NO_ADDRESS,
     finality: Finality = "finalized",
     batch_age: BatchAge = 60,
     batch_items: BatchItems = 10**6,
-    key_folder: Annotated[
-        Path | None,
-        typer.Option(
-            "--key",
-            help="Proving key's folder; GUERDON_KEY or the newest ceremony's key by default.",
-        ),
-    ] = None,
+    key_folder: KeyFolder = None,
     allow_single_party_key: AllowSinglePartyKey = False,
 ) -> None:
     """Deploy hasher, verifier and Distributor with the owner's key, and register the program."""
@@ -131,23 +133,15 @@ def deploy(
 
 @app.command()
 def register(
-    name: Annotated[str, typer.Argument(help="Name of the program here.")],
+    name: NewName,
     distributor: Annotated[
         str, typer.Argument(help="Address of a Distributor that is deployed already.")
     ],
-    attestor_url: Annotated[
-        list[str], typer.Option(help="Base URL of an attestor; several times.")
-    ],
+    attestor_url: AttestorUrls,
     finality: Finality = "finalized",
     batch_age: BatchAge = 60,
     batch_items: BatchItems = 10**6,
-    key_folder: Annotated[
-        Path | None,
-        typer.Option(
-            "--key",
-            help="Folder of the verifier's proving key; looked for on this machine by default.",
-        ),
-    ] = None,
+    key_folder: KeyFolder = None,
     allow_single_party_key: AllowSinglePartyKey = False,
 ) -> None:
     """Take a Distributor that was deployed elsewhere, or before something failed, into the

@@ -181,4 +181,4 @@ def delivery_sizes(session: Session, ids: Collection[int]) -> dict[int, int]:
         + func.octet_length(func.array_to_string(StoredDelivery.headers, ""))
     )
     query = select(StoredDelivery.id, size).where(StoredDelivery.id.in_(ids))
-    return dict(session.execute(query).tuples().all())
+    return dict(session.execute(query).all())

@@ -184,8 +184,10 @@ def test_node_away_from_the_start(there: OnChain, monkeypatch: pytest.MonkeyPatc
     assert there.row.halted is None
     sent.clear()
     names: list[str] = []
-    lock = away.lock
-    monkeypatch.setattr(away, "lock", lambda name: names.append(name) or lock(name))
+    lock = away.database.advisory_lock
+    monkeypatch.setattr(
+        away.database, "advisory_lock", lambda name: names.append(name) or lock(name)
+    )
     tasks.tick()
     with lock(names[0]):
         begun = time.monotonic()
