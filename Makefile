@@ -51,7 +51,7 @@ test-contracts: setup
 
 forge: setup ## the auditors' suite: contracts against the shared vectors, with real proofs, in forge
 	@$(BIN)/python -m tests.forge.proofs
-	@forge test $(ARGS)
+	@forge test $(FORGE_ARGS)
 
 soak: setup ## the long tests and the fuzz, round after round; options: make soak SEED=7 HOURS=8
 	@$(BIN)/python -m tests.soak $(if $(SEED),--seed $(SEED)) $(if $(HOURS),--hours $(HOURS))

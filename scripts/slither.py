@@ -10,6 +10,7 @@ show that the guard holds.
 import json
 import subprocess
 import sys
+import tempfile
 import tomllib
 from collections import Counter
 from pathlib import Path
@@ -17,7 +18,6 @@ from typing import Any
 
 from scripts.compile import ROOT, install_compiler, standard_inputs
 
-FOLDER = ROOT / "build" / "slither"
 ACCEPTED = Path(__file__).with_name("slither_accepted.toml")
 _CONTRACT_OUTPUTS = [
     "abi",
@@ -38,19 +38,18 @@ def findings() -> list[tuple[Finding, str]]:
 
     Raises RuntimeError with Slither's output if it fails.
     """
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    for name, target in (
-        ("contracts", ROOT / "contracts"),
-        ("@openzeppelin", ROOT / "node_modules" / "@openzeppelin"),
-    ):
-        link = FOLDER / name
-        link.unlink(missing_ok=True)
-        link.symlink_to(target)
+    # Outside of the tree: a foundry.toml above its working folder would make Slither ask forge.
+    with tempfile.TemporaryDirectory(prefix="guerdon-slither-") as folder:
+        return _findings_in(Path(folder))
+
+
+def _findings_in(folder: Path) -> list[tuple[Finding, str]]:
+    (folder / "contracts").symlink_to(ROOT / "contracts")
+    (folder / "@openzeppelin").symlink_to(ROOT / "node_modules" / "@openzeppelin")
     source = standard_inputs()[0]
     source["settings"]["outputSelection"] = {"*": {"*": _CONTRACT_OUTPUTS, "": ["ast"]}}
-    (FOLDER / "input.json").write_text(json.dumps(source))
-    report = FOLDER / "report.json"
-    report.unlink(missing_ok=True)
+    (folder / "input.json").write_text(json.dumps(source))
+    report = folder / "report.json"
     command = [
         str(Path(sys.executable).with_name("slither")),
         "input.json",
@@ -64,7 +63,7 @@ def findings() -> list[tuple[Finding, str]]:
         report.name,
         "--fail-none",
     ]
-    run = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True)
+    run = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     answer: dict[str, Any] = json.loads(report.read_text()) if report.exists() else {}
     if not answer.get("success"):
         raise RuntimeError(f"slither failed: {answer.get('error') or run.stderr[-2000:]}")

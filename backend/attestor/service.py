@@ -140,7 +140,7 @@ class Attestor:
                 lambda: self._signer.sign_digest(digest),
             )
         log.info(
-            "signed",
+            "batch_signed",
             program=program.key,
             bucket=question.bucket,
             sequence=question.sequence,

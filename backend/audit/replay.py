@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from eth_utils import keccak, to_checksum_address
 
-from backend.audit.falls import explain_fall
+from backend.audit.regressions import explain_regression
 from backend.audit.report import AuditReport, BatchReport
 from backend.chain.events import (
     AttestorsChanged,
@@ -246,7 +246,7 @@ class Replay:
         if deltas is None:
             return
         history = {slot: self.history[event.bucket, slot] for slot in range(bucket.opened)}
-        fall = explain_fall(
+        fall = explain_regression(
             bucket, before, deltas, event.new_root, history, self.roots[event.bucket]
         )
         if fall:

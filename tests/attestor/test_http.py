@@ -30,8 +30,13 @@ def client(app):
 
 @pytest.fixture
 def batch(world):
-    return world.lead.batch(
-        0, [world.lead.deliver([report("secret-event-id", account(1)), report("b", account(2))])]
+    return world.coordinator.batch(
+        0,
+        [
+            world.coordinator.deliver(
+                [report("secret-event-id", account(1)), report("b", account(2))]
+            )
+        ],
     )
 
 
@@ -209,7 +214,7 @@ class TestLimits:
 
 def test_refusal_has_reason_and_item(client, world, batch):
     """A refusal is a 422 with the reason's word and the item."""
-    batch = world.lead.batch(0, list(batch.deliveries), [(0, 0), (0, 0)])
+    batch = world.coordinator.batch(0, list(batch.deliveries), [(0, 0), (0, 0)])
     error = client.post("/v1/attestations", json=batch.payload).json()["error"]
     assert (error["code"], error["reason"], error["item"], error["retryable"]) == (
         "refused",
@@ -246,7 +251,7 @@ def test_missing_leaves_over_http(client, world, batch):
     """409 names the batches; 204 takes their leaves; then the question is answered. Foreign leaves
     stay out."""
     world.land(batch)
-    nxt = world.lead.batch(0, [world.lead.deliver([report("c", account(1))])])
+    nxt = world.coordinator.batch(0, [world.coordinator.deliver([report("c", account(1))])])
     missing = client.post("/v1/attestations", json=nxt.payload)
     assert missing.status_code == 409
     assert missing.json()["error"]["code"] == "missing_leaves"
@@ -258,7 +263,7 @@ def test_missing_leaves_over_http(client, world, batch):
 
 
 def test_missing_leaves_are_asked_for_in_parts():
-    """However many are missing, the answer stays one that a lead will read."""
+    """However many are missing, the answer stays one that a coordinator will read."""
     error = MissingLeaves([(0, sequence) for sequence in range(1, 10_001)]).to_json()["error"]
     assert error["batches"] == [
         {"bucket": 0, "sequence": sequence} for sequence in range(1, LEAVES_ASKED_MAX + 1)
@@ -314,11 +319,15 @@ def test_logs_hold_no_evidence(client, world, batch):
         )
         client.post("/v1/attestations", json=change(batch.payload, "deliveries.0.extra", "secret"))
     text = json.dumps(logs)
-    assert [entry["event"] for entry in logs] == ["signed", "request_refused", "request_refused"]
+    assert [entry["event"] for entry in logs] == [
+        "batch_signed",
+        "request_refused",
+        "request_refused",
+    ]
     assert {entry.get("reason") for entry in logs} == {None, "signature"}
     sent = batch.deliveries[0]
     secrets = [
-        *world.lead.secrets.values(),
+        *world.coordinator.secrets.values(),
         sent.delivery.header("webhook-signature"),
         sent.delivery.header("webhook-id"),
         sent.salt.hex(),

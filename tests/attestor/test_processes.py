@@ -32,7 +32,7 @@ from backend.chain.calldata import Batch as ChainBatch
 from backend.chain.distributor import Distributor
 from backend.signer import keystore
 from prover.eip712 import Domain
-from tests.attestor.world import Batch, Lead, account, report, write_pins
+from tests.attestor.world import Batch, Coordinator, account, report, write_pins
 from tests.support.anvil import anvil
 from tests.support.program import Program, attestor_keys, real_program
 
@@ -103,10 +103,10 @@ class Process:
 
 @dataclass
 class Stack:
-    """The program on chain, the lead that knows it, and the attestors."""
+    """The program on chain, the coordinator that knows it, and the attestors."""
 
     program: Program
-    lead: Lead
+    coordinator: Coordinator
     attestors: list[Process]
 
     def post(self, batch: Batch, attested: Sequence[Attested | Attestation]) -> None:
@@ -127,7 +127,7 @@ class Stack:
             Distributor.post_batch(on_chain, batch.deltas, proof, signatures)
         )
         assert receipt["status"] == 1
-        self.lead.book(batch)
+        self.coordinator.book(batch)
 
 
 def free_port() -> int:
@@ -136,7 +136,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def make_process(folder: Path, key: bytes, program: Program, lead: Lead) -> Process:
+def make_process(folder: Path, key: bytes, program: Program, coordinator: Coordinator) -> Process:
     """An attestor's files: key, password, token, pins, configuration."""
     folder.mkdir()
     keystore.create(folder / "key.json", "pw", scrypt_n=2, private_key=key)
@@ -144,7 +144,7 @@ def make_process(folder: Path, key: bytes, program: Program, lead: Lead) -> Proc
     (folder / "token").write_text(TOKEN)
     write_pins(
         folder / "partners.json",
-        {name: [secret] for name, secret in lead.secrets.items()},
+        {name: [secret] for name, secret in coordinator.secrets.items()},
         program.address,
     )
     config = {
@@ -177,13 +177,15 @@ def running(folder: Path) -> Iterator[Stack]:
         program = real_program(chain)
         program.fund(10**24)
         head = chain.w3.eth.get_block("latest")["timestamp"]
-        lead = Lead(Domain(program.domain.chain_id, program.address), valid_until=head + 3600)
+        coordinator = Coordinator(
+            Domain(program.domain.chain_id, program.address), valid_until=head + 3600
+        )
         made = [
-            make_process(folder / f"attestor{i}", bytes(key.key), program, lead)
+            make_process(folder / f"attestor{i}", bytes(key.key), program, coordinator)
             for i, key in enumerate(attestor_keys())
         ]
         try:
-            yield Stack(program, lead, made)
+            yield Stack(program, coordinator, made)
         finally:
             for one in made:
                 if one.process is not None and one.process.poll() is None:
@@ -202,12 +204,12 @@ def test_three_attestors(tmp_path):
         assert [httpx.get(f"{one.url}/readyz").status_code for one in stack.attestors] == [200] * 3
         assert isinstance(a.request({}, bytes(32), "wrong"), Refusal)
 
-        lead = stack.lead
-        first = lead.batch(
+        coordinator = stack.coordinator
+        first = coordinator.batch(
             0,
             [
-                lead.deliver([report("a", account(1)), report("b", account(2))]),
-                lead.deliver([report("c", account(1))]),
+                coordinator.deliver([report("a", account(1)), report("b", account(2))]),
+                coordinator.deliver([report("c", account(1))]),
             ],
         )
         signed = [a.ask(first), b.ask(first)]
@@ -216,13 +218,17 @@ def test_three_attestors(tmp_path):
         stack.post(first, signed)
         assert a.ask(first).code == "already_landed"
 
-        second = lead.batch(0, [lead.deliver([report("d", account(3)), report("e", account(2))])])
+        second = coordinator.batch(
+            0, [coordinator.deliver([report("d", account(3)), report("e", account(2))])]
+        )
         assert c.ask(second) == LeavesAsked(((0, 1),))
         foreign = replace(first, items=(replace(first.items[0], amount=1), *first.items[1:]))
         assert c.send(foreign).reason == "interactions_root"
         assert c.ask(second) == LeavesAsked(((0, 1),))
         assert c.send(first) is None
-        replayed = lead.batch(0, [lead.deliver([report("f", account(3))]), first.deliveries[1]])
+        replayed = coordinator.batch(
+            0, [coordinator.deliver([report("f", account(3))]), first.deliveries[1]]
+        )
         for one in stack.attestors:
             refused = one.ask(replayed)
             assert (refused.reason, refused.item) == ("paid_event", 1)
@@ -239,7 +245,7 @@ def test_killed_attestors(tmp_path):
     place."""
     with running(tmp_path) as stack:
         before, after, _ = stack.attestors
-        batch = stack.lead.batch(0, [stack.lead.deliver([report("a", account(1))])])
+        batch = stack.coordinator.batch(0, [stack.coordinator.deliver([report("a", account(1))])])
         for one, place in ((before, "attestor.signed"), (after, "attestor.signed.committed")):
             one.start(GUERDON_FAILPOINT=place, GUERDON_FAILPOINT_DIR=str(one.folder))
             assert one.ask(batch).code == "unreachable"
@@ -259,7 +265,7 @@ def test_chain_taken_back(tmp_path):
         a = stack.attestors[0]
         a.start()
         snapshot = stack.program.chain.rpc("evm_snapshot")
-        batch = stack.lead.batch(0, [stack.lead.deliver([report("a", account(1))])])
+        batch = stack.coordinator.batch(0, [stack.coordinator.deliver([report("a", account(1))])])
         signed = a.ask(batch)
         (other,) = stack.program.sign(batch.digest, attestor_keys()[1:2])
         stack.post(batch, [signed, other])
@@ -295,11 +301,13 @@ def _require_quiet_logs(stack: Stack, batches: list[Batch]) -> None:
     """What the processes logged holds no secret and no evidence."""
     text = "".join((one.folder / "log").read_text() for one in stack.attestors)
     assert "Traceback" not in text
-    assert '"event": "signed"' in text
+    assert '"event": "batch_signed"' in text
     sent = [delivery for batch in batches for delivery in batch.deliveries]
     evidence = (
         [d.delivery.header("webhook-signature") for d in sent]
         + [d.delivery.header("webhook-id") for d in sent]
         + [d.salt.hex() for d in sent]
     )
-    assert not [item for item in [TOKEN, *stack.lead.secrets.values(), *evidence] if item in text]
+    assert not [
+        item for item in [TOKEN, *stack.coordinator.secrets.values(), *evidence] if item in text
+    ]

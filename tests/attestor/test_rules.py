@@ -32,7 +32,7 @@ class TestEvidence:
 
     def test_unknown_partner(self, world, batch):
         """A partner without a pinned key convinces nobody."""
-        world.write_pins({"games": [world.lead.secrets["games"]]})
+        world.write_pins({"games": [world.coordinator.secrets["games"]]})
         error = refusal(world, batch.question)
         assert (error.reason, error.item, error.field) == (
             "unknown_partner",
@@ -44,7 +44,7 @@ class TestEvidence:
         """A key that is pinned for another program does not count."""
         write_pins(
             world.config.pins,
-            {PARTNER: [world.lead.secrets[PARTNER]]},
+            {PARTNER: [world.coordinator.secrets[PARTNER]]},
             distributor="0x" + "d2" * 20,
         )
         assert refusal(world, batch.question).reason == "unknown_partner"
@@ -52,16 +52,16 @@ class TestEvidence:
     def test_another_partners_name(self, world):
         """What one partner signed cannot be passed off as another's."""
         sent = replace(
-            world.lead.deliver([report("a", account(1))], partner="games"), partner=PARTNER
+            world.coordinator.deliver([report("a", account(1))], partner="games"), partner=PARTNER
         )
-        assert refusal(world, world.lead.batch(0, [sent]).question).reason == "signature"
+        assert refusal(world, world.coordinator.batch(0, [sent]).question).reason == "signature"
 
     def test_wrong_secret(self, world):
         """A delivery signed with a key that is not pinned is refused."""
-        sent = world.lead.deliver(
+        sent = world.coordinator.deliver(
             [report("a", account(1))], secret=standard_webhooks.generate_secret()
         )
-        error = refusal(world, world.lead.batch(0, [sent]).question)
+        error = refusal(world, world.coordinator.batch(0, [sent]).question)
         assert (error.reason, error.field) == ("signature", "deliveries.0.webhook-signature")
 
     @pytest.mark.parametrize(
@@ -77,9 +77,9 @@ class TestEvidence:
     def test_altered_delivery(self, world, change):
         """A byte changed in any signed part breaks the signature, whatever else is recomputed to
         match."""
-        sent = world.lead.deliver([report("a", account(1))])
+        sent = world.coordinator.deliver([report("a", account(1))])
         altered = replace(sent, delivery=change(sent.delivery))
-        question = replace(world.lead.batch(0, [sent]).question, deliveries=(altered,))
+        question = replace(world.coordinator.batch(0, [sent]).question, deliveries=(altered,))
         assert refusal(world, question).reason == "signature"
 
     @pytest.mark.parametrize(
@@ -93,25 +93,25 @@ class TestEvidence:
     )
     def test_not_the_form_of_the_scheme(self, world, change, at):
         """The partner's scheme fixes method and headers: one request has one evidence."""
-        sent = world.lead.deliver([report("a", account(1))])
+        sent = world.coordinator.deliver([report("a", account(1))])
         altered = replace(sent, delivery=change(sent.delivery))
-        error = refusal(world, world.lead.batch(0, [altered]).question)
+        error = refusal(world, world.coordinator.batch(0, [altered]).question)
         assert (error.reason, error.field) == ("signature", f"deliveries.0.{at}")
 
     def test_forged_amount(self, world):
-        """A body raised by the lead, with everything that follows recomputed, fails at the
+        """A body raised by the coordinator, with everything that follows recomputed, fails at the
         signature."""
-        sent = world.lead.deliver([report("a", account(1), 1000)])
+        sent = world.coordinator.deliver([report("a", account(1), 1000)])
         body = sent.delivery.body.replace(b'"1000"', b'"9000"')
         forged = replace(sent, delivery=replace(sent.delivery, body=body))
-        assert refusal(world, world.lead.batch(0, [forged]).question).reason == "signature"
+        assert refusal(world, world.coordinator.batch(0, [forged]).question).reason == "signature"
 
     def test_unreadable_body(self, world, batch):
         """A signed body that the pinned parser cannot read is refused."""
         sent = replace(
             batch.deliveries[0],
             delivery=standard_webhooks.sign(
-                world.lead.secrets[PARTNER], "m", _ago(), b'{"interactions": []}'
+                world.coordinator.secrets[PARTNER], "m", _ago(), b'{"interactions": []}'
             ),
         )
         error = refusal(world, replace(batch.question, deliveries=(sent, batch.deliveries[1])))
@@ -119,7 +119,7 @@ class TestEvidence:
 
     def test_invalid_report(self, world, batch):
         """An item that breaks a rule of the format does not count, though its neighbours do."""
-        sent = world.lead.deliver(
+        sent = world.coordinator.deliver(
             [report("a", account(1)), {**report("b", account(2)), "amount": "0"}]
         )
         question = replace(
@@ -156,13 +156,16 @@ class TestEvidence:
     def test_rotated_secret(self, world, batch):
         """While rotating, any pinned secret will do; the file is read again when it changes."""
         world.write_pins(
-            {PARTNER: [standard_webhooks.generate_secret()], "games": [world.lead.secrets["games"]]}
+            {
+                PARTNER: [standard_webhooks.generate_secret()],
+                "games": [world.coordinator.secrets["games"]],
+            }
         )
         assert refusal(world, batch.question).reason == "signature"
         world.write_pins(
             {
-                PARTNER: [standard_webhooks.generate_secret(), world.lead.secrets[PARTNER]],
-                "games": [world.lead.secrets["games"]],
+                PARTNER: [standard_webhooks.generate_secret(), world.coordinator.secrets[PARTNER]],
+                "games": [world.coordinator.secrets["games"]],
             }
         )
         assert world.attestor.attest(batch.question).digest == batch.digest
@@ -173,43 +176,46 @@ class TestEvents:
 
     def test_one_place_twice(self, world):
         """One report cannot be two items."""
-        sent = world.lead.deliver([report("a", account(1))])
-        error = refusal(world, world.lead.batch(0, [sent], [(0, 0), (0, 0)]).question)
+        sent = world.coordinator.deliver([report("a", account(1))])
+        error = refusal(world, world.coordinator.batch(0, [sent], [(0, 0), (0, 0)]).question)
         assert (error.reason, error.item) == ("repeated_event", 1)
 
     def test_event_twice_in_the_batch(self, world):
         """One event in two deliveries, for two accounts and amounts, cannot be two items."""
         sent = [
-            world.lead.deliver([report("a", account(1))]),
-            world.lead.deliver([report("a", account(2), 5)]),
+            world.coordinator.deliver([report("a", account(1))]),
+            world.coordinator.deliver([report("a", account(2), 5)]),
         ]
-        error = refusal(world, world.lead.batch(0, sent).question)
+        error = refusal(world, world.coordinator.batch(0, sent).question)
         assert (error.reason, error.item) == ("repeated_event", 1)
 
     def test_landed_event(self, world, batch):
         """An event of a batch that landed is refused, also when its partner signed it anew for
         another amount."""
         world.land_signed(batch)
-        for sent in (batch.deliveries[0], world.lead.deliver([report("a", account(1), 999)])):
-            error = refusal(world, world.lead.batch(0, [sent], [(0, 0)]).question)
+        for sent in (
+            batch.deliveries[0],
+            world.coordinator.deliver([report("a", account(1), 999)]),
+        ):
+            error = refusal(world, world.coordinator.batch(0, [sent], [(0, 0)]).question)
             assert (error.reason, error.item) == ("paid_event", 0)
 
     def test_landed_event_known_from_leaves_alone(self, world, tmp_path):
         """An attestor that never saw the batch refuses its events once it was sent the leaves."""
-        other = make_world(_sub(tmp_path), lead=world.lead, chain=world.chain)
+        other = make_world(_sub(tmp_path), coordinator=world.coordinator, chain=world.chain)
         first = world.land_signed(
-            world.lead.batch(0, [world.lead.deliver([report("a", account(1))])])
+            world.coordinator.batch(0, [world.coordinator.deliver([report("a", account(1))])])
         )
         other.attestor.accept_leaves(CHAIN_ID, DISTRIBUTOR, 0, 1, first.leaves)
-        replayed = world.lead.batch(0, list(first.deliveries))
+        replayed = world.coordinator.batch(0, list(first.deliveries))
         assert refusal(other, replayed.question).reason == "paid_event"
         other.store.close()
 
     def test_event_of_another_partner(self, world, batch):
         """Event ids belong to their partner: the same text from another is another event."""
         world.land_signed(batch)
-        fresh = world.lead.batch(
-            0, [world.lead.deliver([report("b", account(1))], partner="games")]
+        fresh = world.coordinator.batch(
+            0, [world.coordinator.deliver([report("b", account(1))], partner="games")]
         )
         assert world.attestor.attest(fresh.question).digest == fresh.digest
 
@@ -217,9 +223,9 @@ class TestEvents:
         """Two buckets cannot both be signed for one event before either lands, even if its partner
         signs it for two accounts."""
         world.fill_bucket()
-        in_0 = world.lead.batch(0, [world.lead.deliver([report("a", account(1000))])])
-        in_1 = world.lead.batch(
-            1, [world.lead.deliver([report("b", account(2)), report("a", account(1))])]
+        in_0 = world.coordinator.batch(0, [world.coordinator.deliver([report("a", account(1000))])])
+        in_1 = world.coordinator.batch(
+            1, [world.coordinator.deliver([report("b", account(2)), report("a", account(1))])]
         )
         world.attestor.attest(in_0.question)
         error = refusal(world, in_1.question)
@@ -232,12 +238,16 @@ class TestEvents:
     def test_event_of_a_signed_batch_that_lost(self, world):
         """A signed batch whose place was taken by another does not hold its events back."""
         world.fill_bucket()
-        loser = world.lead.batch(0, [world.lead.deliver([report("a", account(1000))])])
-        winner = world.lead.batch(0, [world.lead.deliver([report("b", account(1000))])])
+        loser = world.coordinator.batch(
+            0, [world.coordinator.deliver([report("a", account(1000))])]
+        )
+        winner = world.coordinator.batch(
+            0, [world.coordinator.deliver([report("b", account(1000))])]
+        )
         world.attestor.attest(loser.question)
         world.land(winner)
         world.attestor.accept_leaves(CHAIN_ID, DISTRIBUTOR, 0, 2, winner.leaves)
-        again = world.lead.batch(0, list(loser.deliveries))
+        again = world.coordinator.batch(0, list(loser.deliveries))
         assert world.attestor.attest(again.question).digest == again.digest
 
 
@@ -247,22 +257,22 @@ class TestLeaves:
     @pytest.fixture
     def other(self, world, tmp_path):
         """A second attestor, who sees the chain but was sent nothing."""
-        made = make_world(_sub(tmp_path), lead=world.lead, chain=world.chain)
+        made = make_world(_sub(tmp_path), coordinator=world.coordinator, chain=world.chain)
         yield made
         made.store.close()
 
     def test_own_copy_counts(self, world, batch):
         """What it was sent for attestation counts once that root has landed."""
         world.land_signed(batch)
-        nxt = world.lead.batch(0, [world.lead.deliver([report("c", account(1))])])
+        nxt = world.coordinator.batch(0, [world.coordinator.deliver([report("c", account(1))])])
         assert world.attestor.attest(nxt.question).digest == nxt.digest
 
     def test_own_copy_of_another_root_does_not_count(self, world, batch):
         """Holding a candidate for the place is not holding what landed there."""
-        rival = world.lead.batch(0, [world.lead.deliver([report("x", account(9))])])
+        rival = world.coordinator.batch(0, [world.coordinator.deliver([report("x", account(9))])])
         world.attestor.attest(batch.question)
         world.land(rival)
-        nxt = world.lead.batch(0, [world.lead.deliver([report("y", account(9))])])
+        nxt = world.coordinator.batch(0, [world.coordinator.deliver([report("y", account(9))])])
         with pytest.raises(MissingLeaves) as caught:
             world.attestor.attest(nxt.question)
         assert caught.value.batches == [(0, 1)]
@@ -271,9 +281,11 @@ class TestLeaves:
         """All landed batches that are missing are named; sent, the same question is signed."""
         first = world.fill_bucket()
         second = world.land_signed(
-            world.lead.batch(1, [world.lead.deliver([report("a", account(1))])])
+            world.coordinator.batch(1, [world.coordinator.deliver([report("a", account(1))])])
         )
-        question = world.lead.batch(1, [world.lead.deliver([report("b", account(1))])]).question
+        question = world.coordinator.batch(
+            1, [world.coordinator.deliver([report("b", account(1))])]
+        ).question
         with pytest.raises(MissingLeaves) as caught:
             other.attestor.attest(question)
         assert caught.value.batches == [(0, 1), (1, 1)]
@@ -323,8 +335,8 @@ class TestHomes:
     def test_account_of_another_bucket(self, world):
         """An account that lives elsewhere cannot be opened again here."""
         world.fill_bucket()
-        question = world.lead.batch(
-            1, [world.lead.deliver([report("a", account(1)), report("b", account(1000))])]
+        question = world.coordinator.batch(
+            1, [world.coordinator.deliver([report("a", account(1)), report("b", account(1000))])]
         ).question
         error = refusal(world, question)
         assert (error.reason, error.item) == ("home", 1)
@@ -335,8 +347,8 @@ class TestHomes:
         for bucket in (1, 2**32 - 1):
             with pytest.raises(StateBehind) as caught:
                 world.attestor.attest(
-                    world.lead.batch(
-                        bucket, [world.lead.deliver([report("a", account(1))])]
+                    world.coordinator.batch(
+                        bucket, [world.coordinator.deliver([report("a", account(1))])]
                     ).question
                 )
             assert (caught.value.code, caught.value.retryable) == ("state_behind", True)
@@ -345,7 +357,9 @@ class TestHomes:
         """A full bucket takes no account more."""
         world.fill_bucket()
         question = replace(
-            world.lead.batch(1, [world.lead.deliver([report("a", account(1))])]).question,
+            world.coordinator.batch(
+                1, [world.coordinator.deliver([report("a", account(1))])]
+            ).question,
             bucket=0,
             sequence=2,
         )
@@ -356,11 +370,11 @@ class TestHomes:
         """A bucket takes accounts of its own family alone."""
         world = make_world(tmp_path, families=2)
         who = next(account(i) for i in range(100) if family(int(account(i), 16), 2) == 1)
-        sent = world.lead.deliver([report("a", who)])
-        error = refusal(world, world.lead.batch(0, [sent]).question)
+        sent = world.coordinator.deliver([report("a", who)])
+        error = refusal(world, world.coordinator.batch(0, [sent]).question)
         assert (error.reason, error.item) == ("home", 0)
         assert "family" in error.message
-        fitting = world.lead.batch(1, [sent])
+        fitting = world.coordinator.batch(1, [sent])
         assert world.attestor.attest(fitting.question).digest == fitting.digest
         world.store.close()
 
@@ -384,7 +398,9 @@ class TestAmounts:
     def test_sum_beyond_a_delta(self, world, batch):
         """Items of one account that together exceed 96 bits are refused at the item that does
         it."""
-        sent = world.lead.deliver([report("a", account(1), 2**95), report("b", account(1), 2**95)])
+        sent = world.coordinator.deliver(
+            [report("a", account(1), 2**95), report("b", account(1), 2**95)]
+        )
         items = (ItemClaim(0, 0, 2**95), ItemClaim(0, 1, 2**95))
         error = refusal(world, replace(batch.question, deliveries=(sent,), items=items))
         assert (error.reason, error.item) == ("amount", 1)
@@ -392,7 +408,9 @@ class TestAmounts:
     @pytest.mark.parametrize("count", [0, 33])
     def test_number_of_items(self, world, batch, count):
         """At least one item, and no more than the circuit takes."""
-        sent = world.lead.deliver([report(f"e{i}", account(1)) for i in range(max(1, count))])
+        sent = world.coordinator.deliver(
+            [report(f"e{i}", account(1)) for i in range(max(1, count))]
+        )
         items = tuple(ItemClaim(0, i, 1000) for i in range(count))
         assert (
             refusal(world, replace(batch.question, deliveries=(sent,), items=items)).reason

@@ -61,16 +61,16 @@ class TestContent:
         """On top of a landed batch the deltas name slots, in ascending order, and the old root is
         the chain's."""
         world.land_signed(batch)
-        sent = world.lead.deliver(
+        sent = world.coordinator.deliver(
             [report("c", account(3)), report("d", account(2)), report("e", account(1))]
         )
-        nxt = world.lead.batch(0, [sent])
+        nxt = world.coordinator.batch(0, [sent])
         assert Deltas.decode(nxt.deltas, 2, DEV.slots).existing == ((0, 1000), (1, 1000))
         assert world.attestor.attest(nxt.question).digest == nxt.digest
 
     def test_an_honest_batch_is_signed(self, world, batch):
-        """The signature is over the digest that the lead computed by itself, and recovers to the
-        attestor."""
+        """The signature is over the digest that the coordinator computed by itself, and recovers to
+        the attestor."""
         answer = world.attestor.attest(batch.question)
         assert answer.digest == batch.digest
         signature = keys.Signature(answer.signature[:64] + bytes([answer.signature[64] - 27]))
@@ -148,7 +148,7 @@ class TestEnvelope:
         world.chain.final_lag = 1
         world.chain.mine()
         world.land_signed(batch)
-        nxt = world.lead.batch(0, [world.lead.deliver([report("c", account(1))])])
+        nxt = world.coordinator.batch(0, [world.coordinator.deliver([report("c", account(1))])])
         with pytest.raises(StateBehind):
             world.attestor.attest(nxt.question)
         world.chain.mine()

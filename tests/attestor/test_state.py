@@ -18,7 +18,9 @@ KEY = f"{CHAIN_ID}:{DISTRIBUTOR}"
 @pytest.fixture
 def landed(world):
     """A world in which one batch has landed and been read."""
-    batch = world.land_signed(world.lead.batch(0, [world.lead.deliver([report("a", account(1))])]))
+    batch = world.land_signed(
+        world.coordinator.batch(0, [world.coordinator.deliver([report("a", account(1))])])
+    )
     world.chain.mine()
     world.attestor.catch_up()
     return batch
@@ -27,7 +29,7 @@ def landed(world):
 @pytest.fixture
 def nxt(world, landed):
     """The honest next batch."""
-    return world.lead.batch(0, [world.lead.deliver([report("b", account(1))])])
+    return world.coordinator.batch(0, [world.coordinator.deliver([report("b", account(1))])])
 
 
 def test_node_is_down(world, nxt):
@@ -126,7 +128,7 @@ def test_restart_replays_what_was_read(world, nxt):
     honest = world.chain.batches
     world.chain.batches = lambda first, last: asked.append(first) or honest(first, last)
     world.chain.mine()
-    third = world.lead.batch(0, [world.lead.deliver([report("c", account(1))])])
+    third = world.coordinator.batch(0, [world.coordinator.deliver([report("c", account(1))])])
     world.attestor.accept_leaves(CHAIN_ID, DISTRIBUTOR, 0, 2, nxt.leaves)
     assert world.attestor.attest(third.question).digest == third.digest
     assert asked == [len(world.chain.blocks) - 1]
@@ -175,7 +177,7 @@ def test_node_s_hiccup_costs_no_replay(world, nxt, replays, monkeypatch, call):
     assert len(replays) == 1
     world.land(nxt)
     world.chain.mine()
-    third = world.lead.batch(0, [world.lead.deliver([report("c", account(1))])])
+    third = world.coordinator.batch(0, [world.coordinator.deliver([report("c", account(1))])])
     with monkeypatch.context() as patched:
         patched.setattr(world.chain, call, fail)
         for _ in range(3):
@@ -265,7 +267,7 @@ def test_store_fails_while_a_block_is_booked(world, nxt, replays, monkeypatch):
     """A state that went on while the store did not is thrown away, and made again from the
     store."""
     world.land(nxt)
-    third = world.lead.batch(0, [world.lead.deliver([report("c", account(1))])])
+    third = world.coordinator.batch(0, [world.coordinator.deliver([report("c", account(1))])])
     with monkeypatch.context() as patched:
         patched.setattr(
             Store,
@@ -288,5 +290,5 @@ def test_another_process_read_on(world, nxt):
     other.close()
     world.chain.mine()
     world.attestor.accept_leaves(CHAIN_ID, DISTRIBUTOR, 0, 2, nxt.leaves)
-    third = world.lead.batch(0, [world.lead.deliver([report("c", account(1))])])
+    third = world.coordinator.batch(0, [world.coordinator.deliver([report("c", account(1))])])
     assert world.attestor.attest(third.question).digest == third.digest

@@ -241,7 +241,7 @@ def test_kill_between_commit_and_answer(path, tmp_path):
 def test_two_questions_at_once(world):
     """Through the whole attestor: of two questions that race for a place one is signed, the other
     is told to wait."""
-    batch = world.lead.batch(0, [world.lead.deliver([report("a", account(1))])])
+    batch = world.coordinator.batch(0, [world.coordinator.deliver([report("a", account(1))])])
     questions = [batch.with_envelope(ledger_head=bytes([i]) * 32).question for i in range(4)]
     barrier = Barrier(4)
 

@@ -1,7 +1,7 @@
-"""An honest lead, its partners and a chain in memory: what the attestor's tests start from and then
+"""An honest coordinator, its partners and a chain in memory: the attestor's tests start from it and
 break in one place.
 
-The lead's side is computed by the prover's statement, not by the attestor's own rules.
+The coordinator's side is computed by the prover's statement, not by the attestor's own rules.
 """
 
 import json
@@ -130,7 +130,7 @@ class FakeChain:
 
 @dataclass(frozen=True)
 class Batch:
-    """What the lead made: the envelope, and all that goes to the attestors."""
+    """What the coordinator made: the envelope, and all that goes to the attestors."""
 
     domain: Domain
     envelope: BatchEnvelope
@@ -189,7 +189,7 @@ class Batch:
 
 
 @dataclass
-class Lead:
+class Coordinator:
     """The operator's side: its own state, and its partners' secrets (which it must hold to check
     what they send)."""
 
@@ -275,10 +275,10 @@ class Lead:
 
 @dataclass
 class World:
-    """One attestor, its chain and its lead, in a folder of their own."""
+    """One attestor, its chain and its coordinator, in a folder of their own."""
 
     folder: Path
-    lead: Lead
+    coordinator: Coordinator
     chain: FakeChain
     config: AttestorConfig
     attestor: Attestor
@@ -287,7 +287,7 @@ class World:
     def land(self, batch: Batch) -> None:
         """Post a batch and book it."""
         self.chain.post(batch.envelope, batch.deltas)
-        self.lead.book(batch)
+        self.coordinator.book(batch)
 
     def land_signed(self, batch: Batch) -> Batch:
         """Have a batch attested, then land it."""
@@ -298,13 +298,13 @@ class World:
     def fill_bucket(self, bucket: int = 0, first: int = 1000) -> Batch:
         """Land a batch that opens every slot of a bucket."""
         reports = [report(f"fill-{bucket}-{i}", account(first + i)) for i in range(DEV.slots)]
-        return self.land_signed(self.lead.batch(bucket, [self.lead.deliver(reports)]))
+        return self.land_signed(self.coordinator.batch(bucket, [self.coordinator.deliver(reports)]))
 
     def write_pins(self, partners: dict[str, list[str]] | None = None) -> None:
-        """PartnerKeys these secrets, the lead's by default."""
+        """PartnerKeys these secrets, the coordinator's by default."""
         write_pins(
             self.config.pins,
-            {name: [secret] for name, secret in self.lead.secrets.items()}
+            {name: [secret] for name, secret in self.coordinator.secrets.items()}
             if partners is None
             else partners,
         )
@@ -360,10 +360,13 @@ def make_config(folder: Path, families: int = 1, **changes: Any) -> AttestorConf
 
 
 def make_world(
-    folder: Path, families: int = 1, lead: Lead | None = None, chain: FakeChain | None = None
+    folder: Path,
+    families: int = 1,
+    coordinator: Coordinator | None = None,
+    chain: FakeChain | None = None,
 ) -> World:
-    """A world in which an honest batch is signed. Give `lead` and `chain` to add an attestor to
-    another world."""
+    """A world in which an honest batch is signed. Give `coordinator` and `chain` to add an attestor
+    to another world."""
     config = make_config(folder, families)
     chain = chain or FakeChain(families=families)
     store = Store(config.database)
@@ -371,7 +374,9 @@ def make_world(
     chain.attestor_set = replace(
         chain.attestor_set, addresses=chain.attestor_set.addresses | {attestor.address}
     )
-    world = World(folder, lead or Lead(families=families), chain, config, attestor, store)
+    world = World(
+        folder, coordinator or Coordinator(families=families), chain, config, attestor, store
+    )
     world.write_pins()
     return world
 

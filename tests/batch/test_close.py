@@ -372,6 +372,7 @@ rewards = st.lists(
 rounds = st.lists(st.tuples(rewards, st.booleans()), min_size=1, max_size=3)
 
 
+@pytest.mark.slow
 @settings(
     max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -39,6 +39,7 @@ def drain(engine: Engine, program: Program, force: bool = False) -> list[Batch]:
     return closed
 
 
+@pytest.mark.slow
 def test_full_batches_over_many_buckets(engine: Engine) -> None:
     """Rewards that alternate between 20 buckets are closed in full batches, the oldest of each
     bucket first, as they are in one bucket."""
@@ -125,6 +126,7 @@ OPENINGS = [
 ]
 
 
+@pytest.mark.slow
 def test_a_busy_bucket_holds_up_no_other(engine: Engine) -> None:
     """A bucket with a backlog closes a few batches ahead and goes on when one lands; what came
     later for another bucket does not wait."""
@@ -140,6 +142,7 @@ def test_a_busy_bucket_holds_up_no_other(engine: Engine) -> None:
     replay(engine, program)
 
 
+@pytest.mark.slow
 def test_unassigned_accounts_of_a_busy_family_hold_up_no_other(engine: Engine) -> None:
     """While a quarantine group is under way where a family opens accounts, the family's unassigned
     accounts wait, however many; those of other families do not."""

@@ -259,6 +259,7 @@ def test_history_outlives_it(engine: Engine) -> None:
         assert repository.get(session, program.id, 0, 1) is None
 
 
+@pytest.mark.slow
 @settings(
     max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -33,6 +33,7 @@ def test_a_key_is_made_and_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
+@pytest.mark.slow
 def test_a_typed_password_is_asked_for_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -297,6 +297,7 @@ def reverse_one(engine: Engine, program: Program, model: PlainLedger, number: in
     assert booked == model.reverse(found.account, int(found.amount))
 
 
+@pytest.mark.slow
 @settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -42,6 +42,7 @@ def test_any_bytes(body: bytes) -> None:
         error.field.encode()
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(st.lists(fields | json_values, min_size=1, max_size=5), st.integers(0, 5))
 def test_any_items(bad: list, at: int) -> None:

@@ -68,6 +68,7 @@ def test_the_largest_delta_and_the_last_slot_fit() -> None:
     assert full.new[7] == (8, 5)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(states_and_items())
 def test_a_plan_is_what_a_dictionary_would_book(case: tuple[list[Pair], list[Pair]]) -> None:

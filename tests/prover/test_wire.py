@@ -66,6 +66,7 @@ def test_malformed_vectors_are_refused_by_their_rule(case) -> None:
     assert caught.value.rule == case["rule"]
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=400)
 @given(nearly_well_formed())
 def test_bytes_are_accepted_only_if_they_break_no_rule(case: tuple[int, bytes]) -> None:

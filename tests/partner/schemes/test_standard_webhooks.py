@@ -39,6 +39,7 @@ def test_published_vector() -> None:
         require_signature([generate_secret()], PUBLISHED)
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(
     st.text(max_size=200),

@@ -16,7 +16,7 @@ HISTORY_MAX = 8
 """Earlier cumulatives tried per account: each costs two paths of hashes."""
 
 
-def explain_fall(
+def explain_regression(
     bucket: BucketState,
     before: Sequence[tuple[int, int]],
     deltas: Deltas,
