@@ -26,16 +26,16 @@ up: setup ## the same stack with an empty program, until Ctrl-C
 
 # The gears: each test has one, see tests/support/gears.py and CONTRIBUTING.md.
 SUITE := $(PYTEST) --ignore=tests/contracts --dist loadgroup
-CORES ?= 2
-# Tests of whole stacks mostly wait: twice as many processes as cores keep the cores busy.
+# More processes than cores: a test waits for PostgreSQL, and tests of whole stacks mostly wait.
+CHECK_WORKERS ?= 3
 WORKERS ?= 4
 
 check: setup ## lint, types, and the tests without a chain: for every change
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target check-lint types
-	$(SUITE) -n $(CORES) -m "(pure or db) and not slow" $(ARGS)
+	$(SUITE) -n $(CHECK_WORKERS) -m "(pure or db) and not slow" $(ARGS)
 
 coverage: setup ## branch coverage of the pure and database tests; fails below the floor in pyproject.toml
-	$(SUITE) -n $(CORES) -m "pure or db" --cov --cov-report=term:skip-covered $(ARGS)
+	$(SUITE) -n $(CHECK_WORKERS) -m "pure or db" --cov --cov-report=term:skip-covered $(ARGS)
 
 test: setup ## every test that a newcomer needs to trust it; some gears: make test GEAR="chain or stack"
 	@$(MAKE) --no-print-directory --jobs 2 test-suite test-contracts
