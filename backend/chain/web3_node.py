@@ -221,9 +221,10 @@ class Web3Node:
         revert.
         """
         answer = self.request(method, parameters)
-        if "result" in answer:
-            return answer["result"]
+        # The error first: some proxies send `"result": null` beside it.
         error = answer.get("error")
+        if error is None and "result" in answer:
+            return answer["result"]
         if not isinstance(error, Mapping):
             raise NodeRefused(f"{method}: {error}")
         message, data = str(error.get("message")), error.get("data")

@@ -189,6 +189,21 @@ def reward_entry(session: Session, program_id: int, interaction_id: int) -> Rewa
     return RewardEntry(id_, holder, -amount)
 
 
+def reversed_entry(session: Session, program_id: int, reference: str) -> int | None:
+    """Id of the entry that the reversal under `reference` reversed; None without one."""
+    query = (
+        select(LedgerEntry.reverses_id)
+        .join(LedgerTransaction, LedgerTransaction.id == LedgerEntry.transaction_id)
+        .where(
+            LedgerTransaction.program_id == program_id,
+            LedgerTransaction.kind == LedgerTransactionKind.REVERSAL,
+            LedgerTransaction.reference == reference,
+            LedgerEntry.reverses_id.is_not(None),
+        )
+    )
+    return session.scalar(query)
+
+
 def head(session: Session, program_id: int) -> LedgerBlock | None:
     """The newest sealed block."""
     query = (

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from backend.errors import NotFound
+from backend.errors import Conflict, NotFound
 from backend.ledger import repository
 from backend.ledger.models import LedgerAccountKind as Account
 from backend.ledger.models import LedgerTransactionKind as Kind
@@ -122,6 +122,7 @@ def book_reversal(session: Session, program_id: int, reference: str, interaction
 
     Raises:
         NotFound: the interaction has no reward in this program.
+        Conflict: the reference reversed another interaction.
         IntegrityError: the interaction is not marked as reversed, a batch holds it, or its reward
         is reversed already under another reference.
     """
@@ -130,6 +131,8 @@ def book_reversal(session: Session, program_id: int, reference: str, interaction
         raise NotFound(f"interaction {interaction_id}: no reward is booked for it", "interaction")
     transaction_id = repository.insert_transaction(session, program_id, Kind.REVERSAL, reference)
     if transaction_id is None:
+        if repository.reversed_entry(session, program_id, reference) != reward.id:
+            raise Conflict(f"reference {reference}: it reversed another interaction", "reference")
         return False
     budget = repository.grow_balances(session, program_id, Account.BUDGET, {"": -reward.amount})
     account = repository.shrink_balance(

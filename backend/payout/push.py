@@ -31,7 +31,7 @@ from backend.chain.models import OPEN, OutgoingTransaction, State
 from backend.chain.reverts import explain_revert
 from backend.chain.sender import SimulationReverted
 from backend.context import Context
-from backend.errors import Invalid, NotYet
+from backend.errors import Invalid, NotYet, Unavailable
 from backend.kit.failpoint import failpoint
 from backend.payout import repository as payouts
 from backend.payout import service
@@ -146,7 +146,15 @@ class _Run:
         for transaction_id, attempts in groupby(left, key=lambda attempt: attempt.transaction_id):
             with self._context.database.snapshot() as session:
                 row = session.get_one(OutgoingTransaction, transaction_id)
-            self._record(row, self._payments([attempt.owed for attempt in attempts], row))
+            try:
+                payments = self._payments([attempt.owed for attempt in attempts], row)
+            except Unavailable as error:
+                # A node without this receipt must not stop the pushes of the whole program.
+                log.warning(
+                    "payout_attempt_unread", transaction=transaction_id, error=error.message
+                )
+                continue
+            self._record(row, payments)
         with self._context.database.transaction() as session:
             payouts.close_covered(session, self._program.id)
 

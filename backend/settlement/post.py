@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from backend.attestation.models import Attestation
@@ -92,6 +92,9 @@ def track(context: Context, program: Program, batch_id: int) -> State:
     return state
 
 
+STRICTEST_FINALITY = "finalized"
+
+
 class _Orphaned(NamedTuple):
     """An open outgoing transaction that nobody tracks."""
 
@@ -103,16 +106,20 @@ class _Orphaned(NamedTuple):
 def track_orphaned(context: Context) -> None:
     """Poll once each open transaction on the node's chain that nobody else tracks.
 
-    Its batch became final meanwhile, or the process that pushed it died. The transaction must be
-    sent all the same: a nonce that is not used blocks every later nonce of its key.
+    Its batch became final meanwhile, or the process that pushed it died, or it is an operator's
+    command (`program fund`) that ended early. The transaction must be sent all the same: a nonce
+    that is not used blocks every later nonce of its key. A transaction of no program's Distributor
+    is finalized as the strictest program would say.
     """
     transaction = OutgoingTransaction
     tracked = select(Batch.transaction_id).where(
         Batch.state == BatchState.POSTED, Batch.transaction_id.is_not(None)
     )
     query = (
-        select(transaction.id, transaction.sender, Program.finality)
-        .join(
+        select(
+            transaction.id, transaction.sender, func.coalesce(Program.finality, STRICTEST_FINALITY)
+        )
+        .outerjoin(
             Program,
             (Program.chain_id == transaction.chain_id)
             & (Program.distributor == transaction.to_address),

@@ -8,7 +8,7 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import Session
 
-from backend.errors import NotFound
+from backend.errors import Conflict, NotFound
 from backend.interaction.models import Interaction
 from backend.interaction.repository import mark_reversed
 from backend.invariant import check_all
@@ -95,6 +95,17 @@ def test_twice(engine: Engine, program: Program) -> None:
     ):
         ledger.book_reversal(session, program.id, "case 2", interaction_id)
     assert money(engine, program) == (before[0] - 500, before[1] + 500, before[2])
+    assert findings(engine, program) == []
+
+
+def test_a_reference_is_for_one_interaction(engine: Engine, program: Program) -> None:
+    """A reference that reversed another interaction is refused, and the caller's mark goes with the
+    transaction: a marked interaction without a reversal would be owed and never batched."""
+    assert reverse(engine, program, "e1")
+    with pytest.raises(Conflict, match="it reversed another interaction"):
+        reverse(engine, program, "e2")
+    assert row(engine, program, "e2").state == "accepted"
+    assert reverse(engine, program, "e2", "case 2")
     assert findings(engine, program) == []
 
 

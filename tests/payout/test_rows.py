@@ -10,6 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from backend.account.models import Account
+from backend.chain.models import OutgoingTransaction, State
 from backend.payout import push as pushing
 from backend.payout import repository, service
 from backend.payout.models import Payout, PayoutAttempt
@@ -133,6 +134,20 @@ def test_what_a_dead_push_did_is_recorded(
     assert [row.attempts for row in rows(program)] == [["open"]] * 3
     assert push(program) == []
     assert rows(program) == ALL_PAID
+
+
+def test_an_operators_transaction_is_tracked(program: OnChain) -> None:
+    """A transaction of the poster's key to an address that is no Distributor, whose command died
+    before it was sent, is sent by the worker: its nonce would hold up all later ones."""
+    context = program.context
+    with context.database.transaction() as session:
+        row = context.poster.enqueue(session, "fund:demo:0123:fund", context.poster.address, b"")
+        transaction_id, nonce = row.id, row.nonce
+    for _ in range(3):
+        track_orphaned(context)
+    with context.database.transaction() as session:
+        assert session.get_one(OutgoingTransaction, transaction_id).state == State.MINED
+    assert context.node.transaction_count(context.poster.address) == nonce + 1
 
 
 @pytest.mark.parametrize("first", [1, 2, 16])

@@ -2,8 +2,8 @@
 
 The three Standard Webhooks columns of a delivery become its headers. The path of an old delivery is
 not known: its target stays empty. Evidence hashes of old deliveries use the former encoding, which
-an attestor does not accept. No deployment exists; make a development database with unfinished
-batches new.
+an attestor does not accept. No deployment exists. Make a development database new if it holds
+anything that is not final: batches, and open, held or unprovable interactions.
 
 Revision: 0009, after 0008
 """

@@ -5,6 +5,7 @@ import pytest
 from backend.chain.deploy import DeploymentError
 from backend.chain.models import State
 from backend.chain.outbox_deployer import OutboxDeployer
+from backend.errors import Conflict
 from tests.chain.sender.support import COUNTER, ONCE, Bench
 
 
@@ -38,3 +39,27 @@ def test_a_refusal_takes_no_nonce(mining: Bench) -> None:
     with pytest.raises(DeploymentError, match=r"second: refused by the chain: .*0xdeadbeef"):
         deployer(mining).send("second", ONCE, b"")
     assert [row.nonce for row in mining.rows()] == [0]
+
+
+def test_a_command_that_died_is_finished_and_not_doubled(mining: Bench) -> None:
+    """A transaction that was stored and never sent is sent by the next run of the command, which
+    says so and sends nothing of its own: the operator decides whether to repeat it."""
+    mining.enqueue(mining.sender(), "deploy:test:0123:fund")
+    with pytest.raises(Conflict, match="of the same command was settled only now"):
+        deployer(mining).send("fund", COUNTER, b"")
+    assert [row.nonce for row in mining.rows()] == [0]
+    assert mining.chain_nonce() == 1
+    assert deployer(mining).send("fund", COUNTER, b"").status == 1
+    assert mining.calls() == 2
+
+
+def test_an_earlier_nonce_that_was_dropped_is_sent_again(mining: Bench) -> None:
+    """What another command had sent, and the node forgot, does not hold up this one."""
+    sender = mining.sender()
+    other = mining.enqueue(sender, "fund:other:0123:fund")
+    mining.chain.rpc("evm_setAutomine", False)
+    mining.do(sender, "broadcast", other.id)
+    mining.chain.rpc("anvil_dropAllTransactions")
+    mining.chain.rpc("evm_setAutomine", True)
+    assert deployer(mining).send("fund", COUNTER, b"").status == 1
+    assert mining.calls() == 2
