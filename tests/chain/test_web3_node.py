@@ -8,7 +8,7 @@ from web3 import Web3
 from web3.providers.base import BaseProvider
 
 from backend.chain.eip1271 import EIP1271_MAGIC, StateMissing, accepts_signature
-from backend.chain.node import Frame, Log
+from backend.chain.node import CallReverted, Frame, Log
 from backend.chain.web3_node import Web3Node
 from backend.errors import Unavailable
 from tests.support.anvil import Anvil
@@ -77,6 +77,13 @@ def test_a_node_that_cannot_say_is_not_a_refusal(answer: dict[str, Any]) -> None
     """Without the state of that block nothing follows; the error says what to do."""
     with pytest.raises(StateMissing, match=r"block 7 .*archive node"):
         accepted(answer)
+
+
+def test_an_error_beside_a_null_result_is_an_error() -> None:
+    """Some proxies send both: a call that reverts must not look like one that returned nothing."""
+    node = Web3Node(Web3(Says({"result": None} | failed("execution reverted", 3, data="0x12"))))
+    with pytest.raises(CallReverted):
+        node.call(WALLET, b"")
 
 
 def test_a_node_that_does_not_answer_is_unavailable() -> None:

@@ -215,6 +215,21 @@ def test_missing_or_oversized_header(api: Api, name: str, value: str | None) -> 
     refused(answer, 400 if value and len(value) > 1000 else 401, name)
 
 
+@pytest.mark.parametrize("name", ["webhook-id", "webhook-signature"])
+def test_evidence_headers_are_printable_ascii(api: Api, name: str) -> None:
+    """A header that the evidence holds is refused with other characters, though the signature is
+    right: each would be six bytes in what the attestors are sent, and a batch more than they take.
+    """
+    program, body, stamp = api.engine.program(), json.dumps([]).encode(), str(now())
+    identity = "msg_\xe9" if name == "webhook-id" else "msg_1"
+    honest = signature(api.engine.secrets[program.id, "adnet"], identity, stamp, body)
+    value = identity if name == "webhook-id" else honest + " v1,\xe9"
+    answer = api.send(
+        program, body, message_id=identity, timestamp=stamp, headers={name: value.encode("latin-1")}
+    )
+    assert "expected printable ASCII" in refused(answer, 401, name, "bad_signature")["message"]
+
+
 BAD_SIGNATURES: dict[str, Any] = {
     "no v1": "abc",
     "another version": "v2,AAAA",

@@ -10,7 +10,10 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from backend.account.models import Account
+from backend.chain.distributor import Distributor
+from backend.chain.events import Event
 from backend.chain.models import OutgoingTransaction, State
+from backend.errors import Unavailable
 from backend.payout import push as pushing
 from backend.payout import repository, service
 from backend.payout.models import Payout, PayoutAttempt
@@ -133,6 +136,29 @@ def test_what_a_dead_push_did_is_recorded(
     index(program.context, program.id)
     assert [row.attempts for row in rows(program)] == [["open"]] * 3
     assert push(program) == []
+    assert rows(program) == ALL_PAID
+
+
+def test_a_receipt_that_is_missing_stops_nobody_else(
+    program: OnChain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pruned node, or a reorg: the outcome of a dead push cannot be read. Others are paid."""
+    kill_at(monkeypatch, "push.settled")
+    with pytest.raises(Killed):
+        push(program, "ann bob")
+    monkeypatch.undo()
+    [dead] = sent(program)
+    events_of = Distributor.events_of
+
+    def pruned(distributor: Distributor, tx_hash: bytes) -> list[Event]:
+        if tx_hash == dead.mined_hash:
+            raise Unavailable("the node has no receipt")
+        return events_of(distributor, tx_hash)
+
+    monkeypatch.setattr(Distributor, "events_of", pruned)
+    assert results(push(program, "cat")) == of(program, cat=Result.PAID)
+    monkeypatch.undo()
+    push(program)
     assert rows(program) == ALL_PAID
 
 
