@@ -60,6 +60,8 @@ def test_an_earlier_nonce_that_was_dropped_is_sent_again(mining: Bench) -> None:
     mining.chain.rpc("evm_setAutomine", False)
     mining.do(sender, "broadcast", other.id)
     mining.chain.rpc("anvil_dropAllTransactions")
+    assert mining.pool() == {}
+    assert mining.chain_nonce() == 0
     mining.chain.rpc("evm_setAutomine", True)
     assert deployer(mining).send("fund", COUNTER, b"").status == 1
     assert mining.calls() == 2
