@@ -1,13 +1,10 @@
 """The guerdon command: its composition root."""
 
-import logging
-
 import typer
 
 from backend.audit.cli import audit
 from backend.cli import batch, database, imports, keys, keystore, partner, programs, settle
 from backend.devstack import run
-from backend.kit.log import configure
 
 app = typer.Typer(
     help="A validity rollup for rewards: proven, attested and paid without trusting the operator.",
@@ -15,12 +12,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
-
-
-@app.callback()
-def _quiet() -> None:
-    # A person reads the output: progress and errors are not log lines.
-    configure(logging.ERROR)
 
 
 # Without a name, a group's commands are commands of `guerdon` itself.

@@ -7,6 +7,7 @@ import ast
 import os
 import re
 import shlex
+import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
@@ -277,6 +278,38 @@ def test_help_texts_hold_no_dialect() -> None:
         for word in dialect(text)
     ]
     assert found == []
+
+
+HEAVY = {
+    *("alembic", "celery", "eth_abi", "eth_utils", "fastapi", "groth16py", "httpx", "prover"),
+    *("pydantic_settings", "redis", "requests", "sqlalchemy", "structlog", "wasmtime", "web3"),
+}
+HELP_OF_EVERYTHING = """
+import sys
+import typer.main
+from typer.testing import CliRunner
+from backend.main import app
+
+def helped(command, words):
+    assert CliRunner().invoke(app, [*words, "--help"]).exit_code == 0, words
+    for name, sub in getattr(command, "commands", {}).items():
+        helped(sub, [*words, name])
+
+helped(typer.main.get_command(app), [])
+print(*sorted({name.partition(".")[0] for name in sys.modules}))
+"""
+
+
+def test_help_starts_at_once() -> None:
+    """The help of every command imports no large library: the modules of commands import at their
+    head what their options need, and in the command what it works with."""
+    run = subprocess.run(
+        [sys.executable, "-c", HELP_OF_EVERYTHING], cwd=ROOT, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    seen = set(run.stdout.split())
+    assert {"backend", "typer"} <= seen
+    assert seen & HEAVY == set()
 
 
 def messages(tree: ast.Module) -> Iterator[tuple[int, str]]:

@@ -4,7 +4,7 @@ if nothing could be audited."""
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -12,12 +12,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from backend.audit.auditor import audit as run_audit
-from backend.audit.keys import expected_key
-from backend.audit.report import AuditReport, Finding
 from backend.chain.finality import FINALITY_EXPECTED
-from backend.chain.web3_node import connect
 from backend.errors import GuerdonError
+
+if TYPE_CHECKING:
+    from backend.audit.report import AuditReport, Finding
 
 FINDINGS, IMPOSSIBLE = 1, 2
 
@@ -48,6 +47,10 @@ def audit(
 ) -> None:
     """Audit a program from the chain alone: rebuild every bucket, check each root, proof,
     attestation, claim, total and the reserve."""
+    from backend.audit.auditor import audit as run_audit
+    from backend.audit.keys import expected_key
+    from backend.chain.web3_node import connect
+
     out, err = Console(), Console(stderr=True)
     try:
         expected = None if key is None else expected_key(key)
@@ -92,7 +95,7 @@ def _progress_bars(console: Console) -> Iterator[Callable[[str, int, int], None]
         yield progress
 
 
-def _print(report: AuditReport, console: Console) -> None:
+def _print(report: "AuditReport", console: Console) -> None:
     facts = Table(
         title=f"Distributor {report.distributor} on chain {report.chain_id}", show_header=False
     )
@@ -132,7 +135,7 @@ def _print(report: AuditReport, console: Console) -> None:
         console.print("Everything holds.", style="bold green")
 
 
-def _batch(found: Finding) -> str:
+def _batch(found: "Finding") -> str:
     if found.bucket is None:
         return ""
     return f"bucket {found.bucket}" + (

@@ -5,12 +5,8 @@ from typing import Annotated
 
 import typer
 
-from backend.batch import repository
-from backend.batch.close import close_all
-from backend.batch.quarantine import release_unprovable
 from backend.cli.context import ProgramName, open_context
 from backend.cli.output import errors, output
-from backend.program import repository as programs
 
 app = typer.Typer(help="Batches.", no_args_is_help=True)
 
@@ -18,6 +14,9 @@ app = typer.Typer(help="Batches.", no_args_is_help=True)
 @app.command()
 def close(program: ProgramName) -> None:
     """Close what is open now, whatever its size and age."""
+    from backend.batch.close import close_all
+    from backend.program import repository as programs
+
     with open_context() as context:
         with context.database.transaction() as session:
             program_id = programs.get(session, program).id
@@ -34,6 +33,9 @@ def list_batches(
     limit: Annotated[int, typer.Option(min=1, max=1000, help="Most batches to list.")] = 50,
 ) -> None:
     """List the newest batches, quarantined ones included, with what each waits for."""
+    from backend.batch import repository
+    from backend.program import repository as programs
+
     with open_context() as context, context.database.transaction() as session:
         rows = repository.listed(session, programs.get(session, program).id, limit, None)
         listed = [
@@ -56,6 +58,9 @@ def list_batches(
 @app.command()
 def release(program: ProgramName) -> None:
     """Retry the interactions that could not be proven, each in a batch of its own."""
+    from backend.batch.quarantine import release_unprovable
+    from backend.program import repository as programs
+
     with open_context() as context, context.database.transaction() as session:
         released = release_unprovable(session, programs.get(session, program).id)
     errors.print(f"{released} interactions go into batches again.")

@@ -1,28 +1,42 @@
-"""What a command of the operator works with, opened from the environment's settings."""
+"""What a command of the operator works with, opened from the environment's settings.
+
+Modules of commands import at their head only what `--help` needs. What a command works with takes a
+second to import: it is imported in the command.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from backend.cli.failures import failures
-from backend.config import settings
-from backend.context import Context
-from backend.program import repository as programs
-from backend.program.models import Program
+
+if TYPE_CHECKING:
+    from backend.config import Settings
+    from backend.context import Context
+    from backend.program.models import Program
 
 ProgramName = Annotated[
     str, typer.Argument(help="Name of the program, or its Distributor's address.")
 ]
 
 
+def settings() -> "Settings":
+    """The environment's settings."""
+    from backend import config
+
+    return config.settings()
+
+
 @contextmanager
-def open_context() -> Iterator[Context]:
+def open_context() -> Iterator["Context"]:
     """The context of the environment's settings.
 
     An expected failure inside becomes one clear line and exit code 1.
     """
+    from backend.context import Context
+
     with failures():
         context = Context(settings())
         try:
@@ -31,8 +45,10 @@ def open_context() -> Iterator[Context]:
             context.close()
 
 
-def load_program(context: Context, name: str) -> Program:
+def load_program(context: "Context", name: str) -> "Program":
     """The program. Raises NotFound, and Conflict if it is on another chain than the node."""
+    from backend.program import repository as programs
+
     with context.database.transaction() as session:
         row = programs.get(session, name)
     context.require_chain(row)

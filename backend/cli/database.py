@@ -4,7 +4,6 @@ import typer
 
 from backend.cli.context import open_context
 from backend.cli.output import errors
-from backend.migrations import upgrade
 
 app = typer.Typer()
 
@@ -12,6 +11,8 @@ app = typer.Typer()
 @app.command()
 def migrate() -> None:
     """Upgrade the database's tables to the newest version."""
+    from backend.migrations import upgrade
+
     with open_context() as context:
         upgrade(context.database)
     errors.print("The database is up to date.")

@@ -10,8 +10,6 @@ import typer
 
 from backend.cli.context import ProgramName, open_context
 from backend.cli.output import output, steps
-from backend.client.partner_client import PartnerClient, Reported
-from backend.client.reward_list import read_reward_list
 from backend.errors import Invalid
 
 app = typer.Typer()
@@ -38,6 +36,9 @@ def import_list(
     decimals: Annotated[int | None, typer.Option(min=0, max=36)] = None,
 ) -> None:
     """Report a reward list over HTTP, one signed interaction for each address. Safe to repeat."""
+    from backend.client.partner_client import PartnerClient, Reported
+    from backend.client.reward_list import read_reward_list
+
     with open_context(), steps() as show:
         rewards = read_reward_list(file, address_column, amount_column, decimals)
         # The time is part of the report: a second run must report the same.

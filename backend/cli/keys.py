@@ -6,23 +6,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backend.chain.deploy import deployed_key
-from backend.chain.distributor import Distributor
-from backend.chain.web3_node import connect
+from backend.cli.context import settings
 from backend.cli.failures import failures
 from backend.cli.output import errors, key_table, output
-from backend.config import settings
 from backend.errors import Invalid
-from prover import ceremony, key_store
-from prover.cache import cache_root
-from prover.circuit import instances, load_instance
-from prover.groth16 import dev_key
-from prover.keys import KeyFolder, SetupError, VerifyingKey
-from prover.zkey import Zkey
+
+if TYPE_CHECKING:
+    from prover.keys import KeyFolder, VerifyingKey
+    from prover.zkey import Zkey
 
 app = typer.Typer(help="Proving keys: make, import, verify, list.", no_args_is_help=True)
 ceremony_app = typer.Typer(
@@ -59,7 +54,7 @@ def _steps() -> Iterator[Any]:
         yield report
 
 
-def _facts(key: KeyFolder) -> dict[str, Any]:
+def _facts(key: "KeyFolder") -> dict[str, Any]:
     manifest = asdict(key.manifest)
     transcript = manifest.pop("transcript")
     return {
@@ -69,7 +64,7 @@ def _facts(key: KeyFolder) -> dict[str, Any]:
     }
 
 
-def _print_transcript(zkey: Zkey) -> None:
+def _print_transcript(zkey: "Zkey") -> None:
     output.print(f"circuit {zkey.circuit_hash}", highlight=False, soft_wrap=True)
     for number, link in enumerate(zkey.contributions, start=1):
         beacon = (
@@ -91,6 +86,9 @@ def dev(instance: InstanceName) -> None:
 
     The party that made the key can forge proofs. The key is refused off local chains.
     """
+    from prover.circuit import load_instance
+    from prover.groth16 import dev_key
+
     with _steps() as report:
         report(
             "Compiling the circuit and making its development key, unless the cache holds "
@@ -115,6 +113,9 @@ def import_key(
     out: Out = None,
 ) -> None:
     """Check a ceremony's key and import it."""
+    from prover import key_store
+    from prover.circuit import load_instance
+
     with _steps() as report:
         key = key_store.import_zkey(
             load_instance(instance), file, ptau, ptau_blake2b=ptau_blake2b, out=out, report=report
@@ -150,6 +151,10 @@ def verify(
     With --ptau, check the ceremony too. With --verifier or --distributor, check the verifier on
     chain.
     """
+    from prover import key_store
+    from prover.circuit import load_instance
+    from prover.keys import SetupError
+
     with _steps() as report:
         folder = _find(key)
         report(f"{folder.path}: {folder.manifest.origin} key {folder.verifying_key.digest[:16]}")
@@ -173,7 +178,11 @@ def verify(
     output.print_json(json.dumps(_facts(folder)))
 
 
-def _find(key: str | None) -> KeyFolder:
+def _find(key: str | None) -> "KeyFolder":
+    from prover import key_store
+    from prover.circuit import instances, load_instance
+    from prover.keys import KeyFolder
+
     if key is not None and key in instances():
         return key_store.key_for(load_instance(key))
     folder = Path(key) if key else settings().key
@@ -184,8 +193,12 @@ def _find(key: str | None) -> KeyFolder:
     return KeyFolder(folder.resolve())
 
 
-def _deployed(rpc_url: str | None, verifier: str | None, distributor: str | None) -> VerifyingKey:
+def _deployed(rpc_url: str | None, verifier: str | None, distributor: str | None) -> "VerifyingKey":
     """The key of `verifier`, or of the Distributor's verifier if that is not given."""
+    from backend.chain.deploy import deployed_key
+    from backend.chain.distributor import Distributor
+    from backend.chain.web3_node import connect
+
     node = connect(rpc_url or settings().rpc_url)
     if verifier is None and distributor is not None:
         verifier = Distributor(node, distributor).info().verifier
@@ -197,6 +210,10 @@ def _deployed(rpc_url: str | None, verifier: str | None, distributor: str | None
 @app.command("list")
 def list_keys() -> None:
     """The keys in the cache folder, the newest first."""
+    from prover import key_store
+    from prover.cache import cache_root
+    from prover.circuit import instances
+
     digests = {name: instance.digest for name, instance in instances().items()}
     rows = []
     for key in key_store.known_keys():
@@ -229,6 +246,9 @@ def init(
 
     The standard instance takes hours. Every run makes the same bytes.
     """
+    from prover import ceremony
+    from prover.circuit import load_instance
+
     with _steps() as report:
         zkey = ceremony.init(load_instance(instance), ptau, out, report)
     _print_transcript(zkey)
@@ -250,6 +270,8 @@ def contribute(
 
     The secret is made from the system's randomness and thrown away.
     """
+    from prover import ceremony
+
     typed = typer.prompt("Type at random", hide_input=True, err=True) if more_entropy else ""
     with _steps() as report:
         zkey = ceremony.contribute(before, out, name, typed, report)
@@ -266,6 +288,8 @@ def apply_beacon(
     iterations: Annotated[int, typer.Option(help="Hash it 2^this times.")] = 10,
 ) -> None:
     """Coordinator: end the ceremony with randomness that nobody could predict."""
+    from prover import ceremony
+
     with _steps() as report:
         zkey = ceremony.beacon(before, out, beacon_hash, iterations, report)
     _print_transcript(zkey)
@@ -278,6 +302,9 @@ def verify_ceremony(
     ptau: Ptau,
 ) -> None:
     """Anyone: check a ceremony's file against the powers of tau and this checkout's circuit."""
+    from prover import ceremony
+    from prover.circuit import load_instance
+
     with _steps() as report:
         zkey = ceremony.verify(load_instance(instance), file, ptau, report)
         blake2b = ceremony.check_ptau(load_instance(instance), ptau)
@@ -299,6 +326,9 @@ def finalize(
     out: Out = None,
 ) -> None:
     """Operator: verify a finished ceremony and import its key."""
+    from prover import key_store
+    from prover.circuit import load_instance
+
     with _steps() as report:
         key = key_store.import_zkey(
             load_instance(instance), file, ptau, ptau_blake2b=ptau_blake2b, out=out, report=report

@@ -5,10 +5,9 @@ from typing import Annotated
 
 import typer
 
+from backend.cli.context import settings
 from backend.cli.failures import failures
 from backend.cli.output import output
-from backend.config import settings
-from backend.signer import keystore
 
 app = typer.Typer(help="Keystores: the keys that sign.", no_args_is_help=True)
 
@@ -25,6 +24,8 @@ def new(file: Annotated[Path, typer.Argument(help="File to write; never overwrit
 
     The password is GUERDON_KEYSTORE_PASSWORD. Without it, the command asks.
     """
+    from backend.signer import keystore
+
     with failures():
         output.print(keystore.create(file, _password(confirm=True)).address, highlight=False)
 
@@ -32,5 +33,7 @@ def new(file: Annotated[Path, typer.Argument(help="File to write; never overwrit
 @app.command()
 def address(file: Annotated[Path, typer.Argument(help="A keystore file.")]) -> None:
     """Decrypt a keystore with the password and print its address."""
+    from backend.signer import keystore
+
     with failures():
         output.print(keystore.load(file, _password(confirm=False)).address, highlight=False)

@@ -5,7 +5,7 @@ Text for people goes to standard error, or is a table on standard output.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import (
@@ -18,7 +18,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from backend.payout.push import Push
+if TYPE_CHECKING:
+    from backend.payout.push import Push
 
 errors = Console(stderr=True)
 output = Console()
@@ -65,7 +66,7 @@ def tokens(base_units: int, decimals: int = 18) -> str:
     return f"{whole:,}" + (f".{digits}" if digits else "")
 
 
-def push_json(push: Push) -> dict[str, Any]:
+def push_json(push: "Push") -> dict[str, Any]:
     """One transaction of claims, or a call that was not sent, with each account's outcome."""
     payments = [
         {

@@ -10,9 +10,6 @@ import typer
 from backend.cli.context import ProgramName, open_context
 from backend.cli.output import output
 from backend.kit.files import write_private
-from backend.partner import repository as partners
-from backend.partner.schemes.standard_webhooks import generate_secret
-from backend.program import repository as programs
 
 app = typer.Typer(help="Partners who report interactions.", no_args_is_help=True)
 
@@ -38,6 +35,9 @@ def add(
     pins: Pins = None,
 ) -> None:
     """Add a partner and print its secret, this once. Each attestor must have the secret too."""
+    from backend.partner import repository as partners
+    from backend.program import repository as programs
+
     with open_context() as context:
         secret = _secret(secret_env)
         with context.database.transaction() as session:
@@ -61,6 +61,9 @@ def rotate(
 
     Each attestor must have the secret before the partner signs with it.
     """
+    from backend.partner import repository as partners
+    from backend.program import repository as programs
+
     with open_context() as context:
         secret = _secret(secret_env)
         with context.database.transaction() as session:
@@ -77,6 +80,9 @@ def revoke(program: ProgramName, name: PartnerName) -> None:
 
     The partner can report nothing until `guerdon partner rotate` gives it a new secret.
     """
+    from backend.partner import repository as partners
+    from backend.program import repository as programs
+
     with open_context() as context, context.database.transaction() as session:
         row = programs.get(session, program)
         revoked = partners.revoke(session, partners.get(session, row.id, name))
@@ -85,6 +91,8 @@ def revoke(program: ProgramName, name: PartnerName) -> None:
 
 def _secret(variable: str | None) -> str:
     """The secret in the environment's `variable`, or a new one."""
+    from backend.partner.schemes.standard_webhooks import generate_secret
+
     return os.environ.get(variable, "") if variable else generate_secret()
 
 

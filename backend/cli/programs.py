@@ -6,22 +6,9 @@ from typing import Annotated
 
 import typer
 
-from backend.chain.deploy import NO_ADDRESS, deploy_program, deployed_key
-from backend.chain.distributor import Distributor
-from backend.chain.erc20 import mint_calldata, transfer_calldata
 from backend.chain.finality import FINALITY_EXPECTED
-from backend.chain.local import require_local
-from backend.chain.logs import deployment_block
 from backend.cli.context import ProgramName, load_program, open_context
 from backend.cli.output import errors, output, tokens
-from backend.ledger import service as ledger
-from backend.program import repository as programs
-from backend.program import service as program_service
-from backend.settlement.indexer import index
-from backend.settlement.resume import resume as resume_program
-from prover.circuit import load_instance
-from prover.key_store import key_for, key_with
-from prover.keys import LOCAL_CHAIN_IDS
 
 app = typer.Typer(help="Programs: deploy, register, fund, resume.", no_args_is_help=True)
 
@@ -74,8 +61,9 @@ def deploy(
     families: Annotated[int, typer.Option(min=1)] = 1,
     owner: Owner = None,
     guardian: Annotated[
-        str, typer.Option(help="Who may pause; nobody until the owner names one, by default.")
-    ] = NO_ADDRESS,
+        str | None,
+        typer.Option(help="Who may pause; nobody until the owner names one, by default."),
+    ] = None,
     finality: Finality = "finalized",
     batch_age: BatchAge = 60,
     batch_items: BatchItems = 10**6,
@@ -83,6 +71,12 @@ def deploy(
     allow_single_party_key: AllowSinglePartyKey = False,
 ) -> None:
     """Deploy hasher, verifier and Distributor with the owner's key, and register the program."""
+    from backend.chain.deploy import NO_ADDRESS, deploy_program
+    from backend.chain.distributor import Distributor
+    from backend.program import service as program_service
+    from prover.circuit import load_instance
+    from prover.key_store import key_for
+
     with open_context() as context:
         config = context.settings
         with context.database.transaction() as session:
@@ -102,7 +96,7 @@ def deploy(
             attestor,
             threshold,
             owner=owner,
-            guardian=guardian,
+            guardian=guardian or NO_ADDRESS,
             families=families,
             token=token,
             allow_single_party_key=allow,
@@ -122,12 +116,7 @@ def deploy(
                 batch_items_max=batch_items,
                 batch_age_max_seconds=batch_age,
             )
-    facts = {
-        "token": deployed.token,
-        "distributor": deployed.distributor,
-        "verifier": deployed.verifier,
-        "block": deployed.block,
-    }
+    facts = {key: getattr(deployed, key) for key in ("token", "distributor", "verifier", "block")}
     output.print_json(json.dumps({"name": name} | facts))
 
 
@@ -146,6 +135,12 @@ def register(
 ) -> None:
     """Take a Distributor that was deployed elsewhere, or before something failed, into the
     database. Its code and key are checked first."""
+    from backend.chain.deploy import deployed_key
+    from backend.chain.distributor import Distributor
+    from backend.chain.logs import deployment_block
+    from backend.program import service as program_service
+    from prover.key_store import key_with
+
     with open_context() as context:
         contract = Distributor(context.node, distributor)
         info = contract.info()
@@ -189,6 +184,12 @@ def fund(
 ) -> None:
     """Move reward tokens from the owner's key into the Distributor; on a local chain they are
     minted first."""
+    from backend.chain.erc20 import mint_calldata, transfer_calldata
+    from backend.chain.local import require_local
+    from backend.ledger import service as ledger
+    from backend.settlement.indexer import index
+    from prover.keys import LOCAL_CHAIN_IDS
+
     if not amount.isascii() or not amount.isdigit() or not int(amount):
         raise typer.BadParameter("expected an integer in base units, above 0", param_hint="AMOUNT")
     with open_context() as context:
@@ -222,6 +223,8 @@ def resume(
 ) -> None:
     """End a program's halt, once every rule holds and ledger and chain agree; what the ledger lacks
     is booked. Nothing booked is taken back."""
+    from backend.settlement.resume import resume as resume_program
+
     with open_context() as context:
         done = resume_program(context, load_program(context, program).id, from_block)
     facts = {
@@ -242,6 +245,9 @@ def attestors(
 ) -> None:
     """Change where the program's attestors are. Who they are is changed on chain, by the
     Distributor's owner."""
+    from backend.program import repository as programs
+    from backend.program import service as program_service
+
     with open_context() as context, context.database.transaction() as session:
         row = programs.get(session, program)
         program_service.set_attestors(row, attestor_url)

@@ -4,22 +4,16 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from eth_utils.address import is_address, to_checksum_address
-from sqlalchemy import select
 
-from backend import pipeline
-from backend.account.models import Account
-from backend.batch import repository
-from backend.batch.models import BatchState
 from backend.cli.context import ProgramName, load_program, open_context
 from backend.cli.output import errors, output, push_json, steps
 from backend.errors import Conflict, Invalid
-from backend.payout.push import Result, push_claims
-from backend.program import repository as programs
-from backend.settlement.indexer import index
+
+if TYPE_CHECKING:
+    from backend.batch.models import BatchState
 
 app = typer.Typer()
 
@@ -30,6 +24,8 @@ def prove(program: ProgramName) -> None:
 
     A batch that cannot be attested yet is proven ahead.
     """
+    from backend.batch.models import BatchState
+
     _advance(program, BatchState.PROVEN, lambda: False)
 
 
@@ -39,13 +35,19 @@ def post(
     wait_seconds: Annotated[int, typer.Option(min=0, help="How long to wait.")] = 120,
 ) -> None:
     """Post every batch and wait until it is final. Fails if one is not final in time."""
+    from backend.batch.models import BatchState
+
     deadline = time.monotonic() + wait_seconds
     if _advance(program, BatchState.FINAL, lambda: time.monotonic() < deadline):
         raise typer.Exit(1)
 
 
-def _advance(program: str, until: BatchState, wait: Callable[[], bool]) -> int:
+def _advance(program: str, until: "BatchState", wait: Callable[[], bool]) -> int:
     """Advance every batch to `until`. Shows and counts the batches that are not there yet."""
+    from backend import pipeline
+    from backend.batch import repository
+    from backend.batch.models import BatchState
+
     with open_context() as context, steps() as show:
         row = load_program(context, program)
         if row.halted is not None:
@@ -81,6 +83,9 @@ def watch(
     follow: Annotated[bool, typer.Option(help="Continue until Ctrl-C.")] = False,
 ) -> None:
     """Index the final events of the chain."""
+    from backend.program import repository as programs
+    from backend.settlement.indexer import index
+
     with open_context() as context:
         row = load_program(context, program)
         while True:
@@ -114,6 +119,13 @@ def claim(
 
     Prints each account's outcome. Fails unless all are paid.
     """
+    from eth_utils.address import is_address, to_checksum_address
+    from sqlalchemy import select
+
+    from backend.account.models import Account
+    from backend.payout.push import Result, push_claims
+    from backend.settlement.indexer import index
+
     with open_context() as context, steps() as show:
         row = load_program(context, program)
         with context.database.transaction() as session:

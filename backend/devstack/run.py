@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
 import typer
@@ -26,14 +26,13 @@ from backend.cli.output import (
     summary_table,
     tokens,
 )
-from backend.client.reward_list import RewardList, read_reward_list
-from backend.config import settings
-from backend.devstack.demo import Demo
-from backend.devstack.local import Local, Plan, Urls, prepare, start_local
+from backend.devstack import ROOT
 from backend.devstack.signals import signals_held_back, stop_on_signals
-from backend.devstack.stack import ROOT, Stack
 from backend.kit.files import write_private
-from prover.circuit import instances
+
+if TYPE_CHECKING:
+    from backend.client.reward_list import RewardList
+    from backend.devstack.local import Local
 
 DEFAULT_LIST = ROOT / "examples" / "op-superstacks-head.csv"
 DATA = ROOT / ".guerdon"
@@ -47,11 +46,15 @@ app = typer.Typer()
 @contextmanager
 def _stack(
     program: str, partner: str | None, instance: str, api_port: int | None, show: Steps
-) -> Iterator[Local]:
+) -> Iterator["Local"]:
     """A running stack in a folder of its own below .guerdon. Its end leaves no process and no file.
 
     GUERDON_KEEP_FILES keeps the files.
     """
+    from backend.devstack.local import start_local
+    from backend.devstack.stack import Stack
+    from prover.circuit import instances
+
     if instance not in instances():
         raise typer.BadParameter(
             f"expected one of {', '.join(instances())}", param_hint="--instance"
@@ -91,7 +94,7 @@ def _stack(
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def _wait_for_signal(local: Local) -> None:
+def _wait_for_signal(local: "Local") -> None:
     """Wait until SIGINT, SIGTERM or SIGHUP. Raises StackError if a service ends by itself."""
     try:
         while True:
@@ -103,7 +106,7 @@ def _wait_for_signal(local: Local) -> None:
             errors.print("\nStopping.")
 
 
-def _print_urls(local: Local) -> None:
+def _print_urls(local: "Local") -> None:
     output.print(
         f"API           {local.api_url}  (docs at {local.api_url}/docs)",
         highlight=False,
@@ -150,6 +153,9 @@ def demo(
 
     A reward list goes in. Proven roots and paid claims come out, audited from the chain alone.
     """
+    from backend.client.reward_list import read_reward_list
+    from backend.devstack.demo import Demo
+
     with failures(), stop_on_signals():
         rewards = read_reward_list(input_file, address_column, amount_column, decimals)
         if report is not None:
@@ -177,7 +183,7 @@ def demo(
                 _wait_for_signal(local)
 
 
-def _report_list(path: Path, rewards: RewardList) -> None:
+def _report_list(path: Path, rewards: "RewardList") -> None:
     for address, lines in rewards.repeated.items():
         errors.print(
             f"{address} is on lines {', '.join(map(str, lines))}: summed.",
@@ -241,6 +247,9 @@ def prepare_local(
     Docker compose starts the services. The servers are those of DATABASE_URL, REDIS_URL and
     RPC_URL. Does nothing if FOLDER already holds a program.
     """
+    from backend.config import settings
+    from backend.devstack.local import Plan, Urls, prepare
+
     if (folder / "environment").exists():
         errors.print(f"{folder} already holds a program.", highlight=False, soft_wrap=True)
         return

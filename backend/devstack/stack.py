@@ -18,10 +18,10 @@ from pathlib import Path
 
 import httpx
 
+from backend.devstack import ROOT
 from backend.devstack.signals import signals_held_back
 from backend.errors import CommandError
 
-ROOT = Path(__file__).parent.parent.parent
 NODE_MODULES = ROOT / "node_modules"
 START_SECONDS = 60
 

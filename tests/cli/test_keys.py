@@ -44,8 +44,7 @@ def ptau(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ):
         shutil.copytree(folder, tmp_path / "cache" / folder.relative_to(cache_root()))
     known = {**instances(), INSTANCE.name: INSTANCE}
-    for module in ("prover.circuit", "backend.cli.keys"):
-        monkeypatch.setattr(f"{module}.instances", lambda: known)
+    monkeypatch.setattr("prover.circuit.instances", lambda: known)
     monkeypatch.setenv("GUERDON_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     return powers
