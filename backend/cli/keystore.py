@@ -33,7 +33,7 @@ def new(file: Annotated[Path, typer.Argument(help="File to write; never overwrit
 @app.command()
 def address(file: Annotated[Path, typer.Argument(help="A keystore file.")]) -> None:
     """Decrypt a keystore with the password and print its address."""
-    from backend.signer import keystore
+    from backend.signer.factory import open_signer
 
     with failures():
-        output.print(keystore.load(file, _password(confirm=False)).address, highlight=False)
+        output.print(open_signer(file, _password(confirm=False)).address, highlight=False)

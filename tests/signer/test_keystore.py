@@ -4,6 +4,7 @@ the chain takes them."""
 import json
 import pickle
 import stat
+from pathlib import Path
 
 import pytest
 from eth_account import Account
@@ -94,6 +95,109 @@ def test_damaged_file(path, signer, damage):
         keystore.load(path, PASSWORD)
 
 
+FILES = Path(__file__).parent / "keystores"
+FOUNDRY = json.loads((FILES / "foundry_style.json").read_text())
+FOUNDRY_ADDRESS = "0xa0Ee7A142d267C1f36714E4a8F75612F20a79720"
+
+
+def pbkdf2(content):
+    """The same key under the other key derivation."""
+    key = Account.decrypt(content, PASSWORD)
+    return Account.encrypt(key, PASSWORD, kdf="pbkdf2", iterations=2)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        FOUNDRY,
+        json.loads((FILES / "with_address.json").read_text()),
+        *(
+            FOUNDRY | {"address": address}
+            for address in (
+                FOUNDRY_ADDRESS,
+                FOUNDRY_ADDRESS.lower(),
+                FOUNDRY_ADDRESS.upper(),
+                FOUNDRY_ADDRESS[2:].upper(),
+                "",
+                None,
+            )
+        ),
+        {"Crypto": FOUNDRY["crypto"], "id": FOUNDRY["id"], "version": 3},
+        FOUNDRY | {"x-ethers": {"client": "ethers.js", "gethFilename": "x"}, "name": "hot"},
+        pbkdf2(FOUNDRY),
+    ],
+    ids=lambda content: str(content.get("address", "none")),
+)
+def test_keystores_of_other_tools(tmp_path, content):
+    """With no address, as Foundry writes them, with one in any spelling, with a capital Crypto,
+    with fields that we do not know: they open, to the same key."""
+    path = tmp_path / "key.json"
+    path.write_text("\ufeff" + json.dumps(content))
+    assert keystore.load(path, PASSWORD).address == FOUNDRY_ADDRESS
+    with pytest.raises(keystore.KeystoreError, match="wrong password"):
+        keystore.load(path, "correct horsE")
+    with pytest.raises(keystore.KeystoreError, match="it is empty"):
+        keystore.load(path, "")
+
+
+def test_an_address_that_is_not_the_keys(tmp_path):
+    """Both are named: the file was edited, or is damaged where no checksum sees it."""
+    path = tmp_path / "key.json"
+    path.write_text(json.dumps(FOUNDRY | {"address": "11" * 20}))
+    with pytest.raises(keystore.KeystoreError, match=f"0x1111.*{FOUNDRY_ADDRESS}"):
+        keystore.load(path, PASSWORD)
+
+
+def changed(**changes):
+    """The file with changes of its `crypto`."""
+    return FOUNDRY | {"crypto": FOUNDRY["crypto"] | changes}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "is empty"),
+        (" \n", "is empty"),
+        ("0x" + "ac" * 32, "damaged, or not a Web3 Secret Storage file"),
+        ("[" * 100_000, "damaged"),
+        ("[" * 20_000, "damaged"),
+        (FOUNDRY | {"version": 4}, "expected version 3, got 4"),
+        (FOUNDRY | {"crypto": []}, "damaged"),
+        (FOUNDRY | {"address": "0x12"}, "address: expected 40 hex digits"),
+        (FOUNDRY | {"address": 12}, "address: expected 40 hex digits"),
+        (changed(cipher="aes-256-ctr"), "expected cipher aes-128-ctr, got 'aes-256-ctr'"),
+        (changed(kdf="argon2id"), "expected kdf scrypt or pbkdf2, got 'argon2id'"),
+        (changed(kdfparams=FOUNDRY["crypto"]["kdfparams"] | {"dklen": 16}), "damaged"),
+        (changed(kdfparams=FOUNDRY["crypto"]["kdfparams"] | {"n": "many"}), "damaged"),
+        (changed(kdfparams=FOUNDRY["crypto"]["kdfparams"] | {"n": 2**40}), "more memory"),
+    ],
+)
+def test_a_file_that_does_not_open_says_why(tmp_path, content, said):
+    """By its name, without a key and without a password."""
+    path = tmp_path / "key.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    with pytest.raises(keystore.KeystoreError, match=said) as caught:
+        keystore.load(path, PASSWORD)
+    assert str(path) in str(caught.value)
+    assert "ac" * 32 not in str(caught.value)
+    assert PASSWORD not in str(caught.value)
+
+
+def test_a_folder_in_place_of_a_file(tmp_path):
+    """It is said so, and so is a file that may not be read."""
+    with pytest.raises(keystore.KeystoreError, match="cannot be read: Is a directory"):
+        keystore.load(tmp_path, PASSWORD)
+    with pytest.raises(keystore.KeystoreError, match="cannot be read: Not a directory"):
+        keystore.load(FILES / "foundry_style.json" / "key.json", PASSWORD)
+
+
+def test_a_password_that_is_no_text(path):
+    """Bytes of the environment that are no UTF-8 open what they closed."""
+    password = b"caf\xe9".decode("utf-8", "surrogateescape")
+    made = keystore.create(path, password, scrypt_n=2)
+    assert keystore.load(path, password).address == made.address
+
+
 def test_damaged_initialisation_vector(path, signer):
     """The format's MAC misses the initialisation vector; the address in the file catches what it
     would decrypt to."""
@@ -108,6 +212,7 @@ def test_file_is_private_and_loads_again(path, signer):
     """The file is readable by its owner alone, holds no key in clear, and gives the same key
     back."""
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     again = keystore.load(path, PASSWORD)
     assert again.address == signer.address
     assert again.sign_digest(b"\7" * 32) == signer.sign_digest(b"\7" * 32)
