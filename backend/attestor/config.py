@@ -3,7 +3,7 @@ paths start at the file's folder.
 
 chain_id = 31337
 rpc_url = "http://127.0.0.1:8545"
-keystore = "key.json"
+keystore = "key.json"             # or "keystore:key.json"
 password_file = "password"        # or password_env = "NAME OF A VARIABLE"
 database = "attestor.sqlite"
 pins = "partners.json"
@@ -16,16 +16,26 @@ first_block = 0
 finality = "finalized"            # or "safe", "latest", or a number of confirmations
 """
 
-import json
 import os
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any
 
-from eth_utils import is_address, to_checksum_address
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from backend.chain.finality import FINALITY_EXPECTED, is_finality
+from backend.errors import Invalid
+from backend.kit.address import checked_address
+from backend.kit.strict_json import loads_once
+from backend.signer.factory import relative_to
 from prover.circuit import CircuitError, Instance, load_instance
 
 
@@ -34,11 +44,10 @@ class ConfigError(Exception):
 
 
 def _address(value: str) -> str:
-    if not is_address(value) or not value.startswith("0x"):
-        raise ValueError(
-            "expected an address: 0x and 40 hex digits, with the right checksum if in mixed case"
-        )
-    return to_checksum_address(value)
+    try:
+        return checked_address(value, "distributor")
+    except Invalid as error:
+        raise ValueError(error.message) from None
 
 
 def _instance(value: str) -> str:
@@ -47,6 +56,11 @@ def _instance(value: str) -> str:
     except CircuitError as error:
         raise ValueError(str(error)) from error
     return value
+
+
+def _number_as_text(value: object) -> object:
+    """A number of confirmations needs no quotes."""
+    return str(value) if type(value) is int else value
 
 
 def _finality(value: str) -> str:
@@ -67,7 +81,9 @@ class ProgramConfig(_Strict):
     instance: Annotated[str, AfterValidator(_instance)]
     families: int = Field(1, ge=1)
     first_block: int = Field(0, ge=0)
-    finality: Annotated[str, AfterValidator(_finality)] = "finalized"
+    finality: Annotated[str, BeforeValidator(_number_as_text), AfterValidator(_finality)] = (
+        "finalized"
+    )
 
     @property
     def sizes(self) -> Instance:
@@ -138,16 +154,18 @@ def load_config(path: Path, **overrides: Any) -> AttestorConfig:
     Raises ConfigError."""
     try:
         text = Path(path).read_text()
-        values = tomllib.loads(text) if Path(path).suffix == ".toml" else json.loads(text)
+        values = tomllib.loads(text) if Path(path).suffix == ".toml" else loads_once(text)
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected an object")
     values |= {key: value for key, value in overrides.items() if value is not None}
     folder = Path(path).resolve().parent
-    for key in ("keystore", "password_file", "database", "pins", "token_file"):
+    if isinstance(values.get("keystore"), str):
+        values["keystore"] = relative_to(values["keystore"], folder)
+    for key in ("password_file", "database", "pins", "token_file"):
         if isinstance(values.get(key), str):
-            values[key] = folder / values[key]
+            values[key] = folder / Path(values[key]).expanduser()
     try:
         return AttestorConfig.model_validate(values)
     except ValidationError as error:

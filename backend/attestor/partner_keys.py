@@ -10,9 +10,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from eth_utils import is_address, to_checksum_address
-
-from backend.errors import Unavailable
+from backend.errors import Invalid, Unavailable
+from backend.kit.address import checked_address
 from backend.partner.schemes.registry import scheme as find_scheme
 
 
@@ -36,40 +35,61 @@ class PartnerKeys:
     secrets: tuple[str, ...] = field(repr=False)
 
 
-def parse_partner_keys(data: bytes) -> dict[str, dict[str, PartnerKeys]]:
-    """Return Distributor (checksummed) -> partner id -> PartnerKeys.
+def parse_partner_keys(data: bytes) -> dict[str, dict[str, PartnerKeys] | PartnerKeysError]:
+    """Return Distributor (checksummed) -> partner id -> PartnerKeys, or the Distributor's fault: a
+    fault in one program's keys does not stop the others.
+
+    A Distributor may be there in several spellings. Its partners are all known then; a partner that
+    two of them describe differently is a fault.
 
     Raises:
-        PartnerKeysError: with the path of the entry at fault.
+        PartnerKeysError: with the path of the entry at fault, for what is no one program's.
     """
     try:
-        content = json.loads(data)
+        content = json.loads(data, object_pairs_hook=_Pairs)
     except (ValueError, RecursionError):
         raise PartnerKeysError("pins: expected JSON") from None
-    found: dict[str, dict[str, PartnerKeys]] = {}
-    for distributor, partners in _object(content, "pins").items():
-        if not is_address(distributor):
-            raise PartnerKeysError(
-                f"pins: expected the address of a Distributor, got {distributor!r}"
-            )
-        program = to_checksum_address(distributor)
-        if program in found:
-            raise PartnerKeysError(f"pins: {program} is listed twice")
-        found[program] = {
-            name: _partner_keys(entry, f"{program}.{name}")
-            for name, entry in _object(partners, program).items()
-        }
+    found: dict[str, dict[str, PartnerKeys] | PartnerKeysError] = {}
+    for distributor, partners in _pairs(content, "pins"):
+        try:
+            program = checked_address(distributor, "pins")
+        except Invalid as error:
+            raise PartnerKeysError(f"{error.message} in place of a Distributor") from None
+        known = found.setdefault(program, {})
+        if isinstance(known, PartnerKeysError):
+            continue
+        try:
+            _add(known, partners, program)
+        except PartnerKeysError as error:
+            found[program] = error
     return found
 
 
-def _object(value: Any, path: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
+class _Pairs(list[tuple[str, Any]]):
+    """A JSON object's keys and values, none of them lost to a later one of the same name."""
+
+
+def _pairs(value: Any, path: str) -> _Pairs:
+    if not isinstance(value, _Pairs):
         raise PartnerKeysError(f"{path}: expected an object")
     return value
 
 
+def _add(known: dict[str, PartnerKeys], partners: Any, program: str) -> None:
+    for name, entry in _pairs(partners, program):
+        keys = _partner_keys(entry, f"{program}.{name}")
+        if known.setdefault(name, keys) != keys:
+            raise PartnerKeysError(
+                f"{program}.{name}: is listed twice, with different keys: leave one entry, with "
+                "all secrets that are valid"
+            )
+
+
 def _partner_keys(entry: Any, path: str) -> PartnerKeys:
-    content = _object(entry, path)
+    pairs = _pairs(entry, path)
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        raise PartnerKeysError(f"{path}: a key is listed twice")
     if unknown := sorted(set(content) - {"scheme", "secrets"}):
         raise PartnerKeysError(f"{path}.{unknown[0]}: unknown key: expected scheme and secrets")
     scheme, secrets = content.get("scheme"), content.get("secrets")
@@ -96,13 +116,13 @@ class PartnerKeyFile:
         self._path = path
         self._lock = Lock()
         self._data: bytes | None = None
-        self._partners: dict[str, dict[str, PartnerKeys]] = {}
+        self._partners: dict[str, dict[str, PartnerKeys] | PartnerKeysError] = {}
 
     def partners(self, distributor: str) -> Mapping[str, PartnerKeys]:
         """Return partner id -> keys of one program, as the file is now.
 
         Raises:
-            PartnerKeysError: the file cannot be used.
+            PartnerKeysError: the file, or this program's part of it, cannot be used.
         """
         with self._lock:
             try:
@@ -115,4 +135,8 @@ class PartnerKeyFile:
             if data != self._data:
                 self._partners = parse_partner_keys(data)
                 self._data = data
-            return self._partners.get(distributor, {})
+            found = self._partners.get(distributor, {})
+        if isinstance(found, PartnerKeysError):
+            # A new one: each raise would add its traceback to the one that is kept.
+            raise PartnerKeysError(found.message)
+        return found

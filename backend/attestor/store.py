@@ -16,6 +16,7 @@ from typing import Any
 
 from backend.attestor.errors import OtherDigestSigned, Refused
 from backend.kit.failpoint import failpoint
+from backend.kit.files import make_private
 from prover.eip712 import BatchEnvelope, TypedInteraction
 
 SCHEMA_VERSION = 1
@@ -111,6 +112,11 @@ class Store:
         """Raises StoreError."""
         self._lock = threading.RLock()
         try:
+            # SQLite gives its two other files the mode of the first.
+            for end in ("", "-wal", "-shm"):
+                file = path.with_name(path.name + end)
+                if not end or file.exists():
+                    make_private(file)
             self._db = sqlite3.connect(
                 path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_SECONDS
             )
@@ -118,7 +124,7 @@ class Store:
             self._db.execute("PRAGMA synchronous = FULL")
             with self._transaction() as db:
                 self._migrate(db)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise StoreError(f"{path}: {error}") from error
 
     @staticmethod

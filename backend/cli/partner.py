@@ -9,7 +9,6 @@ import typer
 
 from backend.cli.context import ProgramName, open_context
 from backend.cli.output import output
-from backend.kit.files import write_private
 
 app = typer.Typer(help="Partners who report interactions.", no_args_is_help=True)
 
@@ -35,15 +34,16 @@ def add(
     pins: Pins = None,
 ) -> None:
     """Add a partner and print its secret, this once. Each attestor must have the secret too."""
+    from backend.cli.pins import open_pins
     from backend.partner import repository as partners
     from backend.program import repository as programs
 
-    with open_context() as context:
+    with open_context() as context, open_pins(pins) as pin:
         secret = _secret(secret_env)
         with context.database.transaction() as session:
             row = programs.get(session, program)
             partners.add(session, row.id, name, secret)
-            _pin(pins, row.distributor, name, secret)
+            pin(row.distributor, name, secret)
     output.print_json(json.dumps({"program": program, "partner": name, "secret": secret}))
 
 
@@ -61,15 +61,16 @@ def rotate(
 
     Each attestor must have the secret before the partner signs with it.
     """
+    from backend.cli.pins import open_pins
     from backend.partner import repository as partners
     from backend.program import repository as programs
 
-    with open_context() as context:
+    with open_context() as context, open_pins(pins) as pin:
         secret = _secret(secret_env)
         with context.database.transaction() as session:
             row = programs.get(session, program)
             partners.rotate(session, partners.get(session, row.id, name), secret, overlap)
-            _pin(pins, row.distributor, name, secret)
+            pin(row.distributor, name, secret)
     facts = {"program": program, "partner": name, "secret": secret, "overlap_seconds": overlap}
     output.print_json(json.dumps(facts))
 
@@ -94,13 +95,3 @@ def _secret(variable: str | None) -> str:
     from backend.partner.schemes.standard_webhooks import generate_secret
 
     return os.environ.get(variable, "") if variable else generate_secret()
-
-
-def _pin(paths: list[Path] | None, distributor: str, name: str, secret: str) -> None:
-    """Write the partner's secret before its older ones into each attestor's partners.json."""
-    for path in paths or []:
-        content = json.loads(path.read_text()) if path.exists() else {}
-        # A delivery that was signed with an older secret may still wait for its batch.
-        older = content.setdefault(distributor, {}).get(name, {}).get("secrets", [])
-        content[distributor][name] = {"scheme": "standard-webhooks", "secrets": [secret, *older]}
-        write_private(path, json.dumps(content, indent=2))

@@ -11,8 +11,11 @@ from backend.attestor.config import ConfigError, load_config
 from backend.attestor.partner_keys import PartnerKeyFile, PartnerKeysError, parse_partner_keys
 from backend.partner.schemes.standard_webhooks import generate_secret
 from backend.signer import keystore
+from backend.signer.base import SignerError
+from backend.signer.factory import open_signer
 
 ADDRESS = "0x" + "ab" * 20
+CHECKSUMMED = "0xABaBaBaBABabABabAbAbABAbABabababaBaBABaB"
 GOOD = {
     "chain_id": 31337,
     "rpc_url": "http://node/key",
@@ -99,6 +102,44 @@ def test_toml_and_relative_paths(tmp_path):
     assert config.programs[0].sizes.slots == 512
 
 
+def test_a_keystore_uri_starts_at_the_configurations_folder(write, tmp_path, monkeypatch):
+    """As a bare path does; an unknown kind is named where the key is opened."""
+    keystore.create(tmp_path / "key.json", "secret", scrypt_n=2)
+    monkeypatch.chdir("/")
+    for uri in ("key.json", "keystore:key.json", f"keystore:{tmp_path}/key.json"):
+        config = load_config(write(keystore=uri))
+        assert open_signer(config.keystore, "secret").address.startswith("0x")
+    with pytest.raises(SignerError, match="kind 'vault'"):
+        open_signer(load_config(write(keystore="vault:key")).keystore, "secret")
+
+
+@pytest.mark.parametrize("spelling", [ADDRESS, CHECKSUMMED, ADDRESS.upper()])
+def test_a_distributor_in_any_spelling(write, spelling):
+    """One program, under its EIP-55 form; listed in two spellings it is listed twice."""
+    program = {"distributor": spelling, "instance": "dev"}
+    assert load_config(write(programs=[program])).programs[0].distributor == CHECKSUMMED
+    with pytest.raises(ConfigError, match="listed twice"):
+        load_config(write(programs=[program, {"distributor": CHECKSUMMED, "instance": "dev"}]))
+
+
+@pytest.mark.parametrize("finality", [12, "12", "safe"])
+def test_a_number_of_confirmations_needs_no_quotes(write, finality):
+    """TOML and JSON have numbers; true is none."""
+    program = {"distributor": ADDRESS, "instance": "dev"}
+    config = load_config(write(programs=[program | {"finality": finality}]))
+    assert config.programs[0].finality == str(finality)
+    with pytest.raises(ConfigError, match="finality"):
+        load_config(write(programs=[program | {"finality": True}]))
+
+
+def test_a_key_that_is_listed_twice(write):
+    """The usual reader would keep the last one in silence."""
+    path = write()
+    path.write_text(path.read_text()[:-1] + ', "keystore": "other.json"}')
+    with pytest.raises(ConfigError, match="'keystore' is listed twice"):
+        load_config(path)
+
+
 def test_secrets_from_files_and_variables(write, tmp_path, monkeypatch):
     """Password and token come from a file or a variable; a missing or empty one is said so."""
     config = load_config(write(token_env="GUERDON_TEST_TOKEN"))
@@ -137,7 +178,7 @@ def test_start_with_a_wrong_password(write, tmp_path):
     assert "wrong-password" not in done.stderr + done.stdout
 
 
-SECRET = generate_secret()
+SECRET, OTHER = generate_secret(), generate_secret()
 
 
 @pytest.mark.parametrize(
@@ -145,6 +186,18 @@ SECRET = generate_secret()
     [
         ([], "pins"),
         ({"0x12": {}}, "0x12"),
+        ({ADDRESS: {}, "0xAB" + "ab" * 19: {}}, "wrong EIP-55 checksum"),
+    ],
+)
+def test_bad_pins(content, named):
+    """A fault that is no one program's is named; no program can be served."""
+    with pytest.raises(PartnerKeysError, match=named):
+        parse_partner_keys(json.dumps(content).encode())
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
         ({ADDRESS: []}, "expected an object"),
         ({ADDRESS: {"adnet": []}}, r"\.adnet"),
         ({ADDRESS: {"adnet": {"scheme": "none", "secrets": [SECRET]}}}, r"\.adnet\.scheme"),
@@ -161,14 +214,56 @@ SECRET = generate_secret()
             {ADDRESS: {"adnet": {"scheme": "standard-webhooks", "secrets": [SECRET], "note": 1}}},
             r"\.adnet\.note",
         ),
-        ({ADDRESS: {}, ADDRESS.upper().replace("X", "x"): {}}, "listed twice"),
+        (
+            {
+                ADDRESS: {"adnet": {"scheme": "standard-webhooks", "secrets": [SECRET]}},
+                ADDRESS.upper(): {"adnet": {"scheme": "standard-webhooks", "secrets": ["whsec_x"]}},
+            },
+            r"\.adnet\.secrets",
+        ),
+        (
+            {
+                ADDRESS: {"adnet": {"scheme": "standard-webhooks", "secrets": [SECRET]}},
+                ADDRESS.upper(): {"adnet": {"scheme": "standard-webhooks", "secrets": [OTHER]}},
+            },
+            "is listed twice, with different keys",
+        ),
     ],
 )
-def test_bad_pins(content, named):
-    """A fault in the pins is named by its place; no secret is repeated."""
-    with pytest.raises(PartnerKeysError, match=named) as caught:
-        parse_partner_keys(json.dumps(content).encode())
-    assert "hush" not in str(caught.value)
+def test_bad_pins_of_one_program(tmp_path, content, named):
+    """A fault in a program's pins is named by its place, and stops no other program; no secret is
+    repeated."""
+    other = "0x" + "11" * 20
+    good = {"adnet": {"scheme": "standard-webhooks", "secrets": [SECRET]}}
+    path = tmp_path / "partners.json"
+    path.write_text(json.dumps(content | {other: good}))
+    pins = PartnerKeyFile(path)
+    for _ in range(2):
+        with pytest.raises(PartnerKeysError, match=named) as caught:
+            pins.partners(CHECKSUMMED)
+        assert "hush" not in str(caught.value)
+        assert SECRET not in str(caught.value)
+        assert OTHER not in str(caught.value)
+    assert pins.partners(other)["adnet"].secrets == (SECRET,)
+
+
+def test_a_distributor_in_several_spellings_is_one(tmp_path):
+    """All its partners are known, also under a spelling that stands twice; none is lost."""
+    entry = json.dumps({"scheme": "standard-webhooks", "secrets": [SECRET]})
+    spellings = [ADDRESS, ADDRESS, CHECKSUMMED, ADDRESS.upper(), "0x" + ADDRESS[2:].upper()]
+    path = tmp_path / "partners.json"
+    path.write_text(
+        "{" + ", ".join(f'"{s}": {{"p{i}": {entry}}}' for i, s in enumerate(spellings)) + "}"
+    )
+    assert set(PartnerKeyFile(path).partners(CHECKSUMMED)) == {"p0", "p1", "p2", "p3", "p4"}
+    twice = f'"{ADDRESS}": {{"adnet": {entry}}}, "{CHECKSUMMED}": {{"adnet": {entry}}}'
+    path.write_text("{" + twice + "}")
+    assert set(PartnerKeyFile(path).partners(CHECKSUMMED)) == {"adnet"}
+    path.write_text(
+        f'{{"{ADDRESS}": {{"adnet": {entry}, "adnet": {entry[:-1]}, "scheme": "x"}}}}}}'
+    )
+    with pytest.raises(PartnerKeysError, match="is listed twice"):
+        PartnerKeyFile(path).partners(CHECKSUMMED)
 
 
 def test_pins_are_read_again(tmp_path):
@@ -179,7 +274,7 @@ def test_pins_are_read_again(tmp_path):
     for secrets in ([SECRET], [generate_secret(), SECRET]):
         entry = {"scheme": "standard-webhooks", "secrets": secrets}
         (tmp_path / "partners.json").write_text(json.dumps({ADDRESS: {"adnet": entry}}))
-        found = pins.partners("0xABaBaBaBABabABabAbAbABAbABabababaBaBABaB")
+        found = pins.partners(CHECKSUMMED)
         assert found["adnet"].secrets == tuple(secrets)
         assert SECRET not in repr(found)
     assert pins.partners("0x" + "11" * 20) == {}

@@ -3,6 +3,7 @@
 import os
 import signal
 import sqlite3
+import stat
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -254,3 +255,21 @@ def test_two_questions_at_once(world):
 
     with ThreadPoolExecutor(4) as pool:
         assert sum(answer is not None for answer in pool.map(ask, questions)) == 1
+
+
+def test_the_files_are_for_their_owner_alone(tmp_path):
+    """The store holds partners' deliveries. A file that others could read is closed to them."""
+    before = os.umask(0o022)
+    try:
+        path = tmp_path / "attestor.sqlite"
+        store = Store(path)
+        modes = {one.name: stat.S_IMODE(one.stat().st_mode) for one in tmp_path.iterdir()}
+        store.close()
+        assert modes == {f"attestor.sqlite{end}": 0o600 for end in ("", "-wal", "-shm")}
+        path.chmod(0o644)
+        Store(path).close()
+        assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    finally:
+        os.umask(before)
+    with pytest.raises(StoreError, match=r"attestor\.sqlite"):
+        Store(tmp_path / "nowhere" / "attestor.sqlite")

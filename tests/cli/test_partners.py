@@ -91,6 +91,50 @@ def test_rotate_to_a_given_secret_and_pin_it(
     assert "secret: expected whsec_" in refused.stderr
 
 
+def test_pins_stay_what_they_were(api: Api, command: Command, tmp_path: Path) -> None:
+    """Mode, link and other programs' keys are kept; a Distributor in other spellings becomes one
+    entry; several files in one folder are written together."""
+    program = api.engine.program()
+    entry = {"scheme": "standard-webhooks", "secrets": [generate_secret()]}
+    real, link, other = (tmp_path / name for name in ("real.json", "link.json", "other.json"))
+    known = {
+        program.distributor.lower(): {"one": entry},
+        program.distributor.upper(): {"two": entry},
+        "0x" + "11" * 20: {"three": entry},
+    }
+    real.write_text(json.dumps(known))
+    real.chmod(0o640)
+    link.symlink_to(real)
+    other.touch()
+    words = ["partner", "add", program.name, "four", "--pins", link, "--pins", other]
+    secret = printed(command(*words))["secret"]
+    assert link.is_symlink()
+    assert real.stat().st_mode & 0o777 == 0o640
+    assert set(json.loads(real.read_text())) == {program.distributor, "0x" + "11" * 20}
+    found = PartnerKeyFile(real).partners(program.distributor)
+    assert {name: keys.secrets[0] for name, keys in found.items()} == {
+        "one": entry["secrets"][0],
+        "two": entry["secrets"][0],
+        "four": secret,
+    }
+    assert PartnerKeyFile(other).partners(program.distributor)["four"].secrets == (secret,)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"0x12": {}}', '{"%s": {"adnet": {"secrets": 1}}}'])
+def test_pins_that_are_none_stop_the_command(
+    api: Api, command: Command, tmp_path: Path, text: str
+) -> None:
+    """Before the partner is added: the file is named, and no file is changed."""
+    program = api.engine.program()
+    good, bad = tmp_path / "good.json", tmp_path / "bad.json"
+    bad.write_text(text.replace("%s", program.distributor))
+    before = bad.read_text()
+    result = command("partner", "add", program.name, "late", "--pins", good, "--pins", bad)
+    assert (result.exit_code, f"pins: {bad}: " in result.stderr) == (1, True), result.output
+    assert (bad.read_text(), good.exists()) == (before, False)
+    assert command("partner", "rotate", program.name, "late").exit_code == 1
+
+
 def test_revoke(api: Api, command: Command) -> None:
     """A revoked partner's reports are refused under every secret that it had, until it gets
     another; other partners report on."""
