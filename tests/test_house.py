@@ -207,14 +207,16 @@ ATTESTOR_MAY = (
     "backend.partner.evidence",
     "backend.partner.schemes",
     "backend.errors",
+    "backend.kit.address",
     "backend.kit.http",
     "backend.kit.log",
     "backend.kit.metrics",
     "backend.kit.time",
     "backend.kit.failpoint",
+    "backend.kit.strict_json",
     "backend.kit.files",
 )
-AUDITOR_MAY = ("backend.audit", "backend.chain", "backend.errors")
+AUDITOR_MAY = ("backend.audit", "backend.chain", "backend.errors", "backend.kit.address")
 DATABASE = (
     "backend.kit.db",
     "backend.chain.models",
