@@ -23,6 +23,7 @@ from backend.kit import metrics
 from backend.kit.log import configure
 from backend.kit.metrics import INVARIANT_RUNS
 from backend.program import repository as programs
+from backend.program import service as program_service
 from backend.program.models import Program
 from backend.queue import INVARIANTS, PROVE, TICK, celery, task
 from backend.settlement import post
@@ -49,6 +50,19 @@ def _check_keys(**_: object) -> None:
         context.close()
 
 
+def _describe_tokens(**_: object) -> None:
+    """Ask for what is not known of the programs' tokens: a version before this one did not ask."""
+    context = Context(settings())
+    try:
+        for program in _ours(context):
+            with context.database.transaction() as session:
+                program_service.describe_token(session, context.node, program)
+    except Unavailable as error:
+        log.warning("tokens_not_described", error=error.message)
+    finally:
+        context.close()
+
+
 def _serve_metrics(**_: object) -> None:
     """Serve the metrics of all processes of this worker, from its main process."""
     if (port := settings().metrics_port) is None:
@@ -62,6 +76,7 @@ def _serve_metrics(**_: object) -> None:
 
 worker_process_init.connect(_start)
 worker_ready.connect(_check_keys)
+worker_ready.connect(_describe_tokens)
 worker_ready.connect(_serve_metrics)
 
 

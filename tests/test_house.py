@@ -216,7 +216,13 @@ ATTESTOR_MAY = (
     "backend.kit.strict_json",
     "backend.kit.files",
 )
-AUDITOR_MAY = ("backend.audit", "backend.chain", "backend.errors", "backend.kit.address")
+AUDITOR_MAY = (
+    "backend.audit",
+    "backend.chain",
+    "backend.errors",
+    "backend.kit.address",
+    "backend.kit.token",
+)
 DATABASE = (
     "backend.kit.db",
     "backend.chain.models",
@@ -268,6 +274,7 @@ MONEY = (
     "backend/account",
     "backend/kit/amount.py",
     "backend/kit/schema.py",
+    "backend/kit/token.py",
     "backend/settlement",
     "backend/chain",
     "backend/attestor/rules.py",

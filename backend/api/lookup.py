@@ -5,6 +5,7 @@ from sqlalchemy.orm import Session
 
 from backend.api.schemas.batch import BatchAccountOut, BatchDetailOut, BatchOut
 from backend.api.schemas.interaction import BatchRef, InteractionFields, InteractionOut, Membership
+from backend.api.schemas.token import token_fields
 from backend.attestation.models import Attestation
 from backend.batch import repository
 from backend.batch.close import items_of
@@ -63,6 +64,7 @@ def interaction_out(
             hash=hashed.hash,
         ),
         membership=membership,
+        **token_fields(program).model_dump(),
     )
 
 
@@ -110,4 +112,5 @@ def batch_detail(session: Session, program: Program, bucket: int, sequence: int)
         accounts=[
             BatchAccountOut.model_validate(row) for row in repository.touched(session, batch.id)
         ],
+        **token_fields(program).model_dump(),
     )

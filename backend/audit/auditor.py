@@ -13,6 +13,7 @@ from backend.audit.proofs import check_proofs
 from backend.audit.replay import Replay
 from backend.audit.report import AuditReport
 from backend.audit.views import ViewCheck
+from backend.chain import erc20
 from backend.chain.distributor import Distributor, NotADistributor, ProgramInfo
 from backend.chain.finality import final_block
 from backend.chain.logs import deployment_block
@@ -65,8 +66,9 @@ def audit(
     distributor = Distributor(node, distributor_address)
     first = _first_block(node, distributor.address, first_block, head.number)
     info = _info(distributor, head.number)
+    token = erc20.describe(node, info.token, head.number)
     report = AuditReport(
-        info.chain_id, distributor.address, first, head.number, info.token, info.verifier
+        info.chain_id, distributor.address, first, head.number, token, info.verifier
     )
     key = check_contracts(
         node,

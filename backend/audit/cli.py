@@ -101,14 +101,15 @@ def _print(report: "AuditReport", console: Console) -> None:
     )
     rows = {
         "blocks": f"{report.first_block} to {report.last_block}",
-        "token": report.token,
+        "token": "" if report.token is None else report.token.address,
         "verifying key": report.key_digest or "none that can be read",
         "accounts": report.accounts,
         "batches": len(report.batches),
-        **{f"{name}, base units": amount for name, amount in report.totals.items()},
+        **{name: _shown(report, amount) for name, amount in report.totals.items()},
     }
     for name, value in rows.items():
-        facts.add_row(name, str(value))
+        # Text, not markup: a token's maker chooses its symbol.
+        facts.add_row(name, Text(str(value)))
     console.print(facts)
     checks = Table("checked", "times", title="What was checked")
     for name, count in report.checks.items():
@@ -133,6 +134,10 @@ def _print(report: "AuditReport", console: Console) -> None:
         )
     else:
         console.print("Everything holds.", style="bold green")
+
+
+def _shown(report: "AuditReport", amount: int) -> str:
+    return str(amount) if report.token is None else report.token.text(amount)
 
 
 def _batch(found: "Finding") -> str:

@@ -4,6 +4,8 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from backend.kit.token import Token
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -47,7 +49,7 @@ class AuditReport:
     distributor: str
     first_block: int
     last_block: int
-    token: str | None = None
+    token: Token | None = None
     verifier: str | None = None
     key_digest: str | None = None
     checks: Counter[str] = field(default_factory=Counter)
@@ -81,7 +83,9 @@ class AuditReport:
             "ok": self.ok,
             "chain_id": self.chain_id,
             "distributor": self.distributor,
-            "token": self.token,
+            "token": self.token and self.token.address,
+            "token_symbol": self.token and self.token.symbol,
+            "token_decimals": self.token and self.token.decimals,
             "verifier": self.verifier,
             "key_digest": self.key_digest,
             "first_block": self.first_block,

@@ -23,6 +23,7 @@ from prover.keys import LOCAL_CHAIN_IDS, KeyFolder, SetupError, VerifyingKey
 NO_ADDRESS = "0x" + "00" * 20
 DEFAULT_FEES = FeePolicy(max_fee_cap=200 * 10**9)
 CONFIRMATION_SECONDS = 300
+TEST_TOKEN_DECIMALS = 18
 POLL_SECONDS = 0.1
 """How long to wait before a receipt is asked for again."""
 
@@ -124,6 +125,7 @@ def deploy_program(
     guardian: str = NO_ADDRESS,
     families: int = 1,
     token: str | None = None,
+    test_token_decimals: int = TEST_TOKEN_DECIMALS,
     allow_single_party_key: bool = False,
 ) -> Deployment:
     """Deploy hasher, verifier and Distributor, and a mintable test token if no `token` is given.
@@ -163,7 +165,7 @@ def deploy_program(
     if token is not None and not node.code(token):
         raise Invalid(f"token: {token} has no code on chain {chain_id}", field="token")
     if token is None:
-        token, _ = deployer.create("TestToken", "Test Reward", "TRW")
+        token = _create_test_token(deployer, test_token_decimals)
     hasher, _ = deployer.create("Poseidon2")
     verifier, _ = deployer.create("Groth16Verifier", verifying_key.to_words())
     config = (
@@ -180,6 +182,13 @@ def deploy_program(
     distributor, block = deployer.create("Distributor", config)
     check_deployment(node, distributor, verifying_key)
     return Deployment(token, hasher, verifier, distributor, block)
+
+
+def _create_test_token(deployer: Deployer, decimals: int) -> str:
+    facts = ("Test Reward", "TRW")
+    if decimals == TEST_TOKEN_DECIMALS:
+        return deployer.create("TestToken", *facts)[0]
+    return deployer.create("TestTokenDecimals", *facts, decimals)[0]
 
 
 def _checked_attestors(attestors: Sequence[str], threshold: int) -> list[str]:

@@ -118,7 +118,8 @@ class Distributor:
         return int(sequence), int(opened)
 
     def root(self, bucket: int, sequence: int, block: BlockId = "latest") -> int:
-        """The bucket's root after a batch. Raises NotFound unless it is among the last 16."""
+        """The bucket's root after a batch. Raises NotFound unless it is among the last 16, and
+        NotADistributor."""
         data = self._abi.call_data("root", (bucket, sequence))
         try:
             [root] = self._abi.results("root", self.node.call(self.address, data, block))
@@ -126,6 +127,8 @@ class Distributor:
             raise NotFound(
                 f"bucket {bucket}: the root of sequence {sequence} is not kept", field="sequence"
             ) from error
+        except (DecodingError, ValueError, OverflowError) as error:
+            raise _not_a_distributor(self.address, "root", error) from error
         return int(root)
 
     def claimed(self, bucket: int, slot: int, block: BlockId = "latest") -> int:

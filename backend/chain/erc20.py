@@ -1,9 +1,11 @@
 """An ERC-20 token's calls and its Transfer log (EIP-20). Amounts are integers in base units."""
 
 from eth_abi.abi import decode, encode
+from eth_abi.exceptions import DecodingError
 from eth_utils.crypto import keccak
 
-from backend.chain.node import BlockId, Node
+from backend.chain.node import BlockId, CallReverted, Node
+from backend.kit.token import DECIMALS_MAX, Token, clean_symbol
 
 TRANSFER = keccak(text="Transfer(address,address,uint256)")
 """First topic of a Transfer log; sender and recipient follow as topics."""
@@ -31,6 +33,42 @@ def balance_of(node: Node, token: str, account: str, block: BlockId = "latest") 
     data = _selector("balanceOf(address)") + encode(["address"], [account])
     balance: int = decode(["uint256"], node.call(token, data, block))[0]
     return balance
+
+
+def describe(node: Node, token: str, block: BlockId = "latest") -> Token:
+    """What the token says of itself. Symbol and decimals are optional in EIP-20: None where there
+    is no usable answer.
+
+    Raises Unavailable if the node does not answer.
+    """
+    return Token(token, _symbol(node, token, block), _decimals(node, token, block))
+
+
+def _symbol(node: Node, token: str, block: BlockId) -> str | None:
+    """A text, or the bytes32 of tokens that are older than EIP-20."""
+    answer = _answer(node, token, "symbol()", block)
+    if len(answer) == 32:
+        return clean_symbol(answer.rstrip(b"\0").decode(errors="replace"))
+    try:
+        # As bytes: a symbol that is not UTF-8 must not be an error.
+        text: bytes = decode(["bytes"], answer)[0]
+    except (DecodingError, OverflowError):
+        return None
+    return clean_symbol(text.decode(errors="replace"))
+
+
+def _decimals(node: Node, token: str, block: BlockId) -> int | None:
+    answer = _answer(node, token, "decimals()", block)
+    value = int.from_bytes(answer, "big")
+    return value if len(answer) == 32 and value <= DECIMALS_MAX else None
+
+
+def _answer(node: Node, token: str, signature: str, block: BlockId) -> bytes:
+    """What the token answers; nothing if it refuses."""
+    try:
+        return node.call(token, _selector(signature), block)
+    except CallReverted:
+        return b""
 
 
 def _selector(signature: str) -> bytes:

@@ -17,6 +17,9 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 from rich.table import Table
+from rich.text import Text
+
+from backend.kit.token import Token
 
 if TYPE_CHECKING:
     from backend.payout.push import Push
@@ -57,13 +60,6 @@ def steps() -> Iterator[Steps]:
     )
     with Progress(*columns, console=errors) as progress:
         yield Steps(progress)
-
-
-def tokens(base_units: int, decimals: int = 18) -> str:
-    """Base units as whole tokens, exact, with thousands separators."""
-    whole, fraction = divmod(base_units, 10**decimals)
-    digits = f"{fraction:0{decimals}d}".rstrip("0")
-    return f"{whole:,}" + (f".{digits}" if digits else "")
 
 
 def push_json(push: "Push") -> dict[str, Any]:
@@ -116,6 +112,7 @@ def summary_table(report: dict[str, Any], seconds: float) -> Table:
         title="The program, audited from the chain alone", title_justify="left", show_header=False
     )
     totals, prove = report["totals"], [row["prove_seconds"] for row in report["batches"]]
+    token = Token(report["token"], report["token_symbol"], report["token_decimals"])
     rows = {
         "accounts": f"{report['accounts']:,}",
         "interactions": f"{report['interactions']:,}, and {report['duplicates']} repeated and "
@@ -123,15 +120,16 @@ def summary_table(report: dict[str, Any], seconds: float) -> Table:
         "batches": f"{len(prove)}, proven in {sum(prove) / len(prove):.2f} s each "
         f"({sum(prove):.1f} s in "
         "all)",
-        "committed": tokens(int(totals["committed"])),
-        "claimed": tokens(int(totals["claimed"])),
-        "reserve left": tokens(int(totals["reserve"])),
+        "committed": token.text(int(totals["committed"])),
+        "claimed": token.text(int(totals["claimed"])),
+        "reserve left": token.text(int(totals["reserve"])),
         "audit": "everything holds" if report["audit"]["ok"] else "FAILED",
         "Distributor": report["distributor"],
         "seconds": f"{seconds:.0f}",
     }
     for name, value in rows.items():
-        table.add_row(name, value)
+        # Text, not markup: a token's maker chooses its symbol.
+        table.add_row(name, Text(value))
     return table
 
 

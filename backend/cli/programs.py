@@ -8,7 +8,7 @@ import typer
 
 from backend.chain.finality import FINALITY_EXPECTED
 from backend.cli.context import ProgramName, load_program, open_context
-from backend.cli.output import errors, output, tokens
+from backend.cli.output import errors, output
 
 app = typer.Typer(help="Programs: deploy, register, fund, resume.", no_args_is_help=True)
 
@@ -204,8 +204,9 @@ def fund(
         with context.database.transaction() as session:
             available = ledger.available_budget(session, row.id)
     errors.print(
-        f"{tokens(max(available, 0))} tokens are available for rewards (as far as the chain "
-        "is final).",
+        f"{row.reward_token.text(max(available, 0))} are available for rewards (as far as the "
+        "chain is final).",
+        markup=False,
         highlight=False,
         soft_wrap=True,
     )

@@ -150,8 +150,16 @@ def claim(
         index(context, row.id)
     output.print_json(json.dumps([push_json(push) for push in pushes]))
     results = Counter(payment.result for push in pushes for payment in push.payments)
+    paid = sum(
+        payment.amount
+        for push in pushes
+        for payment in push.payments
+        if payment.result is Result.PAID
+    )
+    counts = ", ".join(f"{count} {result}" for result, count in results.items())
     errors.print(
-        ", ".join(f"{count} {result}" for result, count in results.items()) or "Nothing is owed.",
+        f"{counts}: {row.reward_token.text(paid)} paid." if counts else "Nothing is owed.",
+        markup=False,
         highlight=False,
     )
     if set(results) - {Result.PAID, Result.ALREADY_PAID}:

@@ -22,6 +22,7 @@ from backend.devstack.local import ETHER, Local
 from backend.errors import CommandError
 from backend.interaction.models import Interaction, InteractionState
 from backend.invariant import check_with_chain
+from backend.kit.token import Token
 from backend.ledger.service import reserve
 from backend.partner.schemes.standard_webhooks import generate_secret
 from backend.payout import service as payout
@@ -358,12 +359,15 @@ class Demo:
     def report(self, audited: AuditReport) -> dict[str, Any]:
         """All figures as JSON. Amounts are decimal texts."""
         local, totals = self.local, audited.totals
+        token = audited.token or Token(local.deployment.token, None, None)
         return {
             "rpc_url": local.rpc_url,
             "api_url": local.api_url,
             "chain_id": local.context.chain_id,
             "program": local.program,
-            "token": local.deployment.token,
+            "token": token.address,
+            "token_symbol": token.symbol,
+            "token_decimals": token.decimals,
             "distributor": local.deployment.distributor,
             "verifier": local.deployment.verifier,
             "instance": local.instance,

@@ -16,19 +16,11 @@ from urllib.parse import urlsplit
 import typer
 
 from backend.cli.failures import failures
-from backend.cli.output import (
-    Steps,
-    batch_table,
-    claim_table,
-    errors,
-    output,
-    steps,
-    summary_table,
-    tokens,
-)
+from backend.cli.output import Steps, batch_table, claim_table, errors, output, steps, summary_table
 from backend.devstack import ROOT
 from backend.devstack.signals import signals_held_back, stop_on_signals
 from backend.kit.files import write_private
+from backend.kit.token import whole_tokens
 
 if TYPE_CHECKING:
     from backend.client.reward_list import RewardList
@@ -184,6 +176,8 @@ def demo(
 
 
 def _report_list(path: Path, rewards: "RewardList") -> None:
+    from backend.chain.deploy import TEST_TOKEN_DECIMALS
+
     for address, lines in rewards.repeated.items():
         errors.print(
             f"{address} is on lines {', '.join(map(str, lines))}: summed.",
@@ -191,7 +185,8 @@ def _report_list(path: Path, rewards: "RewardList") -> None:
             soft_wrap=True,
         )
     errors.print(
-        f"{path.name}: {len(rewards.amounts):,} accounts, {tokens(rewards.total)} tokens in all.",
+        f"{path.name}: {len(rewards.amounts):,} accounts, "
+        f"{whole_tokens(rewards.total, TEST_TOKEN_DECIMALS)} tokens in all.",
         highlight=False,
         soft_wrap=True,
     )

@@ -4,6 +4,7 @@ from sqlalchemy import JSON, BigInteger, CheckConstraint, String, UniqueConstrai
 from sqlalchemy.orm import Mapped, mapped_column
 
 from backend.kit.db import Base, CreatedAt, Id
+from backend.kit.token import Token
 
 
 class Program(Base):
@@ -21,6 +22,10 @@ class Program(Base):
     chain_id: Mapped[int] = mapped_column(BigInteger)
     distributor: Mapped[str] = mapped_column(String(42))
     token: Mapped[str] = mapped_column(String(42))
+    token_symbol: Mapped[str | None] = mapped_column(String(64))
+    """As the token says, cleaned of what cannot be shown; None if it says nothing."""
+    token_decimals: Mapped[int | None]
+    """How many decimal digits a whole token has; None if the token does not say."""
     verifier: Mapped[str] = mapped_column(String(42))
     instance: Mapped[str] = mapped_column(String(32))
     families: Mapped[int]
@@ -37,3 +42,8 @@ class Program(Base):
     """Why nothing more is batched or booked, e.g. a block that was final has changed. An operator
     decides."""
     created_at: Mapped[CreatedAt]
+
+    @property
+    def reward_token(self) -> Token:
+        """The token, for showing amounts."""
+        return Token(self.token, self.token_symbol, self.token_decimals)

@@ -6,8 +6,10 @@ from urllib.parse import urlsplit
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from backend.chain import erc20
 from backend.chain.deploy import check_deployment
 from backend.chain.distributor import Distributor, ProgramInfo
+from backend.chain.node import Node
 from backend.errors import Conflict, Invalid
 from backend.kit.names import require_name
 from backend.ledger import service as ledger
@@ -44,11 +46,14 @@ def register(
     if known := session.scalar(select(Program.name).where(same)):
         raise Conflict(f"this Distributor is registered already, as {known!r}", "distributor")
     before = distributor.node.block(max(0, first_block - 1))
+    token = erc20.describe(distributor.node, info.token)
     program = Program(
         name=name,
         chain_id=info.chain_id,
         distributor=distributor.address,
         token=info.token,
+        token_symbol=token.symbol,
+        token_decimals=token.decimals,
         verifier=info.verifier,
         instance=instance.name,
         families=info.families,
@@ -89,6 +94,15 @@ def _book_opening(session: Session, distributor: Distributor, program: Program) 
     # A token of a test may be younger than the block.
     if distributor.node.code(program.token, before) and (opening := distributor.reserve(before)):
         ledger.book_funding(session, program.id, f"before {before + 1}", opening)
+
+
+def describe_token(session: Session, node: Node, program: Program) -> None:
+    """Ask the token for the symbol and decimals that a program lacks: one that was registered
+    before they were kept, or whose token says nothing. Raises Unavailable."""
+    if program.token_symbol is None or program.token_decimals is None:
+        token = erc20.describe(node, program.token)
+        row = session.get_one(Program, program.id)
+        row.token_symbol, row.token_decimals = token.symbol, token.decimals
 
 
 def set_attestors(program: Program, urls: list[str]) -> None:

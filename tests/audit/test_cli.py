@@ -45,6 +45,8 @@ def test_findings_are_exit_1(chain: Anvil) -> None:
     options = ["--rpc-url", chain.url, "--distributor", program.address]
     table = runner.invoke(app, options)
     assert (table.exit_code, "does not hold" in table.stdout) == (1, True)
+    # In the token's own decimals, with its symbol.
+    assert "0.000000000000000007 TRW" in table.stdout
     result = runner.invoke(app, [*options, "--json"])
     assert result.exit_code == 1
     data = json.loads(result.stdout)
@@ -72,6 +74,7 @@ def test_all_holds_is_exit_0(honest: Program) -> None:
     assert data["ok"] is True
     assert data["key_digest"] == key.verifying_key.digest
     assert len(data["batches"]) == 4
+    assert (data["token_symbol"], data["token_decimals"]) == ("TRW", 18)
 
 
 def test_another_expected_key_is_exit_1(honest: Program) -> None:

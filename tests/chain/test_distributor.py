@@ -1,6 +1,7 @@
 """The typed view of one Distributor on a real chain."""
 
 from collections.abc import Iterator
+from typing import Any, cast
 
 import pytest
 from eth_utils import keccak
@@ -128,3 +129,15 @@ def test_views(program: Program) -> None:
     assert distributor.totals(program.deployment.block).committed == 0
     with pytest.raises(NotFound, match="sequence 2 is not kept"):
         distributor.root(0, 2)
+
+
+@pytest.mark.parametrize("answer", [b"", b"\x01", b"\xff" * 31])
+def test_a_root_that_is_no_number(program: Program, answer: bytes) -> None:
+    """A node that answers nonsense for a root gives an error of ours, as for every other view."""
+
+    class Node:
+        def call(self, *_: object) -> bytes:
+            return answer
+
+    with pytest.raises(NotADistributor, match="root"):
+        Distributor(cast(Any, Node()), program.address).root(0, 1)

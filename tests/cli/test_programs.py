@@ -98,7 +98,7 @@ def test_deploy_and_fund(
     assert (row.distributor, row.instance, row.batch_items_max) == (facts["distributor"], "dev", 7)
     assert row.attestors == [f"http://127.0.0.1:{9000 + i}" for i in range(3)]
     funded = command("fund", "shop", 5 * 10**18)
-    assert (funded.exit_code, "5 tokens are available" in funded.stderr) == (0, True), funded.output
+    assert (funded.exit_code, "5 TRW are available" in funded.stderr) == (0, True), funded.output
     assert Distributor(chain.node, facts["distributor"]).totals("latest").reserve == 5 * 10**18
     # Nothing is left to move without minting.
     empty = command("fund", "shop", 1, "--no-mint")

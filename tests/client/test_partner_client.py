@@ -4,7 +4,6 @@ taken."""
 import httpx
 import pytest
 
-from backend.cli.output import tokens
 from backend.client.partner_client import DeliveryRefused, PartnerClient, Reported, chunks
 from tests.support.engine import Api, address, now
 
@@ -53,21 +52,3 @@ def test_chunks() -> None:
     items = list(range(7))
     assert [list(part) for part in chunks(items, 3)] == [[0, 1, 2], [3, 4, 5], [6]]
     assert list(chunks([], 3)) == []
-
-
-@pytest.mark.parametrize(
-    ("units", "shown"),
-    [
-        (0, "0"),
-        (1, "0.000000000000000001"),
-        (10**18, "1"),
-        (1234567 * 10**18 + 5 * 10**17, "1,234,567.5"),
-        (2**127, None),
-    ],
-)
-def test_tokens_are_shown_exactly(units: int, shown: str | None) -> None:
-    """Base units as whole tokens, to the last digit."""
-    text = tokens(units)
-    whole, _, fraction = text.replace(",", "").partition(".")
-    assert int(whole) * 10**18 + int(fraction.ljust(18, "0") or 0) == units
-    assert shown is None or text == shown

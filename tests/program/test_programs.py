@@ -1,15 +1,22 @@
 """Programs over HTTP and in the database: several side by side."""
 
+from typing import Any, cast
+
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from eth_utils import keccak
 
+from backend.chain.node import Node
 from backend.errors import NotFound
 from backend.kit.db import Base
 from backend.migrations import config, upgrade
 from backend.program import repository as programs
+from backend.program.service import describe_token
 from tests.support.engine import Api, Engine, address, report
+
+DECIMALS = keccak(text="decimals()")[:4]
 
 
 def test_all_programs(api: Api) -> None:
@@ -22,6 +29,8 @@ def test_all_programs(api: Api) -> None:
         "chain_id",
         "distributor",
         "token",
+        "token_symbol",
+        "token_decimals",
         "verifier",
         "instance",
         "families",
@@ -30,6 +39,47 @@ def test_all_programs(api: Api) -> None:
         "halted",
     }
     assert [row["families"] for row in listed][-2:] == [1, 3]
+
+
+def test_amounts_come_with_their_token(api: Api) -> None:
+    """Every answer with amounts names the token, its symbol and its decimals; null where the token
+    says nothing, never a number that was assumed."""
+    dollars = api.engine.program(symbol="USDC", decimals=6)
+    silent = api.engine.program(symbol=None, decimals=None)
+    for program, facts in ((dollars, ("USDC", 6)), (silent, (None, None))):
+        api.engine.take_in(program, [report("e1", amount=30)])
+        api.engine.settle(program)
+        for path in (
+            "",
+            f"/accounts/{address('alice')}",
+            f"/accounts/{address('alice')}/claim",
+            "/batches",
+            "/batches/0/1",
+            "/interactions/adnet/e1",
+        ):
+            value = api.get(program, path).json()
+            said = (value["token"], value["token_symbol"], value["token_decimals"])
+            assert said == (program.token, *facts), path
+
+
+def test_an_old_program_learns_its_token(engine: Engine) -> None:
+    """A program that was registered before symbol and decimals were kept gets them from the chain;
+    one that has them is not asked again."""
+
+    class Token:
+        asked = 0
+
+        def call(self, to: str, data: bytes, block: Any) -> bytes:
+            self.asked += 1
+            return (6).to_bytes(32, "big") if data == DECIMALS else b"USDC".ljust(32, b"\0")
+
+    node, program = Token(), engine.program(symbol=None, decimals=None)
+    for _ in range(2):
+        with engine.database.transaction() as session:
+            row = programs.get(session, program.name)
+            describe_token(session, cast(Node, node), row)
+            assert row.reward_token.text(12_500_000) == "12.5 USDC"
+    assert node.asked == 2
 
 
 def test_what_the_ledger_holds(api: Api) -> None:

@@ -121,7 +121,14 @@ class Engine:
     secrets: dict[tuple[int, str], str] = field(default_factory=dict)
 
     def program(
-        self, *, families: int = 1, items_max: int = 32, age_seconds: int = 3600, funded: int = RICH
+        self,
+        *,
+        families: int = 1,
+        items_max: int = 32,
+        age_seconds: int = 3600,
+        funded: int = RICH,
+        symbol: str | None = "TRW",
+        decimals: int | None = 18,
     ) -> Program:
         """A new program on a Distributor of its own, funded, with the partner `adnet`."""
         number = next(_numbers)
@@ -130,6 +137,8 @@ class Engine:
             chain_id=31337,
             distributor=address(f"distributor {number}"),
             token=address("token"),
+            token_symbol=symbol,
+            token_decimals=decimals,
             verifier=address("verifier"),
             instance="dev",
             families=families,

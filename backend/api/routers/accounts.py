@@ -5,6 +5,7 @@ from fastapi import APIRouter
 from backend.api.dependencies import Snapshot
 from backend.api.schemas.account import AccountOut, ClaimOut
 from backend.api.schemas.error import ERRORS
+from backend.api.schemas.token import token_fields
 from backend.errors import Invalid
 from backend.partner.report import address_fault, to_checksum
 from backend.payout import service
@@ -25,8 +26,9 @@ def read_account(program: str, address: str, session: Snapshot) -> AccountOut:
 
     An unknown address has earned 0.
     """
-    standing = service.standing(session, programs.get(session, program), _address(address))
-    return AccountOut.model_validate(standing)
+    row = programs.get(session, program)
+    standing = service.standing(session, row, _address(address))
+    return AccountOut(**vars(standing), **token_fields(row).model_dump())
 
 
 @router.get("/{address}/claim", summary="Get the call that claims")
@@ -37,4 +39,5 @@ def read_claim(program: str, address: str, session: Snapshot) -> ClaimOut:
     posted.
     """
     row = programs.get(session, program)
-    return ClaimOut.model_validate(service.claim_call(session, row, _address(address)))
+    call = service.claim_call(session, row, _address(address))
+    return ClaimOut(**vars(call), **token_fields(row).model_dump())

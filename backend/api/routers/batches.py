@@ -8,6 +8,7 @@ from backend.api import lookup
 from backend.api.dependencies import Snapshot, Using, require_operator
 from backend.api.schemas.batch import BatchDetailOut, BatchesOut, BatchOut
 from backend.api.schemas.error import ERRORS
+from backend.api.schemas.token import token_fields
 from backend.batch import repository
 from backend.batch.close import close_all
 from backend.program import repository as programs
@@ -27,9 +28,13 @@ def list_batches(
     ] = None,
 ) -> BatchesOut:
     """Returns one page of a program's batches."""
-    rows = repository.listed(session, programs.get(session, program).id, limit, before)
-    more = rows[-1].id if len(rows) == limit else None
-    return BatchesOut(batches=[BatchOut.model_validate(row) for row in rows], next=more)
+    owner = programs.get(session, program)
+    rows = repository.listed(session, owner.id, limit, before)
+    return BatchesOut(
+        batches=[BatchOut.model_validate(row) for row in rows],
+        next=rows[-1].id if len(rows) == limit else None,
+        **token_fields(owner).model_dump(),
+    )
 
 
 @router.get("/{bucket}/{sequence}", summary="Read one batch")

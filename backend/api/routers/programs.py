@@ -43,6 +43,8 @@ def _program_out(row: Program) -> ProgramOut:
         chain_id=row.chain_id,
         distributor=row.distributor,
         token=row.token,
+        token_symbol=row.token_symbol,
+        token_decimals=row.token_decimals,
         verifier=row.verifier,
         instance=row.instance,
         families=row.families,

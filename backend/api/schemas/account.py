@@ -1,9 +1,10 @@
 """What is public of an account."""
 
-from backend.kit.schema import AmountText, HexText, Out
+from backend.api.schemas.token import TokenFields
+from backend.kit.schema import AmountText, HexText
 
 
-class AccountOut(Out):
+class AccountOut(TokenFields):
     """Balances of one account, in base units: earned = pending + claimable + claimed.
 
     `pending` and `held` say why, each amount by its reason. `held` is reported and not earned yet.
@@ -19,7 +20,7 @@ class AccountOut(Out):
     slot: int | None
 
 
-class ClaimOut(Out):
+class ClaimOut(TokenFields):
     """The call that claims `claimable` now: send `calldata` to `to` from any wallet.
 
     The call pays `account`.

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from backend.api.schemas.token import TokenFields
 from backend.kit.schema import AmountText, HexText, Out
 
 
@@ -41,7 +42,7 @@ class BatchAccountOut(Out):
     cumulative: AmountText
 
 
-class BatchDetailOut(BatchOut):
+class BatchDetailOut(BatchOut, TokenFields):
     """A batch with its envelope, its attestors and the slots that it touches."""
 
     attestor_epoch: int | None
@@ -52,7 +53,7 @@ class BatchDetailOut(BatchOut):
     accounts: list[BatchAccountOut]
 
 
-class BatchesOut(Out):
+class BatchesOut(TokenFields):
     """One page, newest first. Send `next` as `before` for the next page; null on the last page."""
 
     batches: list[BatchOut]

@@ -2,6 +2,7 @@
 
 from typing import Any, Literal
 
+from backend.api.schemas.token import TokenFields
 from backend.kit.schema import AmountText, HexText, Out
 from backend.partner.report import ITEMS_MAX
 
@@ -56,7 +57,7 @@ class BatchRef(Out):
     tx_hash: str | None
 
 
-class InteractionOut(Out):
+class InteractionOut(TokenFields):
     """`state`: held, accepted (waits for a batch), batched, posted (its batch is final on chain),
     unprovable (waits for the operator; its reward is earned all the same), or reversed (its reward
     was taken back before it was batched)."""

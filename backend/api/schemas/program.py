@@ -1,15 +1,15 @@
 """What is public of a program."""
 
-from backend.kit.schema import AmountText, Out
+from backend.api.schemas.token import TokenFields
+from backend.kit.schema import AmountText
 
 
-class ProgramOut(Out):
+class ProgramOut(TokenFields):
     """One program. `halted`: nothing is batched or indexed until the operator has looked."""
 
     name: str
     chain_id: int
     distributor: str
-    token: str
     verifier: str
     instance: str
     families: int
