@@ -216,13 +216,8 @@ ATTESTOR_MAY = (
     "backend.kit.strict_json",
     "backend.kit.files",
 )
-AUDITOR_MAY = (
-    "backend.audit",
-    "backend.chain",
-    "backend.errors",
-    "backend.kit.address",
-    "backend.kit.token",
-)
+AUDITOR_KIT = ("backend.kit.address", "backend.kit.terminal", "backend.kit.token")
+AUDITOR_MAY = ("backend.audit", "backend.chain", "backend.errors", *AUDITOR_KIT)
 DATABASE = (
     "backend.kit.db",
     "backend.chain.models",

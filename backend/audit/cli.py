@@ -1,7 +1,6 @@
 """`guerdon audit`: the auditor on a command line. Exit code 0 only if all holds, 1 with findings, 2
 if nothing could be audited."""
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
@@ -9,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 from rich.text import Text
 
 from backend.chain.finality import FINALITY_EXPECTED
 from backend.errors import GuerdonError
+from backend.kit.terminal import cell, errors, new_table, output
 
 if TYPE_CHECKING:
     from backend.audit.report import AuditReport, Finding
@@ -51,11 +50,10 @@ def audit(
     from backend.audit.keys import expected_key
     from backend.chain.web3_node import connect
 
-    out, err = Console(), Console(stderr=True)
     try:
         expected = None if key is None else expected_key(key)
         node = connect(rpc_url)
-        with _progress_bars(err) as progress:
+        with _progress_bars(errors.console()) as progress:
             report = run_audit(
                 node, distributor, first_block, progress, expected_keys=expected, finality=finality
             )
@@ -65,14 +63,14 @@ def audit(
             if isinstance(error, GuerdonError)
             else GuerdonError(f"{type(error).__name__}: {error}")
         )
-        err.print(f"could not audit: {body.message}", style="red", markup=False)
+        errors.print(f"could not audit: {body.message}", style="red")
         if as_json:
-            typer.echo(json.dumps({"ok": False, **body.to_json()}))
+            output.document({"ok": False, **body.to_json()})
         raise typer.Exit(IMPOSSIBLE) from error
     if as_json:
-        typer.echo(json.dumps(report.to_json(), indent=2))
+        output.document(report.to_json())
     else:
-        _print(report, out)
+        _print(report)
     raise typer.Exit(0 if report.ok else FINDINGS)
 
 
@@ -95,10 +93,9 @@ def _progress_bars(console: Console) -> Iterator[Callable[[str, int, int], None]
         yield progress
 
 
-def _print(report: "AuditReport", console: Console) -> None:
-    facts = Table(
-        title=f"Distributor {report.distributor} on chain {report.chain_id}", show_header=False
-    )
+def _print(report: "AuditReport") -> None:
+    facts = new_table(f"Distributor {report.distributor} on chain {report.chain_id}", "", "")
+    facts.show_header = False
     rows = {
         "blocks": f"{report.first_block} to {report.last_block}",
         "token": "" if report.token is None else report.token.address,
@@ -108,18 +105,15 @@ def _print(report: "AuditReport", console: Console) -> None:
         **{name: _shown(report, amount) for name, amount in report.totals.items()},
     }
     for name, value in rows.items():
-        # Text, not markup: a token's maker chooses its symbol.
-        facts.add_row(name, Text(str(value)))
-    console.print(facts)
-    checks = Table("checked", "times", title="What was checked")
+        facts.add_row(name, cell(value))
+    output.print(facts)
+    checks = new_table("What was checked", "checked", "times")
     for name, count in report.checks.items():
-        checks.add_row(name, str(count))
-    console.print(checks)
+        checks.add_row(name, cell(count))
+    output.print(checks)
     if report.findings:
-        findings = Table(title="Findings", title_style="red", show_lines=True)
-        findings.add_column("finding", no_wrap=True)
-        findings.add_column("batch")
-        findings.add_column("what", overflow="fold")
+        findings = new_table("Findings", "finding", "batch", "what")
+        findings.title_style, findings.show_lines = "red", True
         for found in report.findings:
             # Text, not markup: messages hold brackets.
             what = Text(
@@ -128,12 +122,12 @@ def _print(report: "AuditReport", console: Console) -> None:
                 else f"{found.message}\ntransaction {found.tx_hash}"
             )
             findings.add_row(found.code, _batch(found), what)
-        console.print(findings)
-        console.print(
+        output.print(findings)
+        output.print(
             f"{len(report.findings)} findings: this program does not hold.", style="bold red"
         )
     else:
-        console.print("Everything holds.", style="bold green")
+        output.print("Everything holds.", style="bold green")
 
 
 def _shown(report: "AuditReport", amount: int) -> str:

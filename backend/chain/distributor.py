@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any, TypedDict
 
 from eth_abi.exceptions import DecodingError
-from eth_utils.address import to_canonical_address, to_checksum_address
+from eth_utils.address import to_canonical_address
 
 from backend.chain import calldata, erc20
 from backend.chain.abi import ContractAbi
@@ -29,6 +29,7 @@ from backend.chain.events import (
 from backend.chain.logs import Progress, fetch_logs
 from backend.chain.node import BlockId, CallReverted, Log, Node
 from backend.errors import GuerdonError, NotFound, Unavailable
+from backend.kit.address import checked_address
 
 ROOTS_KEPT = 16
 """Roots that the contract holds per bucket."""
@@ -88,9 +89,9 @@ class Distributor:
     decode_post_batch = staticmethod(calldata.decode_post_batch)
 
     def __init__(self, node: Node, address: str) -> None:
-        """Raises ValueError if `address` is none, ArtifactError without compiled contracts."""
+        """Raises Invalid if `address` is none, ArtifactError without compiled contracts."""
         self.node = node
-        self.address: str = to_checksum_address(address)
+        self.address = checked_address(address, "distributor")
         self._abi = ContractAbi(artifact("Distributor").abi)
 
     def info(self, block: BlockId = "latest") -> ProgramInfo:

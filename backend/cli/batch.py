@@ -1,14 +1,14 @@
-"""`guerdon batch`: close, list, release, and who made posts revert."""
+"""`guerdon batch`: close, list and release."""
 
-import json
 from typing import Annotated
 
 import typer
 
+from backend.cli.app import Commands
 from backend.cli.context import ProgramName, open_context
-from backend.cli.output import errors, output
+from backend.cli.output import errors, output, show_list
 
-app = typer.Typer(help="Batches.", no_args_is_help=True)
+app = Commands(help="Batches.", no_args_is_help=True)
 
 
 @app.command()
@@ -24,7 +24,7 @@ def close(program: ProgramName) -> None:
             {"bucket": batch.bucket, "sequence": batch.sequence, "items": batch.items}
             for batch in close_all(context.database, program_id, force=True)
         ]
-    output.print_json(json.dumps(closed))
+    output.document(closed)
 
 
 @app.command("list")
@@ -52,32 +52,7 @@ def list_batches(
             }
             for row in rows
         ]
-    output.print_json(json.dumps(listed))
-
-
-@app.command()
-def suspects(program: ProgramName) -> None:
-    """List the attestors that made posts revert: they are asked as before, and go along last."""
-    from sqlalchemy import select
-
-    from backend.attestation.models import AttestorFault
-    from backend.program import repository as programs
-
-    with open_context() as context, context.database.transaction() as session:
-        query = select(AttestorFault).where(
-            AttestorFault.program_id == programs.get(session, program).id
-        )
-        listed = [
-            {
-                "attestor": row.attestor,
-                "refused": row.refused,
-                "suspected": row.suspected,
-                "reason": row.reason,
-                "last": row.updated_at.isoformat(),
-            }
-            for row in session.scalars(query.order_by(AttestorFault.attestor))
-        ]
-    output.print_json(json.dumps(listed))
+    show_list(f"Batches of {program}", listed)
 
 
 @app.command()
@@ -88,4 +63,5 @@ def release(program: ProgramName) -> None:
 
     with open_context() as context, context.database.transaction() as session:
         released = release_unprovable(session, programs.get(session, program).id)
+    output.document({"released": released})
     errors.print(f"{released} interactions go into batches again.")

@@ -1,11 +1,10 @@
 """`guerdon migrate`: the database's tables."""
 
-import typer
-
+from backend.cli.app import Commands
 from backend.cli.context import open_context
 from backend.cli.output import errors
 
-app = typer.Typer()
+app = Commands()
 
 
 @app.command()

@@ -5,8 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import typer
+from rich.text import Text
 
-from backend.cli.output import errors
+from backend.cli.output import wants_json
+from backend.errors import GuerdonError
+from backend.kit.terminal import OutputError, errors, output
 
 
 @contextmanager
@@ -21,14 +24,24 @@ def failures() -> Iterator[None]:
     configure(logging.ERROR)
     try:
         yield
-    except (typer.Exit, typer.Abort):
+    except (typer.Exit, typer.Abort, BrokenPipeError, OutputError):
         raise
     except Exception as error:
         if (reason := _reason(error)) is None:
             raise
-        errors.print("[red]error:[/red]", end=" ")
-        errors.print(reason, highlight=False, markup=False, soft_wrap=True)
+        known = error if isinstance(error, GuerdonError) else None
+        tell(reason, wants_json(), known)
         raise typer.Exit(1) from None
+
+
+def tell(
+    reason: str, as_json: bool, error: GuerdonError | None = None, code: str = "failed"
+) -> None:
+    """Say why a command ends: a line for a person, and with `as_json` a document on standard output
+    in the API's shape for errors."""
+    errors.print(Text("error: ", style="red").append(reason, style="default"))
+    if as_json:
+        output.document((error or GuerdonError(reason, code=code)).to_json())
 
 
 def _reason(error: Exception) -> str | None:
@@ -40,14 +53,22 @@ def _reason(error: Exception) -> str | None:
     from requests.exceptions import RequestException
     from sqlalchemy.exc import DBAPIError
 
-    from backend.errors import CommandError, GuerdonError
+    from backend.errors import CommandError
     from backend.signer.base import SignerError
     from prover.circuit import CircuitError
     from prover.groth16 import Groth16Error
     from prover.keys import SetupError
 
-    ours = GuerdonError | CommandError | SignerError | CircuitError | Groth16Error | SetupError
     match error:
+        case (
+            GuerdonError()
+            | CommandError()
+            | SignerError()
+            | CircuitError()
+            | Groth16Error()
+            | SetupError()
+        ):
+            return str(error)
         case ValidationError():
             # The input is not shown: it may be a secret.
             return "; ".join(
@@ -63,6 +84,6 @@ def _reason(error: Exception) -> str | None:
         case RequestException():
             # Its text holds the node's URL, and so perhaps its key.
             return f"the node (RPC_URL) does not answer: {type(error).__name__}"
-        case OSError() if not isinstance(error, ours):
+        case OSError():
             return f"{error.filename}: {error.strerror}" if error.filename else str(error)
-    return str(error) if isinstance(error, ours) else None
+    return None

@@ -8,11 +8,12 @@ from typing import Annotated
 
 import typer
 
+from backend.cli.app import Commands
 from backend.cli.context import ProgramName, open_context
 from backend.cli.output import output, steps
 from backend.errors import Invalid
 
-app = typer.Typer()
+app = Commands()
 
 
 @app.command("import")

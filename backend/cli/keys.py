@@ -1,6 +1,5 @@
 """`guerdon keys`: this machine's proving keys, and the ceremony that makes a safe one."""
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,17 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from backend.cli.app import Commands
 from backend.cli.context import settings
 from backend.cli.failures import failures
-from backend.cli.output import errors, key_table, output
+from backend.cli.output import errors, output, show_list, wants_json
 from backend.errors import Invalid
 
 if TYPE_CHECKING:
     from prover.keys import KeyFolder, VerifyingKey
     from prover.zkey import Zkey
 
-app = typer.Typer(help="Proving keys: make, import, verify, list.", no_args_is_help=True)
-ceremony_app = typer.Typer(
+app = Commands(help="Proving keys: make, import, verify, list.", no_args_is_help=True)
+ceremony_app = Commands(
     help="A setup by several parties: init, contribute (each in turn), beacon, verify, finalize.",
     no_args_is_help=True,
 )
@@ -48,7 +48,7 @@ def _steps() -> Iterator[Any]:
 
         def report(text: str) -> None:
             if not text.startswith("snarkjs: "):
-                errors.print(text, highlight=False, markup=False)
+                errors.print(text)
             status.update(f"{text} ({time.monotonic() - start:.0f} s)".replace("[", "\\["))
 
         yield report
@@ -65,19 +65,18 @@ def _facts(key: "KeyFolder") -> dict[str, Any]:
 
 
 def _print_transcript(zkey: "Zkey") -> None:
-    output.print(f"circuit {zkey.circuit_hash}", highlight=False, soft_wrap=True)
+    if wants_json():
+        contributions = [asdict(link) for link in zkey.contributions]
+        output.document({"circuit": zkey.circuit_hash, "contributions": contributions})
+        return
+    output.print(f"circuit {zkey.circuit_hash}")
     for number, link in enumerate(zkey.contributions, start=1):
         beacon = (
             f" = beacon {link.beacon}, 2^{link.beacon_iterations_log2} hashes"
             if link.beacon
             else ""
         )
-        output.print(
-            f"{number} {link.name} {link.hash}{beacon}",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
-        )
+        output.print(f"{number} {link.name} {link.hash}{beacon}")
 
 
 @app.command()
@@ -95,7 +94,7 @@ def dev(instance: InstanceName) -> None:
             f"them: {instance}"
         )
         key = dev_key(load_instance(instance))
-    output.print_json(json.dumps(_facts(key)))
+    output.document(_facts(key))
 
 
 @app.command("import")
@@ -125,7 +124,7 @@ def import_key(
                 "The ceremony was not checked: without --ptau only a trial proof was. The key "
                 "is refused off local chains."
             )
-    output.print_json(json.dumps(_facts(key)))
+    output.document(_facts(key))
 
 
 @app.command()
@@ -175,7 +174,7 @@ def verify(
         )
         if ptau is None and folder.manifest.transcript is not None:
             report("not checked: the ceremony's transcript (give --ptau)")
-    output.print_json(json.dumps(_facts(folder)))
+    output.document(_facts(folder))
 
 
 def _find(key: str | None) -> "KeyFolder":
@@ -198,13 +197,14 @@ def _deployed(rpc_url: str | None, verifier: str | None, distributor: str | None
     from backend.chain.deploy import deployed_key
     from backend.chain.distributor import Distributor
     from backend.chain.web3_node import connect
+    from backend.kit.address import checked_address
 
     node = connect(rpc_url or settings().rpc_url)
     if verifier is None and distributor is not None:
         verifier = Distributor(node, distributor).info().verifier
     if verifier is None:
         raise Invalid("verifier: expected an address, or a Distributor's", "verifier")
-    return deployed_key(node, verifier)
+    return deployed_key(node, checked_address(verifier, "verifier"))
 
 
 @app.command("list")
@@ -215,7 +215,7 @@ def list_keys() -> None:
     from prover.circuit import instances
 
     digests = {name: instance.digest for name, instance in instances().items()}
-    rows = []
+    rows: list[dict[str, Any]] = []
     for key in key_store.known_keys():
         current = digests.get(key.manifest.instance) == key.manifest.circuit_digest
         people = (
@@ -224,16 +224,18 @@ def list_keys() -> None:
             else 1
         )
         rows.append(
-            (
-                key.manifest.instance,
-                key.manifest.origin,
-                people,
-                key.verifying_key.digest[:16],
-                current,
-                key.path.name,
-            )
+            {
+                "instance": key.manifest.instance,
+                "origin": key.manifest.origin,
+                "people": people,
+                "key": key.verifying_key.digest,
+                "circuit": "present" if current else "another",
+                "folder": str(key.path),
+            }
         )
-    output.print(key_table(str(cache_root() / "keys"), rows))
+    if not wants_json():
+        rows = [{**row, "key": row["key"][:16], "folder": Path(row["folder"]).name} for row in rows]
+    show_list(f"Keys in {cache_root() / 'keys'}", rows)
 
 
 @ceremony_app.command()
@@ -333,4 +335,4 @@ def finalize(
         key = key_store.import_zkey(
             load_instance(instance), file, ptau, ptau_blake2b=ptau_blake2b, out=out, report=report
         )
-    output.print_json(json.dumps(_facts(key)))
+    output.document(_facts(key))

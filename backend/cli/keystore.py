@@ -5,11 +5,12 @@ from typing import Annotated
 
 import typer
 
+from backend.cli.app import Commands
 from backend.cli.context import settings
 from backend.cli.failures import failures
-from backend.cli.output import output
+from backend.cli.output import output, wants_json
 
-app = typer.Typer(help="Keystores: the keys that sign.", no_args_is_help=True)
+app = Commands(help="Keystores: the keys that sign.", no_args_is_help=True)
 
 
 def _password(confirm: bool) -> str:
@@ -27,7 +28,7 @@ def new(file: Annotated[Path, typer.Argument(help="File to write; never overwrit
     from backend.signer import keystore
 
     with failures():
-        output.print(keystore.create(file, _password(confirm=True)).address, highlight=False)
+        _show(keystore.create(file, _password(confirm=True)).address)
 
 
 @app.command()
@@ -36,4 +37,11 @@ def address(file: Annotated[Path, typer.Argument(help="A keystore file.")]) -> N
     from backend.signer.factory import open_signer
 
     with failures():
-        output.print(open_signer(file, _password(confirm=False)).address, highlight=False)
+        _show(open_signer(file, _password(confirm=False)).address)
+
+
+def _show(address: str) -> None:
+    if wants_json():
+        output.document({"address": address})
+    else:
+        output.print(address)

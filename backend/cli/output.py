@@ -1,13 +1,14 @@
-"""What the commands print: progress and tables.
+"""What the commands print: results, lists, progress and tables.
 
-Text for people goes to standard error, or is a table on standard output.
+What a command did is one JSON document on standard output. A list or a report is a table there, and
+with --json one JSON document. Messages and progress go to standard error.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+import typer
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -19,13 +20,68 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from backend.kit.terminal import cell, new_table
+from backend.kit.terminal import errors as errors
+from backend.kit.terminal import output as output
 from backend.kit.token import Token
 
 if TYPE_CHECKING:
     from backend.payout.push import Push
 
-errors = Console(stderr=True)
-output = Console()
+_asked = {"json": False}
+
+
+def wants_json() -> bool:
+    """Whether the command that runs was called with --json."""
+    return _asked["json"]
+
+
+@contextmanager
+def answer(as_json: bool) -> Iterator[None]:
+    """Inside, a command runs that was called with or without --json. With it, standard output gets
+    one document, an empty one if the command has no data."""
+    _asked["json"] = as_json
+    before = output.documents
+
+    def complete() -> None:
+        if as_json and output.documents == before:
+            output.document({})
+
+    try:
+        yield
+    except typer.Exit:
+        complete()
+        raise
+    else:
+        complete()
+    finally:
+        _asked["json"] = False
+
+
+def show_list(
+    title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None
+) -> None:
+    """A table of `columns`, all by default; with --json all of each row, as one document."""
+    if wants_json():
+        output.document([dict(row) for row in rows])
+        return
+    names = list(columns or (rows[0] if rows else ()))
+    table = new_table(title, *names)
+    for row in rows:
+        table.add_row(*(cell(row[name]) for name in names))
+    output.print(table if rows else f"{title}: none.")
+
+
+def show_facts(title: str, facts: Mapping[str, Any]) -> None:
+    """A table with one line for each fact; with --json a document."""
+    if wants_json():
+        output.document(dict(facts))
+        return
+    table = new_table(title, "", "")
+    table.show_header = False
+    for name, value in facts.items():
+        table.add_row(cell(name.replace("_", " ")), cell(value))
+    output.print(table)
 
 
 class Steps:
@@ -45,7 +101,7 @@ class Steps:
 
     def line(self, text: str) -> None:
         """A line above the bars."""
-        self._progress.console.print(text, highlight=False)
+        self._progress.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 @contextmanager
@@ -58,7 +114,7 @@ def steps() -> Iterator[Steps]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=errors) as progress:
+    with Progress(*columns, console=errors.console()) as progress:
         yield Steps(progress)
 
 
@@ -130,19 +186,4 @@ def summary_table(report: dict[str, Any], seconds: float) -> Table:
     for name, value in rows.items():
         # Text, not markup: a token's maker chooses its symbol.
         table.add_row(name, Text(value))
-    return table
-
-
-def key_table(parent: str, keys: list[tuple[str, str, int, str, bool, str]]) -> Table:
-    """One row for each key in folder `parent`.
-
-    A key is instance, origin, people, digest, whether its circuit is the present one, and folder.
-    """
-    table = Table(title=f"Keys in {parent}", title_justify="left")
-    for name in ("instance", "origin", "people", "key", "circuit", "folder"):
-        table.add_column(name, justify="right" if name == "people" else "left", overflow="fold")
-    for instance, origin, people, digest, current, folder in keys:
-        table.add_row(
-            instance, origin, str(people), digest, "present" if current else "another", folder
-        )
     return table

@@ -1,16 +1,16 @@
 """`guerdon partner`: partners who report interactions, and their secrets."""
 
-import json
 import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from backend.cli.app import Commands
 from backend.cli.context import ProgramName, open_context
 from backend.cli.output import output
 
-app = typer.Typer(help="Partners who report interactions.", no_args_is_help=True)
+app = Commands(help="Partners who report interactions.", no_args_is_help=True)
 
 PartnerName = Annotated[str, typer.Argument(help="The partner.")]
 SecretEnv = Annotated[
@@ -44,7 +44,7 @@ def add(
             row = programs.get(session, program)
             partners.add(session, row.id, name, secret)
             pin(row.distributor, name, secret)
-    output.print_json(json.dumps({"program": program, "partner": name, "secret": secret}))
+    output.document({"program": program, "partner": name, "secret": secret})
 
 
 @app.command()
@@ -72,7 +72,7 @@ def rotate(
             partners.rotate(session, partners.get(session, row.id, name), secret, overlap)
             pin(row.distributor, name, secret)
     facts = {"program": program, "partner": name, "secret": secret, "overlap_seconds": overlap}
-    output.print_json(json.dumps(facts))
+    output.document(facts)
 
 
 @app.command()
@@ -87,7 +87,7 @@ def revoke(program: ProgramName, name: PartnerName) -> None:
     with open_context() as context, context.database.transaction() as session:
         row = programs.get(session, program)
         revoked = partners.revoke(session, partners.get(session, row.id, name))
-    output.print_json(json.dumps({"program": program, "partner": name, "revoked": revoked}))
+    output.document({"program": program, "partner": name, "revoked": revoked})
 
 
 def _secret(variable: str | None) -> str:

@@ -7,10 +7,11 @@ from typing import Annotated
 import typer
 
 from backend.chain.finality import FINALITY_EXPECTED
+from backend.cli.app import Commands
 from backend.cli.context import ProgramName, load_program, open_context
 from backend.cli.output import errors, output
 
-app = typer.Typer(help="Programs: deploy, register, fund, resume.", no_args_is_help=True)
+app = Commands(help="Programs: deploy, register, fund, resume.", no_args_is_help=True)
 
 Finality = Annotated[str, typer.Option(help=f"{FINALITY_EXPECTED.capitalize()}.")]
 BatchAge = Annotated[

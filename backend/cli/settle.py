@@ -1,6 +1,5 @@
 """`guerdon prove`, `post`, `watch` and `claim`: the steps to the chain, by hand."""
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -8,14 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from backend.cli.app import Commands
 from backend.cli.context import ProgramName, load_program, open_context
-from backend.cli.output import errors, output, push_json, steps
+from backend.cli.output import errors, output, push_json, steps, wants_json
 from backend.errors import Conflict, Invalid
 
 if TYPE_CHECKING:
-    from backend.batch.models import BatchState
+    from backend.batch.models import Batch, BatchState
 
-app = typer.Typer()
+app = Commands()
 
 
 @app.command()
@@ -26,7 +26,7 @@ def prove(program: ProgramName) -> None:
     """
     from backend.batch.models import BatchState
 
-    _advance(program, BatchState.PROVEN, lambda: False)
+    _show_open(_advance(program, BatchState.PROVEN, lambda: False))
 
 
 @app.command()
@@ -38,12 +38,26 @@ def post(
     from backend.batch.models import BatchState
 
     deadline = time.monotonic() + wait_seconds
-    if _advance(program, BatchState.FINAL, lambda: time.monotonic() < deadline):
+    left = _advance(program, BatchState.FINAL, lambda: time.monotonic() < deadline)
+    _show_open(left)
+    if left:
         raise typer.Exit(1)
 
 
-def _advance(program: str, until: "BatchState", wait: Callable[[], bool]) -> int:
-    """Advance every batch to `until`. Shows and counts the batches that are not there yet."""
+def _show_open(batches: "list[Batch]") -> None:
+    """The batches that are not there yet, with what each waits for."""
+    if wants_json():
+        names = ("bucket", "sequence", "state", "note")
+        output.document([{name: getattr(batch, name) for name in names} for batch in batches])
+        return
+    for batch in batches:
+        errors.print(
+            f"bucket {batch.bucket} sequence {batch.sequence}: {batch.state} {batch.note or ''}"
+        )
+
+
+def _advance(program: str, until: "BatchState", wait: Callable[[], bool]) -> "list[Batch]":
+    """Advance every batch to `until`. Returns the batches that are not there yet."""
     from backend import pipeline
     from backend.batch import repository
     from backend.batch.models import BatchState
@@ -59,7 +73,7 @@ def _advance(program: str, until: "BatchState", wait: Callable[[], bool]) -> int
                 rows = repository.open_batches(session, row.id)
             show(f"Batches {until}", total - sum(batch.state != until for batch in rows), total)
             if not rows:
-                return 0
+                return []
             oldest = {batch.bucket: batch for batch in reversed(rows)}
             moving = rows if until is BatchState.PROVEN else oldest.values()
             states = [pipeline.advance(context, batch.id, until) for batch in moving]
@@ -67,14 +81,7 @@ def _advance(program: str, until: "BatchState", wait: Callable[[], bool]) -> int
                 if not wait():
                     break
                 time.sleep(0.3)
-    for batch in rows:
-        errors.print(
-            f"bucket {batch.bucket} sequence {batch.sequence}: {batch.state} {batch.note or ''}",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
-    return len(rows)
+    return rows
 
 
 @app.command()
@@ -83,6 +90,10 @@ def watch(
     follow: Annotated[bool, typer.Option(help="Continue until Ctrl-C.")] = False,
 ) -> None:
     """Index the final events of the chain."""
+    if follow and wants_json():
+        raise typer.BadParameter(
+            "it has no end and so no document: leave --json", param_hint="--follow"
+        )
     from backend.program import repository as programs
     from backend.settlement.indexer import index
 
@@ -95,12 +106,17 @@ def watch(
             if recorded.events or not follow:
                 errors.print(
                     f"{recorded.events} events; indexed up to block {row.last_indexed_block}. "
-                    f"{row.halted or ''}",
-                    markup=False,
-                    highlight=False,
-                    soft_wrap=True,
+                    f"{row.halted or ''}"
                 )
             if not follow:
+                if wants_json():
+                    output.document(
+                        {
+                            "events": recorded.events,
+                            "last_indexed_block": row.last_indexed_block,
+                            "halted": row.halted,
+                        }
+                    )
                 return
             time.sleep(context.settings.tick_seconds)
 
@@ -138,7 +154,7 @@ def claim(
                 raise Invalid(f"address: expected an address, got {text!r}", "address")
         wanted = {to_checksum_address(text) for text in address or []}
         for unknown in sorted(wanted - set(owed)):
-            errors.print(f"{unknown}: nothing is owed.", highlight=False)
+            errors.print(f"{unknown}: nothing is owed.")
         chosen = [known for known in owed if not wanted or known in wanted]
         done = [0]
 
@@ -148,7 +164,7 @@ def claim(
 
         pushes = push_claims(context, row, chosen, together=together, progress=progress)
         index(context, row.id)
-    output.print_json(json.dumps([push_json(push) for push in pushes]))
+    output.document([push_json(push) for push in pushes])
     results = Counter(payment.result for push in pushes for payment in push.payments)
     paid = sum(
         payment.amount
@@ -157,10 +173,6 @@ def claim(
         if payment.result is Result.PAID
     )
     counts = ", ".join(f"{count} {result}" for result, count in results.items())
-    errors.print(
-        f"{counts}: {row.reward_token.text(paid)} paid." if counts else "Nothing is owed.",
-        markup=False,
-        highlight=False,
-    )
+    errors.print(f"{counts}: {row.reward_token.text(paid)} paid." if counts else "Nothing is owed.")
     if set(results) - {Result.PAID, Result.ALREADY_PAID}:
         raise typer.Exit(1)

@@ -15,8 +15,18 @@ from urllib.parse import urlsplit
 
 import typer
 
+from backend.cli.app import Commands
 from backend.cli.failures import failures
-from backend.cli.output import Steps, batch_table, claim_table, errors, output, steps, summary_table
+from backend.cli.output import (
+    Steps,
+    batch_table,
+    claim_table,
+    errors,
+    output,
+    steps,
+    summary_table,
+    wants_json,
+)
 from backend.devstack import ROOT
 from backend.devstack.signals import signals_held_back, stop_on_signals
 from backend.kit.files import write_private
@@ -32,7 +42,7 @@ DATA = ROOT / ".guerdon"
 
 STARTING_PARTS = 10
 
-app = typer.Typer()
+app = Commands()
 
 
 @contextmanager
@@ -98,16 +108,24 @@ def _wait_for_signal(local: "Local") -> None:
             errors.print("\nStopping.")
 
 
-def _print_urls(local: "Local") -> None:
-    output.print(
-        f"API           {local.api_url}  (docs at {local.api_url}/docs)",
-        highlight=False,
-        soft_wrap=True,
-    )
-    output.print(f"node          {local.rpc_url}", highlight=False, soft_wrap=True)
-    output.print(f"program       {local.program}", highlight=False, soft_wrap=True)
-    output.print(f"Distributor   {local.deployment.distributor}", highlight=False, soft_wrap=True)
-    output.print(f"token         {local.deployment.token}", highlight=False, soft_wrap=True)
+def _run_until_signal(local: "Local", *next_lines: str) -> None:
+    """Print where everything is, and what to type next, then wait."""
+    facts = {
+        "API": local.api_url,
+        "node": local.rpc_url,
+        "program": local.program,
+        "Distributor": local.deployment.distributor,
+        "token": local.deployment.token,
+    }
+    if wants_json():
+        facts["environment"] = str(local.folder / "environment")
+        output.document({name.lower(): value for name, value in facts.items()})
+    else:
+        for name, value in facts.items():
+            output.print(f"{name:<13} {value}" + (f"  (docs at {value}/docs)" * (name == "API")))
+        for line in (*next_lines, "Running until Ctrl-C."):
+            output.print(line)
+    _wait_for_signal(local)
 
 
 @app.command()
@@ -161,18 +179,21 @@ def demo(
             run = Demo(local, rewards, show)
             facts = run.report(run.run())
             show.line("")
-            for table in (
-                batch_table(facts["batches"]),
-                claim_table(facts["claims"]),
-                summary_table(facts, time.monotonic() - start),
-            ):
-                output.print(table)
             if report is not None:
                 report.write_text(json.dumps(facts, indent=2) + "\n")
-            if keep:
-                _print_urls(local)
-                output.print("Running until Ctrl-C.", highlight=False, soft_wrap=True)
+            if wants_json():
+                output.document(facts)
+            else:
+                for table in (
+                    batch_table(facts["batches"]),
+                    claim_table(facts["claims"]),
+                    summary_table(facts, time.monotonic() - start),
+                ):
+                    output.print(table)
+            if keep and wants_json():
                 _wait_for_signal(local)
+            elif keep:
+                _run_until_signal(local)
 
 
 def _report_list(path: Path, rewards: "RewardList") -> None:
@@ -208,19 +229,16 @@ def up(
         _stack(program, None, instance, api_port, show) as local,
     ):
         show.line("")
-        _print_urls(local)
         pins = " ".join(
             f"--pins {path}" for path in sorted(local.folder.glob("attestor-*/partners.json"))
         )
-        for line in (
+        _run_until_signal(
+            local,
             "In another shell:",
             f"  . {local.folder / 'environment'}",
             f"  guerdon partner add {program} NAME {pins}",
             f"  guerdon program fund {program} AMOUNT",
-        ):
-            output.print(line, highlight=False, soft_wrap=True)
-        output.print("Running until Ctrl-C.", highlight=False, soft_wrap=True)
-        _wait_for_signal(local)
+        )
 
 
 @app.command()
@@ -266,6 +284,4 @@ def prepare_local(
     if prepared.partner_secret is not None:
         write_private(folder / "partner-secret", prepared.partner_secret)
     prepared.context.close()
-    output.print_json(
-        json.dumps({"program": program, "distributor": prepared.deployment.distributor})
-    )
+    output.document({"program": program, "distributor": prepared.deployment.distributor})

@@ -3,9 +3,11 @@ they end."""
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import typer.main
 from typer.testing import CliRunner, Result
 
 from backend.cli import context as cli_context
@@ -38,6 +40,82 @@ def printed(result: Result, code: int = 0) -> Any:
     """What a command that ended with `code` has printed for programs."""
     assert result.exit_code == code, result.output
     return json.loads(result.stdout)
+
+
+def leaves(command: Any, *words: str) -> Iterator[str]:
+    """The commands below a command, as typed after `guerdon`."""
+    subs = getattr(command, "commands", {})
+    for name, sub in subs.items():
+        yield from leaves(sub, *words, name)
+    if not subs:
+        yield " ".join(words)
+
+
+DONE = {
+    "batch close": "NAME",
+    "batch list": "NAME",
+    "batch release": "NAME",
+    "claim": "NAME",
+    "keys list": "",
+    "migrate": "",
+    "partner add": "NAME another",
+    "partner revoke": "NAME another",
+    "partner rotate": "NAME another",
+    "post": "NAME",
+    "prepare-local": "FULL --attestor-url http://127.0.0.1:1",
+    "program attestors": "NAME --attestor-url http://127.0.0.1:1",
+    "program fund": "NAME 5",
+    "prove": "NAME",
+    "watch": "NAME",
+    "audit": "--rpc-url NODE --distributor ADDRESS",
+}
+"""Arguments with which each command ends with 0; in this order they follow each other."""
+NOT_DONE = {
+    "demo": "--input GONE",
+    "import": "NAME GONE --api-url http://127.0.0.1:1 --partner adnet --secret-env X --label a",
+    "keys ceremony beacon": "GONE OUT --hash ab",
+    "keys ceremony contribute": "GONE OUT --name Ann",
+    "keys ceremony finalize": "dev GONE --ptau GONE",
+    "keys ceremony init": "dev --ptau GONE",
+    "keys ceremony verify": "dev GONE --ptau GONE",
+    "keys dev": "nothing",
+    "keys import": "dev GONE",
+    "keys verify": "GONE",
+    "keystore address": "GONE",
+    "keystore new": "FULL/environment",
+    "program deploy": "NAME",
+    "program register": "NAME 0x12 --attestor-url http://127.0.0.1:1",
+    "program resume": "nowhere",
+    "up": "--instance nothing",
+}
+"""Arguments with which each command fails."""
+
+
+def test_json_of_every_command(
+    program: OnChain, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With --json, and whatever colours the environment asks for, standard output is one plain JSON
+    document: of every command there is, done or refused."""
+    assert set(leaves(typer.main.get_command(app))) == DONE.keys() | NOT_DONE.keys()
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("GUERDON_KEYSTORE_PASSWORD", "x")
+    (tmp_path / "environment").touch()
+    values = {
+        "NAME": program.row.name,
+        "NODE": program.chain.url,
+        "ADDRESS": program.row.distributor,
+        "FULL": str(tmp_path),
+        "GONE": str(tmp_path / "gone"),
+    }
+    for name, arguments in (DONE | NOT_DONE).items():
+        for key, value in values.items():
+            arguments = arguments.replace(key, value)
+        result = command(*name.split(), *arguments.split(), "--json")
+        assert (result.exit_code == 0) == (name in DONE), (name, result.output)
+        assert result.stdout, (name, result.exception)
+        assert "\x1b" not in result.stdout, name
+        document = json.loads(result.stdout)
+        assert name in DONE or document["error"]["message"] in result.stderr, name
 
 
 def test_claims_of_somebody_unknown_are_told(program: OnChain, command: Command) -> None:
