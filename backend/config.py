@@ -72,7 +72,13 @@ class Settings(BaseSettings):
     invariants_full_seconds: float = 86_400.0
     """How often the worker checks the invariants on all rows."""
 
-    max_fee_per_gas_wei: int = 200 * 10**9
+    max_fee_per_gas_wei: int = Field(200 * 10**9, gt=0)
+    """Most that any transaction bids for a unit of gas, the priority fee included."""
+    priority_fee_min_wei: int = Field(0, ge=0)
+    """Least priority fee for a unit of gas: for a chain whose blocks take nothing lower."""
+    priority_fee_max_wei: int | None = Field(None, ge=0)
+    """Most priority fee that a transaction offers at first; up to `max_fee_per_gas_wei` if not
+    set."""
     request_bytes_max: int = 2 * 2**20
     """Largest request body in bytes: a thousand interactions take about 200 kB."""
 
@@ -89,6 +95,17 @@ class Settings(BaseSettings):
     def _require_both(self) -> "Settings":
         if (self.rapidsnark is None) != (self.zkey is None):
             raise ValueError("GUERDON_RAPIDSNARK, GUERDON_ZKEY: expected both paths or neither")
+        return self
+
+    @model_validator(mode="after")
+    def _require_fees(self) -> "Settings":
+        most = self.priority_fee_max_wei
+        most = self.max_fee_per_gas_wei if most is None else most
+        if self.priority_fee_min_wei > most:
+            raise ValueError(
+                "GUERDON_PRIORITY_FEE_MIN_WEI: expected at most GUERDON_PRIORITY_FEE_MAX_WEI, or "
+                f"GUERDON_MAX_FEE_PER_GAS_WEI if that is not set: {most}"
+            )
         return self
 
 

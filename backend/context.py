@@ -82,11 +82,17 @@ class Context:
         )
         return OutboxDeployer(self.database, self.node, sender, command, finality)
 
+    @property
+    def fees(self) -> FeePolicy:
+        """What the settings let a transaction bid for gas."""
+        config = self.settings
+        return FeePolicy(
+            config.max_fee_per_gas_wei, config.priority_fee_min_wei, config.priority_fee_max_wei
+        )
+
     def _sender(self, path: Path) -> Sender:
         signer = open_signer(path, self.settings.keystore_password.get_secret_value())
-        return Sender(
-            self.node, signer, FeePolicy(self.settings.max_fee_per_gas_wei), self.chain_id
-        )
+        return Sender(self.node, signer, self.fees, self.chain_id)
 
     def close(self) -> None:
         self.provers.close()

@@ -6,12 +6,15 @@ trusted.
 """
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated
 
 import httpx
 from eth_utils import to_checksum_address
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from backend.kit.proxies import async_client
 
 CONNECT_SECONDS = 5
 ANSWER_SECONDS = 60
@@ -64,14 +67,18 @@ class Refusal:
 AttestorOutcome = Attested | AskAgain | LeavesAsked | Refusal
 
 
-def open_client(token: str | None) -> httpx.AsyncClient:
-    """A client for any number of attestors, which `token` lets in. Close it when done."""
+def open_client(token: str | None, urls: Iterable[str]) -> httpx.AsyncClient:
+    """A client for the attestors at `urls`, which `token` lets in. Close it when done.
+
+    Raises Unavailable for a proxy of the environment that cannot be used.
+    """
     # Not compressed: a few bytes must not become many.
     headers = {"content-type": "application/json", "accept-encoding": "identity"}
     if token:
         headers["authorization"] = f"Bearer {token}"
     # Each request has a deadline of its own for all of it; httpx's would be for each piece.
-    return httpx.AsyncClient(headers=headers, timeout=httpx.Timeout(None, connect=CONNECT_SECONDS))
+    timeout = httpx.Timeout(None, connect=CONNECT_SECONDS)
+    return async_client(urls, headers=headers, timeout=timeout)
 
 
 async def request_attestation(

@@ -144,7 +144,7 @@ class _Collection:
         outcomes: list[AttestorOutcome] = []
         question = self.question()
         token = self.context.settings.attestor_token.get_secret_value() or None
-        async with open_client(token) as http:
+        async with open_client(token, self.program.attestors) as http:
             tasks = {
                 asyncio.create_task(ask(http, url, question)) for url in self.program.attestors
             }

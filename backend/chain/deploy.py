@@ -84,14 +84,12 @@ class Deployer:
             reason = explain_revert(error.data) if error.data else error.said
             raise DeploymentError(f"{what}: refused by the chain: {reason}") from error
         transaction = {
-            "type": 2,
+            **bid.fields(),
             "chainId": self.node.chain_id(),
             "value": 0,
             "data": data,
             "nonce": self.node.transaction_count(self.signer.address, "pending"),
             "gas": gas * 6 // 5,
-            "maxFeePerGas": bid.max_fee,
-            "maxPriorityFeePerGas": bid.max_priority_fee,
         }
         signed = self.signer.sign_transaction(
             transaction if to is None else {**transaction, "to": to}

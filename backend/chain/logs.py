@@ -47,7 +47,8 @@ def fetch_logs(
     """All logs of `address` with `topics` in first_block .. last_block, in chain order.
 
     Nodes limit the blocks or the logs of an answer, each in its own words, so any refusal halves
-    the range; it grows again after.
+    the range; it grows again after. A node that does not answer, or was asked too often, is not
+    asked for less: that would only be more questions.
 
     Raises:
         Unavailable: the node refuses even one block, or does not answer.
@@ -58,7 +59,7 @@ def fetch_logs(
         end = min(at + size - 1, last_block)
         try:
             logs += node.logs(address, topics, at, end)
-        except Unavailable as error:
+        except NodeRefused as error:
             if end == at:
                 raise Unavailable(f"logs of block {at}: {error.message}") from error
             size = (end - at + 1) // 2

@@ -20,6 +20,29 @@ class NodeRefused(Unavailable):
     code = "node_refused"
 
 
+class TooMuchAsked(NodeRefused):
+    """The node finds the range, or the answer, too large: ask for less."""
+
+    code = "node_too_much_asked"
+
+
+class RateLimited(Unavailable):
+    """The node answers, but not this often. `retry_after_seconds` is what it asks for, if it says
+    so."""
+
+    code = "node_rate_limited"
+
+    def __init__(self, message: str, retry_after_seconds: int | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class BadAnswer(Unavailable):
+    """What came back is no answer of an Ethereum node: a web page, an empty list, a wrong type."""
+
+    code = "node_bad_answer"
+
+
 class CallReverted(GuerdonError):
     """The contract refused a call. `data` is the revert data, `said` the node's own words."""
 
@@ -90,7 +113,7 @@ class Frame:
 class FeeHistory:
     """Wei per gas: the next block's base fee, and the median priority fee of each last block.
 
-    A block without transactions has a priority fee of 0.
+    A block without transactions has a priority fee of 0. Some nodes name no priority fees.
     """
 
     next_base_fee: int
@@ -100,8 +123,9 @@ class FeeHistory:
 class Node(Protocol):
     """One chain's node.
 
-    Every method raises Unavailable if the node does not answer, and NodeRefused (an Unavailable) if
-    it answers with an error.
+    Every method raises Unavailable if the node does not answer, RateLimited if it was asked too
+    often, BadAnswer if something else answers in its place, and NodeRefused if it answers with an
+    error. All are Unavailable.
     """
 
     def chain_id(self) -> int: ...
@@ -146,7 +170,7 @@ class Node(Protocol):
         """One answer's logs of `address` in the range; None matches any topic.
 
         Logs that a reorg removed are left out. `backend.chain.logs.fetch_logs` splits a range that
-        a node finds too large.
+        a node finds too large: TooMuchAsked.
         """
         ...
 
@@ -165,8 +189,16 @@ class Node(Protocol):
         """
         ...
 
-    def fee_history(self, blocks: int) -> FeeHistory:
-        """Fees of the last `blocks` blocks."""
+    def fee_history(self, blocks: int) -> FeeHistory | None:
+        """Fees of the last `blocks` blocks; None on a chain without base fees (before EIP-1559)."""
+        ...
+
+    def priority_fee(self) -> int | None:
+        """Wei per gas that the node advises to offer to a block's proposer; None without advice."""
+        ...
+
+    def gas_price(self) -> int:
+        """Wei per gas that the node advises to pay on a chain without base fees."""
         ...
 
     def send_raw(self, raw: bytes) -> None:

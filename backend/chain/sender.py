@@ -264,14 +264,12 @@ class Sender:
 
     def _sign(self, call: Call, nonce: int, gas_limit: int, fees: Fees) -> SignedTransaction:
         transaction = {
-            "type": 2,
+            **fees.fields(),
             "chainId": self.chain_id,
             "nonce": nonce,
             "data": call.data,
             "value": call.value,
             "gas": gas_limit,
-            "maxFeePerGas": fees.max_fee,
-            "maxPriorityFeePerGas": fees.max_priority_fee,
         }
         if call.to != CREATES:
             transaction["to"] = call.to

@@ -1,22 +1,19 @@
-"""A Node over JSON-RPC, by web3."""
+"""A Node over JSON-RPC, by a provider of web3."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
-from urllib.parse import urlsplit
+from typing import Any, TypeVar
 
-from eth_typing import ChecksumAddress
 from eth_utils.address import to_checksum_address
-from hexbytes import HexBytes
 from requests.exceptions import RequestException
 from web3 import Web3
-from web3.exceptions import RequestTimedOut, TransactionNotFound, Web3Exception
-from web3.middleware import ExtraDataToPOAMiddleware
-from web3.providers.rpc.utils import ExceptionRetryConfiguration
-from web3.types import BlockIdentifier, FilterParams, LogReceipt, RPCEndpoint
+from web3.exceptions import Web3Exception
+from web3.types import RPCEndpoint
 
+from backend.chain import decode
 from backend.chain.node import (
+    BadAnswer,
     Block,
     BlockId,
     CallReverted,
@@ -25,15 +22,14 @@ from backend.chain.node import (
     Log,
     NodeRefused,
     Receipt,
+    TooMuchAsked,
     Transaction,
 )
-from backend.errors import Invalid, Unavailable
+from backend.chain.refusals import is_too_much, shown
+from backend.chain.rpc import RpcProvider
+from backend.errors import Unavailable
 
-TIMEOUT_SECONDS = 30
 TRACE_TIMEOUT = "20s"
-CACHED: dict[str, Any] = {"cache_allowed_requests": True, "cacheable_requests": {"eth_chainId"}}
-"""Options of an HTTPProvider: web3 asks for the chain id before every call, and a chain keeps its
-id."""
 
 _EXECUTION_FAILED = re.compile(
     r"revert|invalid ?(\w*opcode|jump)|opcode ?not ?found|out ?of ?(gas|offset)"
@@ -43,6 +39,8 @@ _EXECUTION_FAILED = re.compile(
 )
 """How Geth, Nethermind, Erigon, Besu and Anvil say that a call ran and failed."""
 
+Value = TypeVar("Value")
+
 
 def connect(rpc_url: str) -> "Web3Node":
     """The node at an HTTP(S) URL; reads are tried five times.
@@ -51,39 +49,15 @@ def connect(rpc_url: str) -> "Web3Node":
         Invalid: not an HTTP(S) URL.
         Unavailable: nothing answers there, or not as an Ethereum node.
     """
-    parts = urlsplit(rpc_url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise Invalid("rpc_url: expected http(s)://host[:port][/path]", field="rpc_url")
-    retries = ExceptionRetryConfiguration(errors=(RequestException,), retries=5, backoff_factor=0.1)
-    provider = Web3.HTTPProvider(
-        rpc_url, {"timeout": TIMEOUT_SECONDS}, exception_retry_configuration=retries, **CACHED
-    )
-    w3 = Web3(provider)
-    # Chains with a proof-of-authority history put more than 32 bytes in extraData, which web3
-    # refuses by default.
-    w3.middleware_onion.inject(ExtraDataToPOAMiddleware, layer=0)
-    # Credentials and API keys are in the path, in the query or before the @: only the host is ever
-    # shown.
-    where = f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname
+    provider = RpcProvider(rpc_url)
+    node = Web3Node(Web3(provider))
     try:
-        w3.eth.chain_id  # noqa: B018 - the question is whether it answers
-    except (RequestException, Web3Exception, ValueError) as error:
+        node.chain_id()
+    except Unavailable as error:
         raise Unavailable(
-            f"no Ethereum node answers at {where}: {type(error).__name__}", field="rpc_url"
+            f"no Ethereum node answers at {provider.where}: {error.message}", field="rpc_url"
         ) from None
-    return Web3Node(w3)
-
-
-@contextmanager
-def _asking(what: str) -> Iterator[None]:
-    """Inside, a node that does not answer `what`, or answers with an error, is Unavailable."""
-    try:
-        yield
-    except RequestException as error:
-        # The text of an HTTP client's error holds the URL, and URLs hold API keys.
-        raise Unavailable(f"{what}: the node does not answer ({type(error).__name__})") from error
-    except Web3Exception as error:
-        raise NodeRefused(f"{what}: {error}") from error
+    return node
 
 
 class Web3Node:
@@ -93,29 +67,37 @@ class Web3Node:
         self.w3 = w3
 
     def chain_id(self) -> int:
-        with _asking("chain id"):
-            return self.w3.eth.chain_id
+        return self._ask("chain id", "eth_chainId", [], lambda it: decode.quantity(it, "chain id"))
 
     def block_number(self) -> int:
-        with _asking("head"):
-            return self.w3.eth.block_number
+        return self._ask("head", "eth_blockNumber", [], lambda it: decode.quantity(it, "head"))
 
     def block(self, which: BlockId) -> Block:
-        with _asking(f"block {which}"):
-            header = self.w3.eth.get_block(_block_id(which))
-        return Block(header["number"], bytes(header["hash"]), header["timestamp"])
+        by_hash = isinstance(which, str) and which.startswith("0x")
+        method = "eth_getBlockByHash" if by_hash else "eth_getBlockByNumber"
+        found = self._ask(f"block {which}", method, [_block_id(which), False], _or_none)
+        if found is None:
+            raise NodeRefused(f"block {which}: the node knows no such block")
+        return self._decoded(f"block {which}", found, decode.block)
 
     def code(self, address: str, block: BlockId = "latest") -> bytes:
-        with _asking(f"code of {address}"):
-            return bytes(self.w3.eth.get_code(_address(address), _block_id(block)))
+        parameters = [to_checksum_address(address), _block_id(block)]
+        return self._ask(
+            f"code of {address}", "eth_getCode", parameters, lambda it: decode.data(it, "code")
+        )
 
     def balance(self, address: str) -> int:
-        with _asking("balance"):
-            return self.w3.eth.get_balance(_address(address))
+        parameters = [to_checksum_address(address), "latest"]
+        return self._ask(
+            "balance", "eth_getBalance", parameters, lambda it: decode.quantity(it, "balance")
+        )
 
     def transaction_count(self, address: str, block: BlockId = "latest") -> int:
-        with _asking("transaction count"):
-            return self.w3.eth.get_transaction_count(_address(address), _block_id(block))
+        parameters = [to_checksum_address(address), _block_id(block)]
+        what = "transaction count"
+        return self._ask(
+            what, "eth_getTransactionCount", parameters, lambda it: decode.quantity(it, what)
+        )
 
     def call(
         self,
@@ -126,93 +108,105 @@ class Web3Node:
         sender: str | None = None,
         value: int = 0,
     ) -> bytes:
-        where = block if isinstance(block, str) else hex(block)
-        answer = self._run("eth_call", [_call(to, data, sender, value), where])
-        try:
-            return bytes.fromhex(str(answer or "0x").removeprefix("0x"))
-        except ValueError as error:
-            raise NodeRefused("eth_call: the answer is not hexadecimal") from error
+        answer = self._run("eth_call", [_call(to, data, sender, value), _block_id(block)])
+        # Some nodes answer null where the code returned nothing.
+        return self._decoded("eth_call", answer or "0x", lambda it: decode.data(it, "the result"))
 
     def estimate_gas(self, to: str | None, data: bytes, *, sender: str, value: int = 0) -> int:
         answer = self._run("eth_estimateGas", [_call(to, data, sender, value), "latest"])
-        try:
-            return int(str(answer), 16)
-        except ValueError as error:
-            raise NodeRefused("eth_estimateGas: the answer is not a number") from error
+        return self._decoded("eth_estimateGas", answer, lambda it: decode.quantity(it, "gas"))
 
     def logs(
         self, address: str, topics: Sequence[bytes | None], first_block: int, last_block: int
     ) -> list[Log]:
-        criteria: FilterParams = {
-            "address": _address(address),
-            "fromBlock": cast(BlockIdentifier, first_block),
-            "toBlock": cast(BlockIdentifier, last_block),
+        criteria: dict[str, Any] = {
+            "address": to_checksum_address(address),
+            "fromBlock": hex(first_block),
+            "toBlock": hex(last_block),
         }
         if topics:
-            criteria["topics"] = [None if topic is None else HexBytes(topic) for topic in topics]
-        with _asking(f"logs of blocks {first_block} to {last_block}"):
-            found = self.w3.eth.get_logs(criteria)
-        return [_log(log) for log in found if not log.get("removed")]
+            criteria["topics"] = [None if topic is None else _hex(topic) for topic in topics]
+        what = f"logs of blocks {first_block} to {last_block}"
+        return self._ask(what, "eth_getLogs", [criteria], decode.logs)
 
     def receipt(self, tx_hash: bytes) -> Receipt | None:
-        with _asking("receipt"):
-            try:
-                found = self.w3.eth.get_transaction_receipt(HexBytes(tx_hash))
-            except TransactionNotFound:
-                return None
-        return Receipt(
-            bytes(found["transactionHash"]),
-            found["blockNumber"],
-            bytes(found["blockHash"]),
-            found["status"],
-            found["gasUsed"],
-            found.get("contractAddress"),
-            tuple(_log(log) for log in found["logs"]),
-        )
+        return self._ask("receipt", "eth_getTransactionReceipt", [_hex(tx_hash)], decode.receipt)
 
     def transaction(self, tx_hash: bytes) -> Transaction | None:
-        with _asking(f"transaction 0x{tx_hash.hex()}"):
-            try:
-                sent = self.w3.eth.get_transaction(HexBytes(tx_hash))
-            except TransactionNotFound:
-                return None
-        return Transaction(sent.get("to"), bytes(sent["input"]), sent.get("blockNumber"))
+        what = f"transaction {_hex(tx_hash)}"
+        return self._ask(what, "eth_getTransactionByHash", [_hex(tx_hash)], decode.transaction)
 
     def trace(self, tx_hash: bytes, to: str) -> list[Frame] | None:
-        parameters = ["0x" + tx_hash.hex(), {"tracer": "callTracer", "timeout": TRACE_TIMEOUT}]
+        parameters = [_hex(tx_hash), {"tracer": "callTracer", "timeout": TRACE_TIMEOUT}]
         try:
-            answer = self._raw("debug_traceTransaction", parameters).get("result")
-            return None if not answer else _frames(answer, to.lower())
+            answer = self._raw("trace", "debug_traceTransaction", parameters).get("result")
+            return None if not answer else decode.frames(answer, to)
         # Services refuse the method with an HTTP status, and a transaction may be too large to
         # trace in time: the same to the caller.
-        except (RequestException, Web3Exception, AttributeError, KeyError, TypeError, ValueError):
+        except (Unavailable, decode.Malformed):
             return None
 
-    def fee_history(self, blocks: int) -> FeeHistory:
-        with _asking("fee history"):
-            history = self.w3.eth.fee_history(blocks, "latest", [50])
-        return FeeHistory(
-            history["baseFeePerGas"][-1],
-            tuple(int(reward[0]) for reward in history.get("reward") or ()),
-        )
+    def fee_history(self, blocks: int) -> FeeHistory | None:
+        parameters = [hex(blocks), "latest", [50]]
+        try:
+            history = self._ask("fee history", "eth_feeHistory", parameters, decode.fee_history)
+        except NodeRefused:
+            history = None  # the method came with EIP-1559, and some nodes lack it
+        if history is not None and history.next_base_fee > 0:
+            return history
+        # Nodes of older chains may say 0 for want of a base fee: the newest block tells.
+        newest = self._ask("newest block", "eth_getBlockByNumber", ["latest", False], _base)
+        return newest and (history or newest)
+
+    def priority_fee(self) -> int | None:
+        try:
+            return self._ask("priority fee", "eth_maxPriorityFeePerGas", [], _quantity)
+        except NodeRefused:
+            return None
+
+    def gas_price(self) -> int:
+        return self._ask("gas price", "eth_gasPrice", [], _quantity)
 
     def send_raw(self, raw: bytes) -> None:
         try:
-            self.w3.eth.send_raw_transaction(HexBytes(raw))
-        except (RequestException, Web3Exception, ValueError) as error:
-            answer = getattr(error, "rpc_response", None)
-            if isinstance(error, RequestTimedOut) or not answer:
-                raise Unavailable(f"outcome unknown ({type(error).__name__})") from error
-            said = str(answer["error"].get("message"))[:300]
-            raise NodeRefused(f"refused ({said})") from error
+            answer = self._raw("broadcast", "eth_sendRawTransaction", [_hex(raw)])
+        except Unavailable as found:
+            raise Unavailable(f"outcome unknown ({found.message})") from found
+        if (error := answer.get("error")) is not None:
+            raise NodeRefused(f"refused ({_said(error)})")
+        if not isinstance(answer.get("result"), str):
+            raise Unavailable("outcome unknown (the node names no transaction)")
 
     def request(self, method: str, parameters: Sequence[Any]) -> Mapping[str, Any]:
-        with _asking(method):
-            return self._raw(method, parameters)
+        return self._raw(method, method, parameters)
 
-    def _raw(self, method: str, parameters: Sequence[Any]) -> Mapping[str, Any]:
-        answer = self.w3.provider.make_request(RPCEndpoint(method), parameters)
-        return cast(Mapping[str, Any], answer)
+    def _ask(
+        self, what: str, method: str, parameters: Sequence[Any], read: Callable[[Any], Value]
+    ) -> Value:
+        """The result of a question, as `read` takes it."""
+        answer = self._raw(what, method, parameters)
+        # The error first: some proxies send `"result": null` beside it.
+        error = answer.get("error")
+        if error is not None:
+            if isinstance(error, Mapping) and is_too_much(method, error):
+                raise TooMuchAsked(f"{what}: {_said(error)}")
+            raise NodeRefused(f"{what}: {_said(error)}")
+        return self._decoded(what, answer.get("result"), read)
+
+    def _decoded(self, what: str, result: Any, read: Callable[[Any], Value]) -> Value:
+        try:
+            return read(result)
+        except decode.Malformed as error:
+            raise BadAnswer(
+                f"{what}: the node's answer cannot be read: {error}; use another node"
+            ) from error
+
+    def _raw(self, what: str, method: str, parameters: Sequence[Any]) -> Mapping[str, Any]:
+        with _asking(what):
+            answer = self.w3.provider.make_request(RPCEndpoint(method), list(parameters))
+        if not isinstance(answer, Mapping):
+            raise BadAnswer(f"{what}: the node's answer is no object: {shown(answer)[:80]}")
+        return answer
 
     def _run(self, method: str, parameters: Sequence[Any]) -> Any:
         """The result of a call that runs code.
@@ -220,61 +214,68 @@ class Web3Node:
         Not through web3's eth.call, which takes some answers of a node that lacks the state for a
         revert.
         """
-        answer = self.request(method, parameters)
+        answer = self._raw(method, method, parameters)
         # The error first: some proxies send `"result": null` beside it.
         error = answer.get("error")
         if error is None and "result" in answer:
             return answer["result"]
         if not isinstance(error, Mapping):
-            raise NodeRefused(f"{method}: {error}")
-        message, data = str(error.get("message")), error.get("data")
-        said = f"{message} {data or ''}".strip()
+            raise NodeRefused(f"{method}: {shown(error)}")
+        message, data = shown(error.get("message")), error.get("data")
+        said = f"{message} {shown(data) if data else ''}".strip()
         if error.get("code") == 3 or _EXECUTION_FAILED.search(said):
             raise CallReverted(method, _revert_data(data), message)
         raise NodeRefused(f"{method}: {said}")
 
 
-def _address(address: str) -> ChecksumAddress:
-    return to_checksum_address(address)
+@contextmanager
+def _asking(what: str) -> Iterator[None]:
+    """Inside, a provider that does not answer `what` is Unavailable."""
+    try:
+        yield
+    except RequestException as error:
+        # The text of an HTTP client's error holds the URL, and URLs hold API keys.
+        raise Unavailable(f"{what}: the node does not answer ({type(error).__name__})") from error
+    except Web3Exception as error:
+        raise NodeRefused(f"{what}: {shown(str(error))}") from error
 
 
-def _block_id(block: BlockId) -> BlockIdentifier:
-    return cast(BlockIdentifier, block)
+def _or_none(result: Any) -> Any:
+    return result
+
+
+def _quantity(result: Any) -> int:
+    return decode.quantity(result, "the result")
+
+
+def _base(header: Any) -> FeeHistory | None:
+    """What a block's header says of the next base fee: at most an eighth more. None without one."""
+    base_fee = decode.mapping(header, "block").get("baseFeePerGas")
+    if base_fee is None:
+        return None
+    return FeeHistory(-(-decode.quantity(base_fee, "baseFeePerGas") * 9 // 8), ())
+
+
+def _said(error: Any) -> str:
+    """A node's error in its own words."""
+    return shown(error.get("message") if isinstance(error, Mapping) else error)
+
+
+def _block_id(block: BlockId) -> str:
+    return block if isinstance(block, str) else hex(block)
+
+
+def _hex(data: bytes) -> str:
+    return "0x" + data.hex()
 
 
 def _call(to: str | None, data: bytes, sender: str | None, value: int) -> dict[str, str]:
-    call = {"data": "0x" + data.hex()}
+    call = {"data": _hex(data)}
     if to is not None:
         call["to"] = to
     if sender is not None:
         call |= {"from": sender, "value": hex(value)}
     return call
-
-
-def _log(log: LogReceipt) -> Log:
-    return Log(
-        log["address"],
-        tuple(bytes(topic) for topic in log["topics"]),
-        bytes(log["data"]),
-        log["blockNumber"],
-        bytes(log["blockHash"]),
-        bytes(log["transactionHash"]),
-        log["logIndex"],
-    )
-
-
-def _frames(outermost: dict[str, Any], to: str) -> list[Frame]:
-    frames: list[Frame] = []
-    pending = [outermost]
-    while pending:
-        call = pending.pop()
-        # What is inside a failed call is undone with it.
-        if call.get("error"):
-            continue
-        if str(call.get("to")).lower() == to:
-            frames.append(Frame(call["type"].upper(), bytes.fromhex(call.get("input", "0x")[2:])))
-        pending.extend(reversed(call.get("calls") or []))
-    return frames
 
 
 def _revert_data(data: Any) -> bytes:

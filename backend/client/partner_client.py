@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 
 from backend.errors import CommandError
+from backend.kit.proxies import sync_client
 from backend.kit.time import utc_now
 from backend.partner.evidence import PARTNER_HEADER, Delivery
 from backend.partner.report import ITEMS_MAX
@@ -44,7 +45,7 @@ class PartnerClient:
     def __init__(self, api_url: str, program: str, partner: str, secret: str) -> None:
         self._url = f"{api_url}/v1/programs/{program}/interactions"
         self._partner, self._secret = partner, secret
-        self._http = httpx.Client(timeout=60)
+        self._http = sync_client(api_url, timeout_seconds=60)
 
     def report(self, interactions: Sequence[Reported]) -> Counter[str]:
         """Send everything, at most 1,000 interactions a request. Counts the outcomes.

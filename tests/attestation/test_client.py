@@ -37,7 +37,7 @@ def run(url, *, body=b"{}", digest=DIGEST, token=None, seconds=5, leaves=False):
     """One request with a client of its own."""
 
     async def go():
-        async with open_client(token) as http:
+        async with open_client(token, [url]) as http:
             if leaves:
                 return await send_leaves(http, url, body, seconds=seconds)
             return await request_attestation(http, url, body, digest, seconds=seconds)

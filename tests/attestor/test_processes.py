@@ -88,14 +88,14 @@ class Process:
 
     def request(self, payload: dict[str, Any], digest: bytes, token: str = TOKEN) -> object:
         async def go() -> object:
-            async with open_client(token) as http:
+            async with open_client(token, [self.url]) as http:
                 return await request_attestation(http, self.url, encode(payload), digest)
 
         return asyncio.run(go())
 
     def send(self, batch: Batch) -> object:
         async def go() -> object:
-            async with open_client(TOKEN) as http:
+            async with open_client(TOKEN, [self.url]) as http:
                 return await send_leaves(http, self.url, encode(batch.leaves_payload))
 
         return asyncio.run(go())

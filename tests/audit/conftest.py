@@ -16,7 +16,7 @@ from backend.chain.artifacts import artifact
 from backend.chain.calldata import Attestation
 from backend.chain.deploy import Deployer
 from backend.chain.distributor import Distributor
-from backend.chain.web3_node import CACHED, Web3Node
+from backend.chain.web3_node import Web3Node
 from backend.signer.keystore import KeystoreSigner
 from prover.eip712 import claim_to_digest
 from prover.pairing import verify
@@ -31,7 +31,7 @@ class LyingProvider(Web3.HTTPProvider):
     """A node that answers truthfully but for what `tamper` makes of a result."""
 
     def __init__(self, url: str, tamper: Tamper) -> None:
-        super().__init__(url, **CACHED)
+        super().__init__(url)
         self.tamper = tamper
 
     def make_request(self, method: Any, params: Any) -> Any:

@@ -6,11 +6,12 @@ from hypothesis import strategies as st
 from web3 import Web3
 
 from backend.chain.fees import FeePolicy, Fees
+from backend.chain.models import State
 from backend.chain.node import FeeHistory
 from backend.chain.web3_node import Web3Node
 from backend.errors import NotYet, Unavailable
 from backend.kit.metrics import FEE_CAP_HITS
-from tests.chain.sender.support import GWEI
+from tests.chain.sender.support import GWEI, bench
 from tests.support.anvil import anvil
 
 
@@ -94,13 +95,74 @@ def test_the_tip_is_what_others_paid() -> None:
 
 
 class _History:
-    """A node's fee history, as given."""
+    """A node's fee history, as given. Without a base fee: a chain before EIP-1559."""
 
-    def __init__(self, base_fee: int, tips: list[int]) -> None:
-        self._answer = FeeHistory(base_fee, tuple(tips))
+    def __init__(
+        self, base_fee: int | None, tips: list[int], advice: int | None = None, price: int = 0
+    ) -> None:
+        self._answer = None if base_fee is None else FeeHistory(base_fee, tuple(tips))
+        self._advice, self._price = advice, price
 
-    def fee_history(self, *_: object) -> FeeHistory:
+    def fee_history(self, *_: object) -> FeeHistory | None:
         return self._answer
+
+    def priority_fee(self) -> int | None:
+        return self._advice
+
+    def gas_price(self) -> int:
+        return self._price
+
+
+@pytest.mark.parametrize(
+    ("tips", "advice", "tip"),
+    [
+        ([30 * GWEI, 40 * GWEI, 50 * GWEI], GWEI, 40 * GWEI),
+        ([0, 25 * GWEI, 0], None, 25 * GWEI),
+        ([0, 1_000_000], GWEI, 1_000_000),
+        ([0, 0], 7, 7),
+        ([], 2 * GWEI, 2 * GWEI),
+        ([0], None, 0),
+        ([900 * GWEI], None, 100 * GWEI),
+    ],
+)
+def test_the_tip_is_the_chains_within_the_cap(
+    tips: list[int], advice: int | None, tip: int
+) -> None:
+    """Neither 3 gwei at most nor 0.1 gwei at least, whatever the chain: what its blocks pay, the
+    node's advice where they are empty, and never more than the whole bid's cap."""
+    assert FeePolicy(100 * GWEI).quote(_History(GWEI, tips, advice)).max_priority_fee == tip
+
+
+def test_a_chain_without_base_fees_takes_one_price() -> None:
+    """The node's gas price, within the cap and not below the least; a replacement is an eighth
+    more."""
+    policy = FeePolicy(100 * GWEI, priority_fee_min=2 * GWEI)
+    old = policy.quote(_History(None, [], price=8 * GWEI))
+    assert old == Fees(8 * GWEI, 8 * GWEI, legacy=True)
+    assert old.fields() == {"gasPrice": 8 * GWEI}
+    assert policy.quote(_History(None, [], price=1)).max_fee == 2 * GWEI
+    node = _History(None, [], price=GWEI)
+    assert policy.replacement(node, old) == Fees(9 * GWEI, 9 * GWEI, legacy=True)
+    assert policy.replacement(node, Fees(90 * GWEI, 90 * GWEI, legacy=True)) is None
+    with pytest.raises(NotYet, match="gas price is 101000000000 wei per gas, above the cap"):
+        policy.quote(_History(None, [], price=101 * GWEI))
+
+
+def test_a_chain_before_eip_1559_is_paid() -> None:
+    """A real chain of that time: a transfer is signed with a gas price, raised, and mined; type 2
+    would be refused there."""
+    with bench(hardfork="berlin", no_mining=True) as old:
+        sender = old.sender(bump_after_seconds=0)
+        row = old.enqueue(sender, "pay", old.chain.key(3).address, value=5)
+        assert old.do(sender, "broadcast", row.id) == State.SENT
+        assert old.do(sender, "bump", row.id) == State.STORED
+        assert old.do(sender, "broadcast", row.id) == State.SENT
+        first, second = old.attempts(row.id)
+        assert second.max_fee_per_gas * 8 >= first.max_fee_per_gas * 9
+        old.mine()
+        assert old.do(sender, "settle", row.id, "latest") == State.FINAL
+        sent = old.chain.w3.eth.get_transaction("0x" + second.tx_hash.hex())
+        assert (sent["type"], sent["gasPrice"]) == (0, second.max_fee_per_gas)
 
 
 _FEE = st.integers(0, 10**12)

@@ -112,8 +112,10 @@ def test_an_unknown_outcome_sends_the_same_bytes_again(mining: Bench, delivers: 
     # Where it arrived, the receipt shows that it did.
     assert mining.do(lossy, "broadcast", row.id) == (State.SENT if delivers else State.STORED)
     if not delivers:
-        note = mining.row(row.id).note
-        assert note == "outcome unknown (Timeout): the same bytes go out again"
+        assert mining.row(row.id).note == (
+            "outcome unknown (broadcast: the node does not answer (Timeout)): the same bytes go "
+            "out again"
+        )
     assert mining.do(mining.sender(), "advance", row.id, "latest") in (State.SENT, State.FINAL)
     assert mining.do(mining.sender(), "advance", row.id, "latest") == State.FINAL
     assert len(mining.attempts(row.id)) == 1
@@ -351,6 +353,7 @@ def test_a_silent_node_changes_nothing(mining: Bench) -> None:
         with pytest.raises(Unavailable):
             mining.do(sender, step, row.id, *arguments)
     assert mining.do(sender, "broadcast", row.id) == State.STORED
-    assert (
-        mining.row(row.id).note == "outcome unknown (ConnectionError): the same bytes go out again"
+    assert mining.row(row.id).note == (
+        "outcome unknown (broadcast: the node does not answer (ConnectionError)): the same bytes "
+        "go out again"
     )
