@@ -11,7 +11,7 @@ class SignerError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class SignedTransaction:
-    """A transaction ready to broadcast: its EIP-2718 bytes and its 32-byte hash."""
+    """A transaction ready to broadcast: its EIP-2718 (or legacy) bytes and its 32-byte hash."""
 
     raw: bytes
     hash: bytes
@@ -31,5 +31,9 @@ class Signer(Protocol):
         ...
 
     def sign_transaction(self, transaction: dict[str, Any]) -> SignedTransaction:
-        """Sign an EIP-1559 transaction given by its JSON-RPC field names. Raises SignerError."""
+        """Sign an EIP-1559 transaction given by its JSON-RPC field names.
+
+        With `gasPrice` and no `type` it is a legacy one, for the chain `chainId` alone (EIP-155).
+        Raises SignerError.
+        """
         ...

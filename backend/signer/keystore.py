@@ -23,7 +23,8 @@ SCRYPT_COST_MAX = 2**24
 PBKDF2_ROUNDS_MAX = 10**8
 _HEX_ADDRESS = re.compile(r"(0[xX])?[0-9a-fA-F]{40}")
 
-TRANSACTION_FIELDS = ("chainId", "nonce", "gas", "maxFeePerGas", "maxPriorityFeePerGas")
+TRANSACTION_FIELDS = ("chainId", "nonce", "gas")
+BID, LEGACY_BID = ("maxFeePerGas", "maxPriorityFeePerGas"), ("gasPrice",)
 
 
 class KeystoreError(SignerError):
@@ -49,12 +50,24 @@ class KeystoreSigner:
         return bytes(self._account.unsafe_sign_hash(Hash32(digest)).signature)
 
     def sign_transaction(self, transaction: dict[str, Any]) -> SignedTransaction:
-        if "gasPrice" in transaction or transaction.get("type", 2) not in (2, "0x2"):
-            raise SignerError("type: expected an EIP-1559 transaction (2, with maxFeePerGas)")
-        if missing := [name for name in TRANSACTION_FIELDS if name not in transaction]:
+        legacy = "gasPrice" in transaction and "type" not in transaction
+        if not legacy and transaction.get("type", 2) not in (2, "0x2"):
+            raise SignerError(
+                "type: expected an EIP-1559 transaction (2, with maxFeePerGas), or none with "
+                "gasPrice"
+            )
+        bid, other = (LEGACY_BID, (*BID, "accessList")) if legacy else (BID, LEGACY_BID)
+        if missing := [name for name in TRANSACTION_FIELDS + bid if name not in transaction]:
             raise SignerError(f"{missing[0]}: missing from the transaction")
+        if mixed := [name for name in other if name in transaction]:
+            raise SignerError(f"{mixed[0]}: not in a transaction with {bid[0]}")
+        if not isinstance(transaction["chainId"], int) or transaction["chainId"] < 1:
+            # Without a chain's id (EIP-155), every chain takes a legacy transaction.
+            raise SignerError("chainId: expected a number above 0")
         try:
-            signed = self._account.sign_transaction({**transaction, "type": 2})
+            signed = self._account.sign_transaction(
+                transaction if legacy else {**transaction, "type": 2}
+            )
         except (TypeError, ValueError) as error:
             raise SignerError(f"transaction: {error}") from error
         return SignedTransaction(bytes(signed.raw_transaction), bytes(signed.hash))

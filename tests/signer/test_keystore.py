@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 import pytest
+import rlp
 from eth_account import Account
 from eth_keys import keys
 
@@ -250,7 +251,7 @@ def test_digest_signatures_are_canonical(signer):
         )
 
 
-@pytest.mark.parametrize("field", keystore.TRANSACTION_FIELDS)
+@pytest.mark.parametrize("field", keystore.TRANSACTION_FIELDS + keystore.BID)
 def test_transaction_without_a_field(signer, field):
     """A transaction that lacks a field is refused by the field's name, never filled in."""
     with pytest.raises(SignerError, match=field):
@@ -262,9 +263,34 @@ def test_transaction_without_a_field(signer, field):
     [{"gasPrice": 1}, {"type": 0}, {"type": 1}, {"nonsense": 1}, {"from": "0x" + "22" * 20}],
 )
 def test_other_transactions_are_refused(signer, change):
-    """Legacy transactions, unknown fields and another sender are refused."""
+    """Other types, two bids at once, unknown fields and another sender are refused."""
     with pytest.raises(SignerError):
         signer.sign_transaction({**TRANSACTION, **change})
+
+
+LEGACY = {key: value for key, value in TRANSACTION.items() if key not in (*keystore.BID, "type")}
+LEGACY["gasPrice"] = 7
+
+
+def test_a_legacy_transaction_is_signed_for_one_chain(signer):
+    """For a chain without base fees: EIP-155, so that no other chain takes it."""
+    signed = signer.sign_transaction(dict(LEGACY))
+    assert signed.raw[0] >= 0xC0
+    assert Account.recover_transaction(signed.raw) == signer.address
+    _, _, _, _, _, _, v, _, _ = rlp.decode(signed.raw)
+    assert int.from_bytes(v) in (35 + 2 * LEGACY["chainId"], 36 + 2 * LEGACY["chainId"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"chainId": None}, {"chainId": 0}, {"maxFeePerGas": 1}, {"type": 2}, {"accessList": []}],
+)
+def test_a_legacy_transaction_of_another_form_is_refused(signer, change):
+    """Without a chain, or with anything of a later type."""
+    with pytest.raises(SignerError):
+        signer.sign_transaction({**LEGACY, **change})
+    with pytest.raises(SignerError, match="chainId"):
+        signer.sign_transaction({key: value for key, value in LEGACY.items() if key != "chainId"})
 
 
 def test_transaction_is_signed(signer):
