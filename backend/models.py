@@ -1,7 +1,7 @@
 """Every table, in one place for the migrations."""
 
 from backend.account.models import Account, Claim
-from backend.attestation.models import Attestation
+from backend.attestation.models import Attestation, AttestorFault
 from backend.batch.models import Batch, BatchAccount
 from backend.chain.models import OutgoingTransaction, SenderAccount, TransactionAttempt
 from backend.interaction.models import DeliverySalt, Interaction, StoredDelivery
@@ -21,6 +21,7 @@ from backend.program.models import Program
 TABLES = (
     Account,
     Attestation,
+    AttestorFault,
     Batch,
     BatchAccount,
     Claim,

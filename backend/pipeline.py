@@ -12,12 +12,16 @@ behind, is proven meanwhile: its roots are known.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 
 import structlog
 
-from backend.attestation.envelope import clear_envelope, ensure_envelope, is_stale
-from backend.attestation.service import collect
+from backend.attestation.envelope import (
+    EXPIRY_MARGIN_SECONDS,
+    clear_envelope,
+    ensure_envelope,
+    is_stale,
+)
+from backend.attestation.service import collect, collect_more
 from backend.batch import repository
 from backend.batch.close import close_all
 from backend.batch.content import as_pairs
@@ -30,10 +34,9 @@ from backend.errors import GuerdonError, NotYet
 from backend.interaction import repository as interactions
 from backend.interaction.service import release_held
 from backend.invariant import check_on_schedule
-from backend.kit.db import Database
+from backend.kit.db import Database, in_seconds
 from backend.kit.failpoint import failpoint
 from backend.kit.metrics import INVARIANT_RUNS
-from backend.kit.time import utc_now
 from backend.ledger import blocks
 from backend.program import repository as programs
 from backend.program.models import Program
@@ -46,8 +49,12 @@ from prover.wire import challenge
 log = structlog.get_logger()
 
 WAIT_SECONDS = 0.3
-"""How long a batch that waits for something outside is left alone."""
+"""How long a batch that waits for something outside is left alone at first. Each further look in
+the same state comes after twice the time, up to BACKOFF_SECONDS_MAX: no look comes much later than
+the batch has waited already. What the database sees wakes the batch at once (`repository.wake`)."""
 BACKOFF_SECONDS_MAX = 60
+PROOF_SECONDS = 30
+"""How long a batch whose proof another process is to make is left alone. The proof wakes it."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,9 @@ class Waits:
 
     reason: str
     failed: bool = False
-    """Whether the step failed, so that the next try is later each time."""
+    """Whether the step failed."""
+    seconds: float | None = None
+    """When to look again, where the step knows it."""
 
 
 @dataclass(frozen=True)
@@ -219,13 +228,14 @@ def _load(context: Context, batch_id: int) -> tuple[Program, Batch]:
 
 def _note(context: Context, batch_id: int, waits: Waits) -> None:
     with context.database.transaction() as session:
-        batch = session.get_one(Batch, batch_id)
+        batch = session.get_one(Batch, batch_id, with_for_update={"key_share": True})
         if batch.state in (BatchState.FINAL, *INACTIVE):
             return
         batch.failures = batch.failures + 1 if waits.failed else 0
-        backoff = min(2**batch.failures, BACKOFF_SECONDS_MAX)
+        batch.waits = 0 if waits.failed else batch.waits + 1
+        seconds = 2**batch.failures if waits.failed else WAIT_SECONDS * 2 ** (batch.waits - 1)
         batch.note = waits.reason
-        batch.retry_at = utc_now() + timedelta(seconds=backoff if waits.failed else WAIT_SECONDS)
+        batch.retry_at = in_seconds(min(waits.seconds or seconds, BACKOFF_SECONDS_MAX))
 
 
 def _attest(context: Context, program: Program, batch: Batch) -> Outcome:
@@ -320,9 +330,7 @@ def _count_attempt(context: Context, batch: Batch) -> int | None:
             return None
         row.prove_attempts = min(row.prove_attempts, context.settings.prove_attempts_max) + 1
         # If this worker dies of the attempt, the next worker waits.
-        row.retry_at = utc_now() + timedelta(
-            seconds=min(2**row.prove_attempts, BACKOFF_SECONDS_MAX)
-        )
+        row.retry_at = in_seconds(min(2**row.prove_attempts, BACKOFF_SECONDS_MAX))
         return row.prove_attempts
 
 
@@ -351,26 +359,39 @@ def _post(context: Context, program: Program, batch: Batch) -> Outcome:
     if is_stale(context, program, batch.envelope()):
         return _start_over(context, batch)
     _, threshold, _ = context.distributor(program).attestors("latest")
+    with context.database.transaction() as session:
+        lacking = post.needs_signatures(session, program, batch, threshold)
+    if lacking:
+        collect_more(context, program, batch.id)
     try:
         post.enqueue(context, program, batch.id, threshold)
-    except GuerdonError:
+    except GuerdonError as error:
         # Most often the chain has the batch already: anybody may post it.
-        if not _has_landed(context, batch):
-            raise
+        if _has_landed(context, batch):
+            return Moved()
+        if not lacking and post.is_signers_fault(error):
+            collect_more(context, program, batch.id)
+        raise
     return Moved()
 
 
 def _track(context: Context, program: Program, batch: Batch) -> Outcome:
-    state = post.track(context, program, batch.id)
-    if state in (State.MINED, State.FINAL) and _has_landed(context, batch):
-        post.track(context, program, batch.id)
-        return Moved()
-    if state in (State.FAILED, State.LOST):
+    row = post.track(context, program, batch.id)
+    if row.status == 1:
         if _has_landed(context, batch):
+            post.track(context, program, batch.id)
             return Moved()
-        log.error("post_did_not_land", **log_fields(batch), transaction_state=state)
+        return Waits(f"its transaction is {row.state}: it waits for finality")
+    ended = row.status == 0 or row.state == State.LOST
+    if ended and _has_landed(context, batch):
+        return Moved()
+    # One that still waits is sent all the same (`track_orphaned`): later nonces need it.
+    if is_stale(context, program, batch.envelope(), 0 if not ended else EXPIRY_MARGIN_SECONDS):
         return _start_over(context, batch)
-    return Waits(f"its transaction is {state}")
+    if not ended:
+        return Waits(f"its transaction is {row.state}" + (f": {row.note}" if row.note else ""))
+    again = post.repeat(context, program, batch, row)
+    return Waits(again.reason, seconds=again.seconds) if again.seconds else Moved()
 
 
 def _has_landed(context: Context, batch: Batch) -> bool:

@@ -9,6 +9,7 @@ import pytest
 from backend import pipeline
 from backend.batch.models import Batch, BatchState
 from backend.errors import GuerdonError, NotYet
+from backend.kit.db import db_now
 from backend.pipeline import BACKOFF_SECONDS_MAX, Moved, NeedsProof, Waits
 from backend.program.models import Program
 from backend.proof.service import Proven
@@ -41,6 +42,13 @@ def closed_batch(engine: Engine) -> tuple[Program, Batch]:
 def row_of(engine: Engine, batch: Batch) -> Batch:
     with engine.database.transaction() as session:
         return session.get_one(Batch, batch.id)
+
+
+def seconds_left(engine: Engine, batch: Batch) -> float:
+    """Until the next look, by the database's clock."""
+    with engine.database.transaction() as session:
+        row = session.get_one(Batch, batch.id)
+        return (row.retry_at - db_now(session)).total_seconds()
 
 
 def steps(monkeypatch: pytest.MonkeyPatch, **outcomes: object) -> None:
@@ -120,9 +128,8 @@ def test_failures_back_off(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> N
     context, waits = context_of(engine), []
     steps(monkeypatch, closed=GuerdonError("no"))
     for _ in range(8):
-        before = pipeline.utc_now()
         pipeline.advance(context, batch.id)
-        waits.append((row_of(engine, batch).retry_at - before).total_seconds())
+        waits.append(seconds_left(engine, batch))
     assert [round(seconds) for seconds in waits] == [2, 4, 8, 16, 32, *[BACKOFF_SECONDS_MAX] * 3]
     steps(monkeypatch, closed=Waits("later"))
     pipeline.advance(context, batch.id)

@@ -61,12 +61,17 @@ def ensure_envelope(context: Context, program: Program, batch_id: int) -> None:
     failpoint("attest.envelope_fixed")
 
 
-def is_stale(context: Context, program: Program, envelope: Envelope) -> bool:
-    """Whether no batch can be posted in the envelope: it has expired, or the set of attestors has
-    changed."""
+def is_stale(
+    context: Context,
+    program: Program,
+    envelope: Envelope,
+    margin_seconds: int = EXPIRY_MARGIN_SECONDS,
+) -> bool:
+    """Whether no batch can be posted in the envelope: it expires in `margin_seconds`, or the set of
+    attestors has changed."""
     head = final_block(context.node, "latest")
     _, _, epoch = context.distributor(program).attestors(head.number)
-    expired = head.timestamp + EXPIRY_MARGIN_SECONDS > envelope.valid_until
+    expired = head.timestamp + margin_seconds > envelope.valid_until
     return expired or epoch != envelope.attestor_epoch
 
 

@@ -80,14 +80,36 @@ def collect(context: Context, program: Program, batch_id: int) -> None:
     failpoint("attest.after_commit")
 
 
+def collect_more(context: Context, program: Program, batch_id: int) -> int:
+    """Ask for the signatures that a proven batch does not have, in the envelope that it has: those
+    it has were not enough for a post. All attestors are asked, and waited for.
+
+    Returns:
+        How many more attestors have signed.
+    """
+    with context.database.transaction() as session:
+        batch = batches.locked(session, batch_id, BatchState.PROVEN)
+        if batch is None:
+            return 0
+        payload, before = _payload(session, program, batch), _signed(session, batch)
+    members = frozenset(context.distributor(program).attestors("latest")[0])
+    if members <= before:
+        return 0
+    collection = _Collection(context, program, batch, payload, members, len(members))
+    for outcome in collection.ask_all(before & members):
+        ATTESTATION_ANSWERS.labels(type(outcome).__name__).inc()
+    with context.database.transaction() as session:
+        return len(_signed(session, batch) - before)
+
+
 def _in_envelope(session: Session, batch: Batch) -> Batch | None:
-    """The batch's row, locked, if it is still closed. Raises NotYet if it has got another envelope
-    since `batch` was read.
+    """The batch's row, locked, if its state is still that of `batch`. Raises NotYet if it has got
+    another envelope since `batch` was read.
 
     A worker holds the advisory lock of its batch, but a worker whose connection breaks loses the
     lock and is not told.
     """
-    row = batches.locked(session, batch.id, BatchState.CLOSED)
+    row = batches.locked(session, batch.id, batch.state)
     if row is not None and row.digest != batch.digest:
         raise NotYet("the batch got another envelope while its signatures were collected")
     return row

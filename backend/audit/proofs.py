@@ -1,9 +1,12 @@
-"""The proofs, by py_ecc's pairing: about a second each, so in two processes when there are many."""
+"""The proofs, by py_ecc's pairing: merged in groups, in two processes when there are many.
+
+A proof takes 0.8 seconds alone and 0.2 in a group.
+"""
 
 import contextlib
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 
@@ -14,17 +17,26 @@ from prover.keys import SetupError, VerifyingKey
 from prover.wire import Proof
 
 WORKERS_MAX = 2
-POOL_FROM_JOBS = 4
-"""Fewer proofs than this are done sooner than a second process has started."""
+GROUP = 16
+"""Proofs that one merged check takes: progress shows after each group."""
+POOL_FROM_GROUPS = 2
+"""Fewer groups than this are done sooner than a second process has started."""
+
+Proofs = Sequence[tuple[Sequence[int], Sequence[int]]]
+"""(public signals, words of a proof) of which one must hold."""
 
 
-def proof_holds(
-    key_words: Sequence[int], proofs: Sequence[tuple[Sequence[int], Sequence[int]]]
-) -> bool:
-    """Whether one of the (signals, proof) holds. Whatever is no proof at all is one that does not
-    hold."""
+def proofs_hold(key_words: Sequence[int], group: Sequence[Proofs]) -> list[bool]:
+    """For each job of a group whether one of its (signals, proof) holds.
+
+    Whatever is no proof at all is one that does not hold. A group that does not hold as a whole
+    is checked one by one, so that the answer names the proof.
+    """
     key = VerifyingKey.from_words(list(key_words))
-    return any(pairing.verify(key, Proof.from_words(words), signals) for signals, words in proofs)
+    jobs = [[(Proof.from_words(words), signals) for signals, words in proofs] for proofs in group]
+    if all(len(job) == 1 for job in jobs) and pairing.verify_all(key, [job[0] for job in jobs]):
+        return [True] * len(jobs)
+    return [any(pairing.verify(key, *claim) for claim in job) for job in jobs]
 
 
 def key_problems(words: Sequence[int], signals: int) -> list[str]:
@@ -57,30 +69,41 @@ def check_proofs(
     """Verify every job; findings and each batch's `proof` go to the report, `done` is called after
     each."""
     words = key.to_words()
-    left = dict(enumerate(jobs))
-    if len(jobs) >= POOL_FROM_JOBS and min(workers, os.cpu_count() or 1) > 1:
+    left = {start: jobs[start : start + GROUP] for start in range(0, len(jobs), GROUP)}
+    if len(left) >= POOL_FROM_GROUPS and min(workers, os.cpu_count() or 1) > 1:
         # A pool breaks where processes cannot be started or are killed: what it did not do is done
         # here.
         with contextlib.suppress(BrokenProcessPool):
-            for number, holds in _in_processes(words, jobs, workers):
-                _judge(left.pop(number), holds, report)
-                done()
-    for job in left.values():
-        _judge(job, proof_holds(words, job.proofs), report)
-        done()
+            for start, verdicts in _in_processes(words, dict(left), workers):
+                _judge_group(left.pop(start), verdicts, report, done)
+    for group in left.values():
+        _judge_group(group, proofs_hold(words, [job.proofs for job in group]), report, done)
 
 
 def _in_processes(
-    words: Sequence[int], jobs: Sequence[ProofJob], workers: int
-) -> Iterator[tuple[int, bool]]:
-    """(number of the job, whether its proof holds), in the order in which they are done."""
+    words: Sequence[int], groups: Mapping[int, Sequence[ProofJob]], workers: int
+) -> Iterator[tuple[int, list[bool]]]:
+    """(name of the group, whether each of its proofs holds), in the order in which they are
+    done."""
     # Spawned, not forked: the caller may hold threads and connections.
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         pending = {
-            pool.submit(proof_holds, words, job.proofs): number for number, job in enumerate(jobs)
+            pool.submit(proofs_hold, words, [job.proofs for job in group]): start
+            for start, group in groups.items()
         }
         for future in as_completed(pending):
             yield pending[future], future.result()
+
+
+def _judge_group(
+    group: Sequence[ProofJob],
+    verdicts: Sequence[bool],
+    report: AuditReport,
+    done: Callable[[], None],
+) -> None:
+    for job, holds in zip(group, verdicts, strict=True):
+        _judge(job, holds, report)
+        done()
 
 
 def _judge(job: ProofJob, holds: bool, report: AuditReport) -> None:

@@ -115,7 +115,15 @@ class Batch(Base):
     note: Mapped[str | None]
     """What it waits for, or why the last step failed."""
     retry_at: Mapped[Time | None]
+    """When it is looked at next, by the database's clock; at once if not set."""
     failures: Mapped[int] = mapped_column(default=0)
+    """Looks in a row that failed."""
+    waits: Mapped[int] = mapped_column(default=0)
+    """Looks in a row that found the batch waiting in its state."""
+    looked_at: Mapped[Time | None]
+    """When a worker last took the batch up: those that wait longest are next."""
+    proving_at: Mapped[Time | None]
+    """When a worker last began to prove it."""
     reason: Mapped[str | None]
     """Why the batch was quarantined or superseded. Public."""
     created_at: Mapped[CreatedAt]

@@ -2,10 +2,11 @@
 
     closed -> attested -> proven -> posted -> final
 
-A batch goes back to closed when its envelope can no longer be posted. A batch that is signed and
-proven can be posted by anybody, and the indexer only believes the chain: a batch therefore becomes
-final from every active state. A closed or attested batch is quarantined if it cannot be proven, and
-superseded if it was built on a quarantined batch (docs/adr/0005).
+A batch whose transaction reverted or is lost goes back to proven, and is posted again in the same
+envelope. It goes back to closed when its envelope can no longer be posted. A batch that is signed
+and proven can be posted by anybody, and the indexer only believes the chain: a batch therefore
+becomes final from every active state. A closed or attested batch is quarantined if it cannot be
+proven, and superseded if it was built on a quarantined batch (docs/adr/0005).
 """
 
 from collections.abc import Mapping
@@ -32,7 +33,7 @@ TRANSITIONS: Mapping[BatchState, frozenset[BatchState]] = MappingProxyType(
         _CLOSED: frozenset({_ATTESTED, _FINAL, _QUARANTINED, _SUPERSEDED}),
         _ATTESTED: frozenset({_CLOSED, _PROVEN, _FINAL, _QUARANTINED, _SUPERSEDED}),
         _PROVEN: frozenset({_CLOSED, _POSTED, _FINAL}),
-        _POSTED: frozenset({_CLOSED, _FINAL}),
+        _POSTED: frozenset({_CLOSED, _PROVEN, _FINAL}),
         _FINAL: frozenset(),
         _QUARANTINED: frozenset(),
         _SUPERSEDED: frozenset(),
@@ -61,6 +62,7 @@ def transition(batch: Batch, to: BatchState) -> None:
     if to not in TRANSITIONS[before]:
         raise IllegalTransition(f"batch {batch.id}: a batch that is {before} cannot become {to}")
     batch.state = to
+    batch.waits = 0
     log_state(batch, before)
 
 

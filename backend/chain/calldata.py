@@ -93,9 +93,12 @@ def post_batch(
     return POST_BATCH + encode(_POST_BATCH, (fields, deltas, list(proof_words), signatures))
 
 
+INVALID_ATTESTATION = keccak(text="InvalidAttestation(address)")[:4]
+
+
 def invalid_attestation(attestor: str) -> bytes:
     """The revert data by which the Distributor refuses an attestor's signature."""
-    return keccak(text="InvalidAttestation(address)")[:4] + encode(["address"], [attestor])
+    return INVALID_ATTESTATION + encode(["address"], [attestor])
 
 
 def claim(

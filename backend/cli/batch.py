@@ -1,4 +1,4 @@
-"""`guerdon batch`: close, list and release."""
+"""`guerdon batch`: close, list, release, and who made posts revert."""
 
 from typing import Annotated
 
@@ -53,6 +53,31 @@ def list_batches(
             for row in rows
         ]
     show_list(f"Batches of {program}", listed)
+
+
+@app.command()
+def suspects(program: ProgramName) -> None:
+    """List the attestors that made posts revert: they are asked as before, and go along last."""
+    from sqlalchemy import select
+
+    from backend.attestation.models import AttestorFault
+    from backend.program import repository as programs
+
+    with open_context() as context, context.database.transaction() as session:
+        query = select(AttestorFault).where(
+            AttestorFault.program_id == programs.get(session, program).id
+        )
+        listed = [
+            {
+                "attestor": row.attestor,
+                "refused": row.refused,
+                "suspected": row.suspected,
+                "reason": row.reason,
+                "last": row.updated_at.isoformat(),
+            }
+            for row in session.scalars(query.order_by(AttestorFault.attestor))
+        ]
+    show_list(f"Attestors of {program} that made posts revert", listed)
 
 
 @app.command()

@@ -59,11 +59,13 @@ class Service:
 class Stack:
     """Starts and stops services.
 
-    `folder` holds data and logs. Every service gets `environment`.
+    `folder` holds data and logs. Every service gets `environment`. `spawn` starts a process as
+    Popen does.
     """
 
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
+    spawn: Callable[..., subprocess.Popen[bytes]] = subprocess.Popen
     services: dict[str, Service] = field(default_factory=dict)
     _closers: list[Callable[[], None]] = field(default_factory=list)
 
@@ -178,7 +180,7 @@ class Stack:
         log.parent.mkdir(parents=True, exist_ok=True)
         # Held back: a process that is not registered yet would outlive a run that is cut short.
         with log.open("ab") as output, signals_held_back():
-            process = subprocess.Popen(
+            process = self.spawn(
                 command,
                 cwd=ROOT,
                 env=os.environ | self.environment | environment,

@@ -2,10 +2,21 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
-from sqlalchemy import BigInteger, DateTime, LargeBinary, MetaData, create_engine, event, func, text
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    DateTime,
+    LargeBinary,
+    MetaData,
+    create_engine,
+    event,
+    func,
+    select,
+    text,
+)
 from sqlalchemy.engine import CursorResult, Engine, Result
 from sqlalchemy.orm import DeclarativeBase, Session, mapped_column, sessionmaker
 
@@ -30,6 +41,20 @@ class Base(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
+
+
+def in_seconds(seconds: float) -> ColumnElement[datetime]:
+    """The database's time in so many seconds.
+
+    What the database compares with its own clock is written by its clock: those of other machines
+    may be ahead or behind.
+    """
+    return func.now() + timedelta(seconds=seconds)
+
+
+def db_now(session: Session) -> datetime:
+    """The database's time at the start of the transaction."""
+    return session.execute(select(func.now())).scalar_one()
 
 
 def rows_changed(result: Result[Any]) -> int:

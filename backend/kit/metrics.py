@@ -48,6 +48,10 @@ PROVE_SECONDS = Histogram(
 TRANSACTION_TRANSITIONS = Counter(
     "guerdon_transaction_transitions", "Outgoing transactions that entered a state.", ["state"]
 )
+POSTS_REPEATED = Counter(
+    "guerdon_posts_repeated", "Posts of batches that did not land, by cause.", ["cause"]
+)
+"""Causes: attestor (one refused its signature), unknown (an attestor may have), other, lost."""
 FEE_CAP_HITS = Counter("guerdon_fee_cap_hits", "Bids that GUERDON_MAX_FEE_PER_GAS_WEI forbade.")
 INDEXER_LAG_BLOCKS = Gauge(
     "guerdon_indexer_lag_blocks",

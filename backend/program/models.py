@@ -3,7 +3,7 @@
 from sqlalchemy import JSON, BigInteger, CheckConstraint, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from backend.kit.db import Base, CreatedAt, Id
+from backend.kit.db import Base, CreatedAt, Id, Time
 from backend.kit.token import Token
 
 
@@ -40,7 +40,9 @@ class Program(Base):
     last_indexed_block_hash: Mapped[bytes]
     halted: Mapped[str | None]
     """Why nothing more is batched or booked, e.g. a block that was final has changed. An operator
-    decides."""
+    decides. Public: it holds no words of a node or of the database."""
+    halt_told_at: Mapped[Time | None]
+    """When the log last said that the program is halted."""
     created_at: Mapped[CreatedAt]
 
     @property

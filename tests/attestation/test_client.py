@@ -165,7 +165,9 @@ def test_deadline(respond, leaves):
         assert time.monotonic() - started < 3
 
 
-@pytest.mark.parametrize("body", [b" " * (ANSWER_BYTES_MAX + 1), b" " * 50 * 2**20])
+@pytest.mark.parametrize(
+    "body", [b" " * (ANSWER_BYTES_MAX + 1), b" " * 50 * 2**20], ids=["a byte", "50 MB"]
+)
 def test_long_answers(body):
     """An answer is read up to its limit, no further."""
     assert ask(200, body) == Refusal(

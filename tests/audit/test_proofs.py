@@ -6,10 +6,11 @@ import pytest
 
 from backend.audit import proofs
 from backend.audit.auditor import audit
-from backend.audit.proofs import key_problems
+from backend.audit.proofs import key_problems, proofs_hold
 from prover.field import Q
 from prover.groth16 import dev_key
-from tests.support.program import DEV, Program
+from prover.statement import challenged, plan_batch
+from tests.support.program import DEV, Program, dev_prover
 
 WORDS = dev_key(DEV).verifying_key.to_words()
 
@@ -51,12 +52,33 @@ def test_a_broken_pool_is_made_up_for(
 ) -> None:
     """Proofs that a dying pool leaves are verified in this process, each once."""
 
-    def broken(words: list[int], jobs: list, workers: int):
-        yield 1, True
+    def broken(words: list[int], groups: dict, workers: int):
+        yield 1, [True]
         raise BrokenProcessPool("killed")
 
-    monkeypatch.setattr(proofs, "POOL_FROM_JOBS", 1)
+    monkeypatch.setattr(proofs, "GROUP", 1)
+    monkeypatch.setattr(proofs, "POOL_FROM_GROUPS", 1)
     monkeypatch.setattr(proofs, "_in_processes", broken)
     report = audit(honest.chain.node, honest.address)
     assert report.ok
     assert report.checks["proofs"] == 4
+
+
+def test_one_false_proof_of_a_group_is_named() -> None:
+    """In a group that does not hold as a whole, each proof has its own verdict; a job with several
+    candidates needs one that holds."""
+    [first, second] = proven(2)
+    swapped = (first[0], second[1])
+    assert proofs_hold(WORDS, [[first], [second]]) == [True, True]
+    assert proofs_hold(WORDS, [[first], [swapped]]) == [True, False]
+    assert proofs_hold(WORDS, [[swapped, first], [swapped]]) == [True, False]
+
+
+def proven(count: int) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """(public signals, words of the proof) of different batches."""
+    made = []
+    for number in range(count):
+        statement = challenged(plan_batch(DEV, [], [(number + 1, 7)]), number)
+        proof = dev_prover().prove(statement)
+        made.append((statement.public_signals, tuple(proof.to_words())))
+    return made

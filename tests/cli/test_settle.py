@@ -55,6 +55,7 @@ DONE = {
     "batch close": "NAME",
     "batch list": "NAME",
     "batch release": "NAME",
+    "batch suspects": "NAME",
     "claim": "NAME",
     "keys list": "",
     "migrate": "",

@@ -22,10 +22,11 @@ from backend.batch.models import INACTIVE, Batch, BatchState
 from backend.chain.models import OPEN, OutgoingTransaction
 from backend.client.partner_client import PartnerClient, Reported
 from backend.devstack.local import Local, start_local
-from backend.devstack.stack import Service
+from backend.devstack.stack import Service, Stack
 from backend.interaction.models import Interaction
 from backend.ledger.service import reserve
 from backend.program.models import Program
+from tests.support.nursery import spawn
 from tests.support.patience import STALL_SECONDS, Patience, wait_until
 
 ATTESTORS = ("attestor-0", "attestor-1", "attestor-2")
@@ -249,6 +250,7 @@ def running_world(logs: Path, **options: object) -> Iterator[World]:
             partner="adnet",
             batch_age_max_seconds=0,
             tick_seconds=0.2,
+            stack=Stack(folder, spawn=spawn),
             **options,
         )
         world = World(local)

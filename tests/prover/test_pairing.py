@@ -188,3 +188,38 @@ def test_a_signal_outside_the_field_is_refused(
     proof, signals = proven
     assert not pairing.verify(small_key.verifying_key, proof, [signals[0] + P, *signals[1:]])
     assert not pairing.verify(small_key.verifying_key, proof, [signals[0] - P, *signals[1:]])
+
+
+def shifted(point: tuple[int, int], by: tuple[int, int]) -> tuple[int, int]:
+    """The sum of two points of G1."""
+    found = bn.normalize(bn.add(g1_point(point, "point"), g1_point(by, "by")))
+    return int(found[0]), int(found[1])
+
+
+def test_false_proofs_do_not_cancel_each_other(
+    small_key: KeyFolder, proven: tuple[Proof, list[int]]
+) -> None:
+    """Two false proofs whose errors are each other's inverse: their plain product is 1, the merged
+    check with its random weights refuses them."""
+    (proof, signals), key = proven, small_key.verifying_key
+    up = Proof(proof.a, proof.b, shifted(proof.c, G1))
+    down = Proof(proof.a, proof.b, shifted(proof.c, (1, Q - 2)))
+    claims = [(up, signals), (down, signals)]
+    assert not pairing.verify(key, up, signals)
+    assert pairing._merged(key, claims, [1, 1])
+    assert not pairing.verify_all(key, claims)
+
+
+def test_a_merged_check_holds_for_good_proofs_alone(
+    small_key: KeyFolder, proven: tuple[Proof, list[int]]
+) -> None:
+    """One that does not hold, is no point or has a signal outside the field makes all fail; none at
+    all holds."""
+    (proof, signals), key = proven, small_key.verifying_key
+    assert pairing.verify_all(key, [])
+    assert pairing.verify_all(key, [proven, proven])
+    assert not pairing.verify_all(key, [proven, (proof, [*signals[:4], signals[4] ^ 1])])
+    assert not pairing.verify_all(key, [proven, (Proof((1, 3), proof.b, proof.c), signals)])
+    assert not pairing.verify_all(key, [proven, (proof, [signals[0] + P, *signals[1:]])])
+    with pytest.raises(ValueError, match="public_signals: expected 5, got 4"):
+        pairing.verify_all(key, [proven, (proof, signals[:4])])

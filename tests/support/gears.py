@@ -55,6 +55,7 @@ PROGRAMS = {
     "rapidsnark": "chain",
 }
 """Executables and the lowest gear that may start them."""
+ID_LENGTH = 60
 SOAK = "soak"
 """Tests with this mark take minutes, or go on for as long as one likes: `make soak` runs them, and
 no other command does."""
@@ -206,6 +207,13 @@ def pytest_runtest_protocol(item: pytest.Item) -> Any:
     """Set-up and call of the test know its gear."""
     with running(gear(item)):
         return (yield)
+
+
+def pytest_make_parametrize_id(config: pytest.Config, val: object) -> str | None:
+    """A long text or a nested one does not become a name: names are copied between processes."""
+    if isinstance(val, str | bytes) and len(val) > ID_LENGTH:
+        return f"{val[:ID_LENGTH]!r} of {len(val)}"
+    return None
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,0 +1,246 @@
+"""A post that reverted or is lost is followed by another in the same envelope: on a chain, with an
+attestor that is a contract and changes its mind."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from sqlalchemy import select, update
+from structlog.testing import capture_logs
+
+from backend import pipeline
+from backend.attestation.models import Attestation
+from backend.batch.models import Batch, BatchState
+from backend.chain.models import OutgoingTransaction, State
+from backend.interaction.models import Interaction
+from backend.settlement import blame, post
+from prover.wire import Proof
+from tests.support.anvil import Anvil
+from tests.support.engine import report
+from tests.support.onchain import OnChain
+from tests.support.program import FAR
+
+ACCEPTS_FREE_CALLS = "0x631626ba7e60e01b3a15025f5260205ff3"
+"""Runtime code of an attestor: isValidSignature answers with EIP-1271's word where tx.gasprice is
+0, as in a simulation, and with 0 in a transaction. PUSH4 word, PUSH1 224, SHL, GASPRICE, ISZERO,
+MUL, PUSH0, MSTORE, PUSH1 32, PUSH0, RETURN."""
+BURNS_GAS = "0x3a15601057" + "5b600556" + "00" * 7 + "5b631626ba7e60e01b5f5260205ff3"
+"""The same for a free call; in a transaction it loops until it has burned all its gas. GASPRICE,
+ISZERO, PUSH1 16, JUMPI, then JUMPDEST, PUSH1 5, JUMP, and at 16 the answer."""
+
+
+@pytest.fixture
+def proven(program: OnChain) -> Batch:
+    """A batch with a real proof, signed by all three attestors."""
+    program.engine.take_in(program.row, [report("e1", "ann", 8), report("e2", "bob", 5)])
+    (closed,) = program.engine.close(program.row)
+    with program.engine.database.transaction() as session:
+        query = select(Interaction.account, Interaction.amount).where(
+            Interaction.batch_id == closed.id
+        )
+        items = [tuple(row) for row in session.execute(query.order_by(Interaction.item_index))]
+    chain = program.program
+    posting = chain.plan(
+        closed.bucket,
+        items,
+        interactions_root=closed.interactions_root,
+        ledger_head=closed.ledger_head,
+    )
+    assert posting.batch.new_root == closed.new_root
+    with program.engine.database.transaction() as session:
+        values = {
+            "state": BatchState.PROVEN,
+            "proof": Proof.from_words(posting.proof).to_bytes(),
+            "digest": posting.digest,
+            "valid_until": FAR,
+            "attestor_epoch": 1,
+        }
+        session.execute(update(Batch).where(Batch.id == closed.id).values(**values))
+        for one in chain.sign(posting.digest, chain.attestor_keys):
+            session.add(
+                Attestation(
+                    batch_id=closed.id,
+                    attestor=one.attestor,
+                    digest=posting.digest,
+                    signature=one.signature,
+                )
+            )
+    return closed
+
+
+@pytest.fixture
+def turn(chain: Anvil, program: OnChain) -> Iterator[Callable[..., str]]:
+    """Gives the attestor at a place code of its own, as by EIP-7702; returns its address."""
+    addresses = [key.address for key in program.program.attestor_keys]
+
+    def give(place: int, code: str = ACCEPTS_FREE_CALLS) -> str:
+        chain.rpc("anvil_setCode", addresses[place], code)
+        return addresses[place]
+
+    yield give
+    for address in addresses:
+        chain.rpc("anvil_setCode", address, "0x")
+
+
+def row_of(program: OnChain, batch: Batch) -> Batch:
+    with program.engine.database.transaction() as session:
+        return session.get_one(Batch, batch.id)
+
+
+def posts(program: OnChain, batch: Batch) -> list[OutgoingTransaction]:
+    with program.engine.database.transaction() as session:
+        return post.posts_of(session, program.row, session.get_one(Batch, batch.id))
+
+
+def faults(program: OnChain) -> dict[str, tuple[int, int]]:
+    with program.engine.database.transaction() as session:
+        return {name: tuple(found) for name, found in post.faults(session, program.id).items()}
+
+
+def go_on(program: OnChain, batch: Batch, looks: int = 12) -> list[str]:
+    """Look at the batch until it is final, or so often; the notes in between."""
+    notes = []
+    for _ in range(looks):
+        if pipeline.advance(program.context, batch.id) is BatchState.FINAL:
+            break
+        notes.append(row_of(program, batch).note or "")
+    return notes
+
+
+def test_an_attestor_that_changes_its_mind(
+    program: OnChain, proven: Batch, turn: Callable[..., str]
+) -> None:
+    """It accepts its signature in the simulation and refuses it when the post is mined. Digest,
+    signatures and proof stay, the other two go along with the next post, and it is told who it
+    was. For the next batch it is last from the start: it is remembered."""
+    dishonest, before = turn(0), row_of(program, proven)
+    with capture_logs() as lines:
+        notes = go_on(program, proven)
+    landed = row_of(program, proven)
+    assert landed.state == BatchState.FINAL
+    assert (landed.digest, landed.valid_until) == (before.digest, before.valid_until)
+    assert landed.proof == before.proof
+    first, second = posts(program, proven)
+    assert (first.status, second.status) == (0, 1)
+    assert dishonest in post.quorum_of(first)
+    assert dishonest not in post.quorum_of(second)
+    assert any(f"attestor {dishonest} refused" in note for note in notes)
+    (said,) = [line for line in lines if line["event"] == "post_reverted"]
+    assert (said["log_level"], said["refused_by"]) == ("error", [dishonest])
+    assert faults(program) == {dishonest: (1, 0)}
+
+
+def test_whom_nobody_can_name(
+    program: OnChain, proven: Batch, turn: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node that neither traces nor runs again: who has code is suspected, whose key signed is
+    not."""
+    dishonest = turn(1)
+    monkeypatch.setattr(blame, "_ask", lambda *_: {})
+    go_on(program, proven)
+    assert row_of(program, proven).state == BatchState.FINAL
+    assert faults(program) == {dishonest: (0, 1)}
+
+
+def test_the_node_that_does_not_trace(
+    program: OnChain, proven: Batch, turn: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The post is run again at its block and gas price: that names the attestor as well."""
+    dishonest = turn(1)
+    ask = blame._ask
+    monkeypatch.setattr(
+        blame,
+        "_ask",
+        lambda node, method, *rest: {} if "trace" in method else ask(node, method, *rest),
+    )
+    go_on(program, proven)
+    assert faults(program) == {dishonest: (1, 0)}
+
+
+def test_an_attestor_that_burns_the_gas(
+    program: OnChain, proven: Batch, turn: Callable[..., str]
+) -> None:
+    """The contract then names whoever comes after it, or nobody: nobody is blamed for certain, and
+    those with code are suspected."""
+    dishonest = turn(0, BURNS_GAS)
+    go_on(program, proven)
+    assert row_of(program, proven).state == BatchState.FINAL
+    assert faults(program) == {dishonest: (0, 1)}
+
+
+def test_others_are_asked_when_all_were_tried(
+    program: OnChain, proven: Batch, turn: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only m had signed, and one of them made the post revert: the others are asked for their
+    signatures of the same digest, and the next post takes them."""
+    dishonest = turn(0)
+    with program.engine.database.transaction() as session:
+        spare = session.get_one(Attestation, (proven.id, program.program.attestor_keys[2].address))
+        session.delete(spare)
+        session.flush()
+        session.expunge(spare)
+    asked: list[int] = []
+
+    def collect_more(context: object, row: object, batch_id: int) -> int:
+        asked.append(batch_id)
+        with program.engine.database.transaction() as session:
+            session.add(
+                Attestation(
+                    batch_id=spare.batch_id,
+                    attestor=spare.attestor,
+                    digest=spare.digest,
+                    signature=spare.signature,
+                )
+            )
+        return 1
+
+    monkeypatch.setattr(pipeline, "collect_more", collect_more)
+    go_on(program, proven)
+    assert row_of(program, proven).state == BatchState.FINAL
+    assert asked == [proven.id]
+    assert dishonest not in post.quorum_of(posts(program, proven)[-1])
+
+
+def test_a_lost_post_is_sent_again_in_its_envelope(
+    program: OnChain, chain: Anvil, proven: Batch
+) -> None:
+    """Another transaction uses the nonce: the batch keeps its envelope and goes out under the next
+    nonce."""
+    pipeline.advance(program.context, proven.id, until=BatchState.POSTED)
+    digest = row_of(program, proven).digest
+    sender = program.context.poster.address
+    chain.w3.eth.send_transaction({"from": sender, "to": sender, "value": 0})
+    go_on(program, proven)
+    assert [row.state for row in posts(program, proven)] == [State.LOST, State.FINAL]
+    assert (row_of(program, proven).state, row_of(program, proven).digest) == (
+        BatchState.FINAL,
+        digest,
+    )
+    assert faults(program) == {}
+
+
+def test_a_worker_that_dies_before_it_has_remembered(
+    program: OnChain, proven: Batch, turn: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The batch and the blame are one transaction: whoever takes the batch up blames once."""
+    dishonest = turn(0)
+
+    class Dies(BaseException):
+        pass
+
+    def failpoint(place: str) -> None:
+        if place == "post.repeated":
+            raise Dies
+
+    with monkeypatch.context() as patch:
+        patch.setattr(post, "failpoint", failpoint)
+        with pytest.raises(Dies):
+            go_on(program, proven)
+    assert row_of(program, proven).state == BatchState.POSTED
+    assert faults(program) == {}
+    # Two copies that have seen the same receipt: the second finds nothing to do.
+    row = posts(program, proven)[0]
+    for _ in range(2):
+        post.repeat(program.context, program.row, row_of(program, proven), row)
+    assert faults(program) == {dishonest: (1, 0)}
+    go_on(program, proven)
+    assert row_of(program, proven).state == BatchState.FINAL
