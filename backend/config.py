@@ -82,6 +82,11 @@ class Settings(BaseSettings):
     request_bytes_max: int = 2 * 2**20
     """Largest request body in bytes: a thousand interactions take about 200 kB."""
 
+    request_seconds: float = Field(10.0, gt=0)
+    """How long a request's head, or a body that stalls, is waited for."""
+    connections_max: int = Field(500, ge=1)
+    """Connections of one API process. Each takes an open file."""
+
     metrics_token: SecretStr | None = None
     """What a request for the API's /metrics must present as `Authorization: Bearer`. Without the
     setting all are refused."""

@@ -6,7 +6,9 @@ GuerdonError (500 internal)
 ├── NotFound (404 not_found)
 ├── Conflict (409 conflict)               not in this state; `retryable` says whether waiting helps
 │   └── NotYet (409 not_yet)              not in this state yet; retry
+├── TooSlow (408 too_slow)            the request does not arrive in time; retry
 ├── TooLarge (413 too_large)
+├── UnsupportedMedia (415 unsupported_media)
 ├── Invalid (422 invalid)                 a field breaks a rule
 └── Unavailable (503 unavailable)         a server that we depend on is down; retry
 
@@ -68,8 +70,17 @@ class NotYet(Conflict):
     retryable = True
 
 
+class TooSlow(GuerdonError):
+    status, code = 408, "too_slow"
+    retryable = True
+
+
 class TooLarge(GuerdonError):
     status, code = 413, "too_large"
+
+
+class UnsupportedMedia(GuerdonError):
+    status, code = 415, "unsupported_media"
 
 
 class Invalid(GuerdonError):

@@ -10,6 +10,7 @@ from backend.api.dependencies import Resources
 from backend.api.routers import ROUTERS
 from backend.config import Settings, settings
 from backend.errors import GuerdonError, Unavailable
+from backend.kit.body import Bodies, BodyBounds
 from backend.kit.db import BUSY, Database
 from backend.kit.http import add_error_handlers, add_handler, error_response
 from backend.kit.log import configure
@@ -20,6 +21,9 @@ log = structlog.get_logger()
 LOCK_MS_MAX, STATEMENT_MS_MAX = 5_000, 30_000
 """Limits for one lock and one statement. A request that exceeds one is answered with 503, because
 other requests need its thread and connection."""
+
+PUBLIC = ("/v1/", "/openapi.json", "/docs")
+"""Pages of any origin may read below these paths."""
 
 DESCRIPTION = """Partners report rewarded interactions in signed requests. Everyone can read what an
 account has earned, get the call that claims it, and check each interaction and batch.
@@ -46,11 +50,15 @@ def create_app(config: Settings | None = None) -> FastAPI:
         statement_ms_max=STATEMENT_MS_MAX,
     )
     app.state.resources = Resources(
-        config, database, wake=queue.soon, ping_redis=lambda: queue.ping(config.redis_url)
+        config,
+        database,
+        Bodies(BodyBounds(config.request_bytes_max, seconds=config.request_seconds)),
+        wake=queue.soon,
+        ping_redis=lambda: queue.ping(config.redis_url),
     )
     for router in ROUTERS:
         app.include_router(router)
-    add_error_handlers(app, _count)
+    add_error_handlers(app, _count, PUBLIC)
     for kind in (OperationalError, InterfaceError, PoolTimeout):
         add_handler(app, kind, _database_error)
     return app

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from backend.config import Settings
 from backend.errors import Unauthorized
+from backend.kit.body import Bodies
 from backend.kit.db import Database
 
 
@@ -21,6 +22,7 @@ class Resources:
 
     settings: Settings
     database: Database
+    bodies: Bodies
     wake: Callable[[], None]
     """Asks the workers for a tick now."""
     ping_redis: Callable[[], None]

@@ -11,6 +11,7 @@ from backend.attestor.app import create_app
 from backend.attestor.config import AttestorConfig, ConfigError, load_config
 from backend.attestor.store import Store, StoreError
 from backend.kit.log import configure
+from backend.kit.server import ConnectionBounds, options
 from backend.signer.base import SignerError
 
 
@@ -51,7 +52,7 @@ def main() -> int:
         return 2
     # A daemon: a replay, which may take minutes, is not what a stop waits for.
     threading.Thread(target=app.state.attestor.catch_up, name="catch up", daemon=True).start()
-    uvicorn.run(app, host=config.host, port=config.port, access_log=False, log_level="warning")
+    uvicorn.run(app, host=config.host, port=config.port, **options(ConnectionBounds()))
     return 0
 
 

@@ -10,6 +10,7 @@ from backend.attestor.partner_keys import PartnerKeyFile
 from backend.attestor.service import Attestor
 from backend.attestor.store import Store
 from backend.errors import GuerdonError
+from backend.kit.body import HELD_BYTES_MAX, Bodies, BodyBounds
 from backend.kit.http import add_error_handlers
 from backend.kit.metrics import ATTESTOR_ANSWERS
 from backend.signer.factory import open_signer
@@ -31,10 +32,15 @@ def create_app(config: AttestorConfig, views: dict[str, ChainView] | None = None
         views = {
             p.distributor: NodeView(client, p.distributor, p.finality) for p in config.programs
         }
-    app = FastAPI(title="Guerdon attestor", version="1")
+    # Its pages for people would need another host, and its two requests are for one program.
+    app = FastAPI(
+        title="Guerdon attestor", version="1", docs_url=None, redoc_url=None, openapi_url=None
+    )
     app.state.attestor = Attestor(config, signer, store, PartnerKeyFile(config.pins), views)
     app.state.token = config.token
-    app.state.body_bytes_max = config.body_bytes_max
+    app.state.bodies = Bodies(
+        BodyBounds(config.body_bytes_max, max(HELD_BYTES_MAX, 4 * config.body_bytes_max))
+    )
     app.include_router(router)
     add_error_handlers(app, _note_refusal)
     return app

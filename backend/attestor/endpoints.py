@@ -1,6 +1,7 @@
 """The attestor's HTTP: two requests for the coordinator, two for monitoring."""
 
 import secrets
+from contextlib import AbstractAsyncContextManager
 
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -9,7 +10,7 @@ from fastapi.responses import JSONResponse
 from backend.attestor.schemas import AttestationIn, LeavesIn, parse
 from backend.attestor.service import Attestor
 from backend.errors import Unauthorized
-from backend.kit.http import read_body
+from backend.kit.body import Bodies
 from backend.kit.metrics import ATTESTOR_ANSWERS, CONTENT_TYPE, exposition
 
 router = APIRouter()
@@ -34,18 +35,20 @@ def require_token(request: Request) -> None:
         )
 
 
-async def _body(request: Request) -> bytes:
-    """The body of a request with the token. Raises Unauthorized, TooLarge, BadRequest."""
+def _body(request: Request) -> AbstractAsyncContextManager[bytes]:
+    """The body of a request with the token, for a block. Raises Unauthorized and what Bodies
+    raises."""
     require_token(request)
-    return await read_body(request, request.app.state.body_bytes_max)
+    bodies: Bodies = request.app.state.bodies
+    return bodies.read(request)
 
 
 @router.post("/v1/attestations", summary="Check a batch and sign it")
 async def attest(request: Request) -> JSONResponse:
-    body = await _body(request)
-    answer = await run_in_threadpool(
-        lambda: _attestor(request).attest(parse(AttestationIn, body).question())
-    )
+    async with _body(request) as body:
+        answer = await run_in_threadpool(
+            lambda: _attestor(request).attest(parse(AttestationIn, body).question())
+        )
     ATTESTOR_ANSWERS.labels("signed").inc()
     return JSONResponse(
         {
@@ -60,9 +63,8 @@ async def attest(request: Request) -> JSONResponse:
     "/v1/leaves", status_code=204, summary="Send the leaves behind a landed interactionsRoot"
 )
 async def leaves(request: Request) -> Response:
-    body = await _body(request)
 
-    def accept() -> None:
+    def accept(body: bytes) -> None:
         sent = parse(LeavesIn, body)
         _attestor(request).accept_leaves(
             sent.chain_id,
@@ -72,7 +74,8 @@ async def leaves(request: Request) -> Response:
             [item.leaf() for item in sent.items],
         )
 
-    await run_in_threadpool(accept)
+    async with _body(request) as body:
+        await run_in_threadpool(accept, body)
     return Response(status_code=204)
 
 

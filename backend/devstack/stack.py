@@ -132,19 +132,7 @@ class Stack:
     def start_api(self, port: int | None = None) -> str:
         """The API's URL."""
         port = port or free_port()
-        arguments = [
-            "--factory",
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(port),
-            "--no-access-log",
-            "--log-level",
-            "warning",
-        ]
-        self.start(
-            "api", [sys.executable, "-m", "uvicorn", "backend.api.app:create_app", *arguments]
-        )
+        self.start("api", [sys.executable, "-m", "backend.api", "--port", str(port)])
         url = f"http://127.0.0.1:{port}"
         self.wait("api", lambda: httpx.get(f"{url}/readyz").status_code == 200)
         return url

@@ -1,4 +1,4 @@
-"""What every HTTP server of the project shares: request ids, bodies with a limit, error answers."""
+"""What every HTTP server of the project shares: request ids and error answers."""
 
 import re
 import uuid
@@ -11,9 +11,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from backend.errors import BadRequest, GuerdonError, NotFound, TooLarge
+from backend.errors import BadRequest, GuerdonError, NotFound
+from backend.kit.methods import Methods, allowed_methods, shared_headers, without_slash
 
 log = structlog.get_logger()
 
@@ -23,28 +25,15 @@ _REQUEST_ID_FORM = re.compile(r"[A-Za-z0-9._-]{1,64}")
 E = TypeVar("E", bound=Exception)
 
 
-async def read_body(request: Request, bytes_max: int) -> bytes:
-    """The raw body. Never holds more than `bytes_max`. Raises TooLarge, BadRequest."""
-    stated = request.headers.get("content-length", "0")
-    if not (stated.isascii() and stated.isdigit()):
-        raise BadRequest("expected a number of bytes", "content-length")
-    body = bytearray()
-    if int(stated) <= bytes_max:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > bytes_max:
-                break
-        else:
-            return bytes(body)
-    raise TooLarge(f"expected at most {bytes_max} bytes", "body")
-
-
 def add_error_handlers(
-    app: FastAPI, refused: Callable[[Request, GuerdonError], None] | None = None
+    app: FastAPI,
+    refused: Callable[[Request, GuerdonError], None] | None = None,
+    public: tuple[str, ...] = (),
 ) -> None:
     """Answer every error in the one shape of GuerdonError.to_json, and give each request an id.
 
-    `refused` is called with each GuerdonError that is answered, for logs and metrics.
+    `refused` is called with each GuerdonError that is answered, for logs and metrics. Pages of any
+    origin may read below the paths of `public`.
     """
 
     def known(request: Request, error: GuerdonError) -> JSONResponse:
@@ -55,7 +44,11 @@ def add_error_handlers(
     add_handler(app, GuerdonError, known)
     add_handler(app, RequestValidationError, _validation_error)
     add_handler(app, HTTPException, _http_error)
+    add_handler(app, ClientDisconnect, _gone)
     add_handler(app, Exception, _unexpected)
+    # A redirect loses the body of a POST, and whose signature it carried.
+    app.router.redirect_slashes = False
+    app.add_middleware(Methods, public=public)
     app.add_middleware(RequestIds)
 
 
@@ -80,7 +73,9 @@ def error_response(
     own = request_id(request)
     body = error.to_json()
     body["error"]["request_id"] = own
-    more = {REQUEST_ID: own} | ({"retry-after": "1"} if error.retryable else {})
+    # An unexpected error is answered outside of all middleware.
+    more = {REQUEST_ID: own, **shared_headers(request.scope)}
+    more |= {"retry-after": "1"} if error.retryable else {}
     return JSONResponse(body, status or error.status, {**(headers or {}), **more})
 
 
@@ -129,12 +124,21 @@ def _validation_error(request: Request, error: RequestValidationError) -> JSONRe
 
 def _http_error(request: Request, error: HTTPException) -> JSONResponse:
     """What the framework refuses by itself, in the one shape of errors."""
-    known: dict[int, GuerdonError] = {
-        404: NotFound("Path not found.", "path"),
-        405: BadRequest("Method not allowed.", "method", "method_not_allowed"),
-    }
-    answer = known.get(error.status_code, BadRequest(str(error.detail)))
-    return error_response(request, answer, error.status_code, error.headers)
+    headers = dict(error.headers or {})
+    answer: GuerdonError = BadRequest(str(error.detail))
+    if error.status_code == 404:
+        answer = NotFound(f"Path not found.{without_slash(request)}", "path")
+    elif error.status_code == 405:
+        allowed = ", ".join(allowed_methods(request.scope))
+        headers["allow"] = allowed
+        message = f"Method not allowed: expected one of {allowed}."
+        answer = BadRequest(message, "method", "method_not_allowed")
+    return error_response(request, answer, error.status_code, headers)
+
+
+def _gone(_: Request, __: ClientDisconnect) -> Response:
+    log.info("client_disconnected")
+    return Response(status_code=400)  # nobody reads it
 
 
 def _unexpected(request: Request, error: Exception) -> JSONResponse:

@@ -103,6 +103,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _OTHERS = bytes(set(range(256)) - set(b"[]{}"))
 DEPTH_MAX = 16
+_GZIP = b"\x1f\x8b"
 
 
 def _require_shallow(body: bytes) -> None:
@@ -119,19 +120,28 @@ def _require_shallow(body: bytes) -> None:
                 )
 
 
+def decoded(body: bytes) -> str:
+    """The body's text. Raises BodyError."""
+    try:
+        return body.decode()
+    except UnicodeDecodeError as error:
+        if body.startswith(_GZIP):
+            raise BodyError("body", "compressed by gzip: expected JSON as it is") from error
+        raise BodyError("body", "expected UTF-8") from error
+
+
 def parse_body(body: bytes) -> list[Report | ReportError]:
     """All items of a delivery's body, in order.
 
     Raises:
         BodyError: broken JSON, a wrong outer shape, or not 1 .. 1,000 items.
     """
+    text = decoded(body)
     _require_shallow(body)
     try:
-        value = json.loads(body.decode(), object_pairs_hook=_unique)
+        value = json.loads(text, object_pairs_hook=_unique)
     except _DuplicateKeyError as error:
         raise BodyError("body", f"the key {str(error)!r} occurs twice in one object") from error
-    except UnicodeDecodeError as error:
-        raise BodyError("body", "expected UTF-8") from error
     except (ValueError, RecursionError) as error:
         raise BodyError("body", f"expected JSON: {error}") from error
     if not isinstance(value, dict):

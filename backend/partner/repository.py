@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, func, or_, select, update
+from sqlalchemy import ColumnElement, func, not_, or_, select, update
 from sqlalchemy.orm import Session
 
 from backend.errors import Conflict, Invalid, NotFound
@@ -30,6 +30,14 @@ def get(session: Session, program_id: int, name: str) -> Partner:
 def secrets(session: Session, partner_id: int) -> list[str]:
     """The secrets in force, newest first."""
     query = select(PartnerSecret.secret).where(PartnerSecret.partner_id == partner_id, _in_force())
+    return list(session.scalars(query.order_by(PartnerSecret.id.desc())))
+
+
+def revoked_secrets(session: Session, partner_id: int) -> list[str]:
+    """The secrets that have ended, newest first."""
+    query = select(PartnerSecret.secret).where(
+        PartnerSecret.partner_id == partner_id, not_(_in_force())
+    )
     return list(session.scalars(query.order_by(PartnerSecret.id.desc())))
 
 

@@ -96,11 +96,7 @@ def test_what_prepare_writes_is_what_the_services_start_from(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     ("service", "module"),
-    [
-        ("api", "backend.api.app:create_app"),
-        ("worker", "backend.tasks"),
-        ("prover", "backend.tasks"),
-    ],
+    [("api", "backend.api"), ("worker", "backend.tasks"), ("prover", "backend.tasks")],
 )
 def test_commands_name_what_exists(service: str, module: str) -> None:
     """What API and worker are started with is what the embedded stack starts."""

@@ -9,7 +9,8 @@ from starlette.testclient import TestClient
 from structlog.testing import capture_logs
 
 from backend.errors import Conflict, GuerdonError, Unavailable
-from backend.kit.http import add_error_handlers, read_body, request_id
+from backend.kit.body import Bodies, BodyBounds
+from backend.kit.http import add_error_handlers, request_id
 
 
 class Detailed(Conflict):
@@ -22,11 +23,12 @@ class Detailed(Conflict):
 
 
 def app(refused: list[str] | None = None) -> TestClient:
-    made = FastAPI()
+    made, bodies = FastAPI(), Bodies(BodyBounds(10))
 
     @made.post("/body")
     async def body(request: Request) -> int:
-        return len(await read_body(request, 10))
+        async with bodies.read(request) as read:
+            return len(read)
 
     @made.get("/fail/{kind}")
     def fail(kind: str) -> None:

@@ -35,7 +35,9 @@ from backend.batch.models import Batch
 from backend.chain.events import BatchPosted, Claimed
 from backend.config import Settings
 from backend.interaction.service import ingest, release_held
+from backend.kit.body import Bodies, BodyBounds
 from backend.kit.db import Database
+from backend.kit.server import ConnectionBounds, options
 from backend.ledger import service as ledger
 from backend.migrations import upgrade
 from backend.partner import repository as partners
@@ -332,10 +334,17 @@ def settings(url: str, **changes: Any) -> Settings:
 
 
 @contextmanager
-def serve(engine: Engine) -> Iterator[Api]:
-    """The real application behind a real uvicorn, with settings of its own."""
+def serve(
+    engine: Engine, bounds: ConnectionBounds | None = None, bodies: BodyBounds | None = None
+) -> Iterator[Api]:
+    """The real application behind the real server, with settings of its own."""
+    app = create_app(settings(engine.url))
+    if bodies is not None:
+        app.state.resources.bodies = Bodies(bodies)
     server = uvicorn.Server(
-        uvicorn.Config(create_app(settings(engine.url)), host="127.0.0.1", port=0, log_config=None)
+        uvicorn.Config(
+            app, host="127.0.0.1", port=0, log_config=None, **options(bounds or ConnectionBounds())
+        )
     )
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -1,31 +1,34 @@
 """Intake over HTTP, and the public state of one interaction."""
 
-import re
+import contextlib
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Annotated
 
 import stamina
 import structlog
 from fastapi import APIRouter, Path, Request, Response
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import Headers
 
 from backend.api import lookup
 from backend.api.dependencies import Snapshot, Using
+from backend.api.received import delivery_head, read_header, read_target
 from backend.api.schemas.error import ERRORS
 from backend.api.schemas.interaction import DELIVERY_BODY, IntakeOut, InteractionOut
-from backend.errors import BadRequest, Invalid, NotFound, Unauthorized
+from backend.errors import Invalid, NotFound, Unauthorized
 from backend.interaction import repository
 from backend.interaction.service import ingest
 from backend.kit.db import Database
 from backend.kit.failpoint import failpoint
-from backend.kit.http import read_body
 from backend.kit.metrics import INTAKE_ITEMS
 from backend.kit.time import utc_now
 from backend.partner import repository as partners
-from backend.partner.evidence import HEADER_LENGTH_MAX, PARTNER_HEADER, TARGET_LENGTH_MAX, Delivery
+from backend.partner.evidence import PARTNER_HEADER, Delivery
 from backend.partner.report import BodyError, ItemOutcome, ItemResult, Report, ReportError
 from backend.partner.schemes.base import Scheme, SignatureError
 from backend.partner.schemes.registry import scheme as find_scheme
@@ -34,57 +37,6 @@ from backend.program import repository as programs
 log = structlog.get_logger()
 
 router = APIRouter(prefix="/v1/programs/{program}/interactions", tags=["interactions"])
-
-TARGET = re.compile(rf"[\x21-\x7e]{{1,{TARGET_LENGTH_MAX}}}")
-
-
-@dataclass(frozen=True)
-class Received:
-    """A request before the partner's scheme is known."""
-
-    method: str
-    target: str
-    headers: Headers
-    body: bytes
-
-    def delivery(self, scheme: Scheme) -> Delivery:
-        """Return what the scheme takes of the request. Raises Unauthorized, BadRequest."""
-        named = tuple((name, _evidence_header(self.headers, name)) for name in scheme.headers)
-        return Delivery(scheme.name, self.method, self.target, named, self.body)
-
-
-def _header(headers: Headers, name: str) -> str:
-    value = headers.get(name, "")
-    if not value:
-        raise Unauthorized(f"the header {name} is missing", name)
-    if len(value) > HEADER_LENGTH_MAX:
-        raise BadRequest(f"the header is longer than {HEADER_LENGTH_MAX} characters", name)
-    return value
-
-
-def _evidence_header(headers: Headers, name: str) -> str:
-    """Return a header that the scheme signs or checks: a part of the evidence.
-
-    Characters other than printable ASCII would grow sixfold on the way to the attestors, beyond
-    what they accept for a batch.
-    """
-    value = _header(headers, name)
-    if not (value.isascii() and value.isprintable()):
-        raise Unauthorized("expected printable ASCII", name, "bad_signature")
-    return value
-
-
-def _target(request: Request) -> str:
-    """Return path and query as received. Raises BadRequest."""
-    raw: bytes = request.scope.get("raw_path") or request.url.path.encode()
-    query: bytes = request.scope.get("query_string", b"")
-    target = (raw.split(b"?")[0] + (b"?" + query if query else b"")).decode("latin-1")
-    if not TARGET.fullmatch(target):
-        raise BadRequest(
-            f"expected path and query of at most {TARGET_LENGTH_MAX} visible ASCII characters",
-            "target",
-        )
-    return target
 
 
 @router.post(
@@ -107,13 +59,18 @@ async def report_interactions(program: str, request: Request, using: Using) -> R
     status is 200 if no item was rejected, 207 if some were, 422 if all were. An answered item is
     stored. After a timeout or a 5xx, send the same items again under the same event ids.
     """
-    partner = _header(request.headers, PARTNER_HEADER)
-    target = _target(request)
-    body = await read_body(request, using.settings.request_bytes_max)
-    received = Received(request.method, target, request.headers, body)
-    scheme, results = await run_in_threadpool(_intake, using.database, program, partner, received)
+    partner = read_header(request.headers, PARTNER_HEADER)
+    read_target(request)
+    # Who is nobody, or signs without form, is refused before a byte of the body is held.
+    sender = await run_in_threadpool(_sender, using.database, program, partner)
+    head = delivery_head(request, sender.scheme)
+    with _signature_errors():
+        sender.scheme.require_head(head, utc_now())
+    async with using.bodies.read(request) as body:
+        delivery = replace(head, body=body)
+        results = await run_in_threadpool(_intake, using.database, sender, delivery)
     _note(program, partner, results)
-    answer = scheme.acknowledge(results)
+    answer = sender.scheme.acknowledge(results)
     return Response(answer.body, answer.status, media_type=answer.media_type)
 
 
@@ -133,32 +90,74 @@ def _ended_by_postgres(error: Exception) -> bool:
     return getattr(error.orig, "sqlstate", None) in ("40P01", "40001")
 
 
-# Such a transaction left nothing behind: the request can run again.
-@stamina.retry(on=_ended_by_postgres, attempts=5)
-def _intake(
-    database: Database, program_name: str, partner_name: str, received: Received
-) -> tuple[Scheme, list[ItemResult]]:
+@dataclass(frozen=True)
+class Sender:
+    """Who says to be reporting: a partner of a program, by their rows, and how it signs."""
+
+    program_id: int
+    partner_id: int
+    scheme: Scheme
+
+
+def _sender(database: Database, program_name: str, partner_name: str) -> Sender:
     with database.transaction() as session:
         program = programs.get(session, program_name)
         partner = partners.get(session, program.id, partner_name)
-        scheme = find_scheme(partner.scheme)
-        delivery = received.delivery(scheme)
-        items = _authenticated_items(scheme, partners.secrets(session, partner.id), delivery)
-        results = ingest(session, program.id, partner.id, delivery, items)
+        return Sender(program.id, partner.id, find_scheme(partner.scheme))
+
+
+# Such a transaction left nothing behind: the request can run again.
+@stamina.retry(on=_ended_by_postgres, attempts=5)
+def _intake(database: Database, sender: Sender, delivery: Delivery) -> list[ItemResult]:
+    with database.transaction() as session:
+        items = _authenticated_items(session, sender, delivery)
+        results = ingest(session, sender.program_id, sender.partner_id, delivery, items)
         failpoint("intake.before_commit")
     failpoint("intake.after_commit")
-    return scheme, results
+    return results
 
 
 def _authenticated_items(
-    scheme: Scheme, secrets: list[str], delivery: Delivery
+    session: Session, sender: Sender, delivery: Delivery
 ) -> list[Report | ReportError]:
+    now = utc_now()
     try:
-        scheme.authenticate(secrets, delivery, utc_now())
+        with _signature_errors():
+            sender.scheme.authenticate(partners.secrets(session, sender.partner_id), delivery, now)
+    except Unauthorized:
+        _require_not_revoked(session, sender, delivery, now)
+        raise
+    try:
+        return sender.scheme.parse(delivery)
+    except BodyError as error:
+        raise Invalid(str(error), error.field) from error
+
+
+def _require_not_revoked(
+    session: Session, sender: Sender, delivery: Delivery, now: datetime
+) -> None:
+    """Tell who signs with a secret that was valid once, and nobody else, that it is so.
+
+    Raises Unauthorized.
+    """
+    with contextlib.suppress(SignatureError):
+        sender.scheme.authenticate(
+            partners.revoked_secrets(session, sender.partner_id), delivery, now
+        )
+        raise Unauthorized(
+            "this secret has ended: sign with the partner's present secret, or ask the program's "
+            "operator for one",
+            delivery.headers[-1][0],
+            "secret_revoked",
+        )
+
+
+@contextmanager
+def _signature_errors() -> Iterator[None]:
+    try:
+        yield
     except SignatureError as error:
-        raise Unauthorized(str(error), error.field, "bad_signature") from error
-    try:
-        return scheme.parse(delivery)
+        raise Unauthorized(str(error), error.field, error.code) from error
     except BodyError as error:
         raise Invalid(str(error), error.field) from error
 

@@ -15,9 +15,9 @@ from backend.partner.report import ItemResult, Report, ReportError
 class SignatureError(Exception):
     """A delivery is not signed as its scheme requires. `field` is the header or part at fault."""
 
-    def __init__(self, field: str, message: str) -> None:
+    def __init__(self, field: str, message: str, code: str = "bad_signature") -> None:
         super().__init__(message)
-        self.field = field
+        self.field, self.code = field, code
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,25 @@ class Scheme(Protocol):
         """The headers that are evidence: lower-case names, in the order of the encoding."""
         ...
 
+    @property
+    def lists(self) -> frozenset[str]:
+        """Those of `headers` that hold a list. Sent several times, the lists are joined."""
+        ...
+
     def generate_secret(self) -> str:
         """Return a fresh secret."""
         ...
 
     def require_secret(self, secret: str) -> str:
         """Return `secret` if it is well formed. Raises ValueError, which never repeats it."""
+        ...
+
+    def require_head(self, delivery: Delivery, now: datetime | None) -> None:
+        """Check what can be checked before there is a body: form, and freshness at `now`.
+
+        Raises:
+            SignatureError: with the header or part at fault.
+        """
         ...
 
     def authenticate(
@@ -64,6 +77,7 @@ class Scheme(Protocol):
 
         Raises:
             SignatureError: with the header or part at fault.
+            BodyError: the body cannot be what the scheme signs.
         """
         ...
 

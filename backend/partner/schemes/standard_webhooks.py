@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from standardwebhooks.webhooks import Webhook
 
 from backend.partner.evidence import Delivery
-from backend.partner.report import ItemOutcome, ItemResult, Report, ReportError, parse_body
+from backend.partner.report import ItemOutcome, ItemResult, Report, ReportError, decoded, parse_body
 from backend.partner.schemes.base import Acknowledgement, SignatureError, require_form
 
 NAME = "standard-webhooks"
@@ -22,6 +22,7 @@ METHOD = "POST"
 ID, TIMESTAMP, SIGNATURE = HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature")
 TIMESTAMP_TOLERANCE_SECONDS = 300
 SECRET_PREFIX = "whsec_"
+VERSION = re.compile(r"v[0-9]{1,2}[a-z]?")
 UNIX_SECONDS = re.compile(r"[1-9][0-9]{0,11}")
 
 
@@ -31,6 +32,7 @@ class StandardWebhooks:
     name = NAME
     method = METHOD
     headers = HEADERS
+    lists = frozenset({SIGNATURE})
 
     def generate_secret(self) -> str:
         """Return a fresh secret: `whsec_` and 32 random bytes in base64."""
@@ -40,14 +42,20 @@ class StandardWebhooks:
         """Return `secret` if it is well formed. Raises ValueError, which never repeats it."""
         return require_secret(secret)
 
+    def require_head(self, delivery: Delivery, now: datetime | None) -> None:
+        """Check form and, if `now` is given, freshness. Raises SignatureError."""
+        require_form(self, delivery)
+        _offered(delivery)
+        if now is not None:
+            require_fresh(delivery, now)
+
     def authenticate(
         self, secrets: Sequence[str], delivery: Delivery, now: datetime | None
     ) -> None:
-        """Check form, signature and, if `now` is given, freshness. Raises SignatureError."""
-        require_form(self, delivery)
+        """Check form, signature and, if `now` is given, freshness. Raises SignatureError,
+        BodyError."""
+        self.require_head(delivery, now)
         require_signature(secrets, delivery)
-        if now is not None:
-            require_fresh(delivery, now)
 
     def parse(self, delivery: Delivery) -> list[Report | ReportError]:
         """Read the items of the JSON body, in order. Raises BodyError."""
@@ -100,17 +108,11 @@ def require_signature(secrets_: Sequence[str], delivery: Delivery) -> None:
 
     Raises:
         SignatureError: with the header at fault.
+        BodyError: the body is not UTF-8, which is what partners sign.
     """
     timestamp = _timestamp(delivery)
-    try:
-        text = delivery.body.decode()
-    except UnicodeDecodeError as error:
-        raise SignatureError("body", "expected UTF-8") from error
-    offered = [part[3:] for part in delivery.header(SIGNATURE).split(" ") if part.startswith("v1,")]
-    if not offered:
-        raise SignatureError(
-            SIGNATURE, "expected v1,<base64 HMAC-SHA256>, several separated by spaces"
-        )
+    text = decoded(delivery.body)
+    offered = _offered(delivery)
     for secret in secrets_:
         expected = Webhook(secret).sign(delivery.header(ID), timestamp, text)[3:]
         # Encoded, because compare_digest refuses text that is not ASCII.
@@ -124,6 +126,26 @@ def require_signature(secrets_: Sequence[str], delivery: Delivery) -> None:
     )
 
 
+def _offered(delivery: Delivery) -> list[str]:
+    """The signatures of version 1, without their version. Raises SignatureError.
+
+    The standard separates signatures by spaces. Proxies that join repeated headers put commas
+    between, and some change the space; base64 has neither, so the list keeps one meaning.
+    """
+    words = re.split("[ ,]+", delivery.header(SIGNATURE))
+    versions = [VERSION.fullmatch(word) is not None for word in words] + [True]
+    offered = [
+        words[place + 1]
+        for place, word in enumerate(words)
+        if word == "v1" and not versions[place + 1] and words[place + 1]
+    ]
+    if not offered:
+        raise SignatureError(
+            SIGNATURE, "expected v1,<base64 HMAC-SHA256>, several separated by spaces"
+        )
+    return offered
+
+
 def require_fresh(delivery: Delivery, now: datetime) -> None:
     """Check that the delivery was signed within five minutes of `now`. Raises SignatureError."""
     age = (now - _timestamp(delivery)).total_seconds()
@@ -133,6 +155,7 @@ def require_fresh(delivery: Delivery, now: datetime) -> None:
             TIMESTAMP,
             f"{abs(age):.0f} seconds {direction}, more than {TIMESTAMP_TOLERANCE_SECONDS}: "
             "sign again when sending again",
+            "stale_timestamp",
         )
 
 
