@@ -199,6 +199,7 @@ def test_kit_is_free_of_the_domain() -> None:
     assert offenders(("backend/errors.py", "backend/config.py"), ours) == []
 
 
+KIT = ("address body http log metrics server time failpoint strict_json files").split()
 ATTESTOR_MAY = (
     "backend.attestor",
     "backend.chain",
@@ -207,16 +208,7 @@ ATTESTOR_MAY = (
     "backend.partner.evidence",
     "backend.partner.schemes",
     "backend.errors",
-    "backend.kit.address",
-    "backend.kit.body",
-    "backend.kit.http",
-    "backend.kit.log",
-    "backend.kit.metrics",
-    "backend.kit.server",
-    "backend.kit.time",
-    "backend.kit.failpoint",
-    "backend.kit.strict_json",
-    "backend.kit.files",
+    *(f"backend.kit.{name}" for name in KIT),
 )
 AUDITOR_KIT = ("backend.kit.address", "backend.kit.terminal", "backend.kit.token")
 AUDITOR_MAY = ("backend.audit", "backend.chain", "backend.errors", *AUDITOR_KIT)
