@@ -37,8 +37,7 @@ class Settings(BaseSettings):
     payer_keystore: Path | None = None
     """Keystore of the key that pushes claims; the key that posts if not set."""
     owner_keystore: Path | None = None
-    """Keystore of the key that deploys and funds from the command line; the posting key if not set.
-    Servers do not need it."""
+    """Keystore of the key that deploys and funds from the command line. Servers do not need it."""
     keystore_password: SecretStr = SecretStr("")
 
     key: Path | None = None

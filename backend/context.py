@@ -14,7 +14,7 @@ from backend.chain.outbox_deployer import OutboxDeployer
 from backend.chain.sender import Sender
 from backend.chain.web3_node import connect
 from backend.config import Settings
-from backend.errors import Conflict
+from backend.errors import Conflict, Invalid
 from backend.kit.db import Database
 from backend.program.models import Program
 from backend.proof.keys import ProgramKeys
@@ -73,14 +73,22 @@ class Context:
             else self.poster
         )
 
+    @cached_property
+    def owner(self) -> Sender:
+        """Sends what an operator's commands send: deployments, funding. Raises Invalid without its
+        setting: another key, whose nonces are the workers', is never taken instead."""
+        path = self.settings.owner_keystore
+        if path is None:
+            raise Invalid(
+                "owner_keystore: expected GUERDON_OWNER_KEYSTORE, the keystore of the key that "
+                "deploys and funds; `guerdon keystore new FILE` makes one",
+                "owner_keystore",
+            )
+        return self._sender(path)
+
     def deployer(self, command: str, finality: str) -> OutboxDeployer:
-        """Sends `command`'s transactions from the owner's key, or the poster's if none is set."""
-        sender = (
-            self._sender(self.settings.owner_keystore)
-            if self.settings.owner_keystore
-            else self.poster
-        )
-        return OutboxDeployer(self.database, self.node, sender, command, finality)
+        """Sends `command`'s transactions from the owner's key."""
+        return OutboxDeployer(self.database, self.node, self.owner, command, finality)
 
     @property
     def fees(self) -> FeePolicy:

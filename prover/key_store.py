@@ -13,12 +13,14 @@ from pathlib import Path
 from prover import ceremony
 from prover.cache import cache_root, cached_folder
 from prover.circuit import PUBLIC_SIGNALS, Instance, compile_instance
-from prover.groth16 import Groth16Error, Groth16Process, Prover, dev_key
+from prover.groth16 import Groth16Error, Groth16Process, Prover, dev_key, dev_key_path
 from prover.keys import KeyFolder, SetupError, Transcript, VerifyingKey, file_sha256, write_manifest
 from prover.statement import challenged, plan_batch
 from prover.zkey import Zkey, read_zkey
 
 Report = Callable[[str], None]
+DEV_KEY_COSTS = {"dev": (30, "some seconds"), "standard": (1200, "some minutes")}
+"""Megabytes on disk, and time, of making an instance's development key."""
 
 
 def known_keys() -> list[KeyFolder]:
@@ -41,6 +43,11 @@ def key_for(instance: Instance, folder: Path | None = None) -> KeyFolder:
     which is made if it does not exist. Raises SetupError if the key in `folder` is of another
     circuit, and what `dev_key` raises.
     """
+    return existing_key_for(instance, folder) or dev_key(instance)
+
+
+def existing_key_for(instance: Instance, folder: Path | None = None) -> KeyFolder | None:
+    """As `key_for`. Return None where it would make a development key: that takes time and disk."""
     if folder is not None:
         key = KeyFolder(folder.resolve())
         key.require_made_for(instance)
@@ -48,7 +55,24 @@ def key_for(instance: Instance, folder: Path | None = None) -> KeyFolder:
     for key in known_keys():
         if key.manifest.usable_anywhere and key.manifest.circuit_digest == instance.digest:
             return key
-    return dev_key(instance)
+    path = dev_key_path(instance)
+    return KeyFolder(path) if path.exists() else None
+
+
+def require_room_for_dev_key(instance: Instance) -> str:
+    """Return what making the development key costs, for a person.
+
+    Raises SetupError if the disk does not have the room.
+    """
+    megabytes, duration = DEV_KEY_COSTS.get(instance.name, DEV_KEY_COSTS["standard"])
+    folder = next(path for path in (cache_root(), *cache_root().parents) if path.exists())
+    free = shutil.disk_usage(folder).free // 10**6
+    if free < megabytes:
+        raise SetupError(
+            f"the development key of instance {instance.name} takes {megabytes:,} MB, and "
+            f"{folder} has {free:,} MB left: make room, or set GUERDON_CACHE to another folder"
+        )
+    return f"about {megabytes:,} MB in {cache_root()}, {duration}"
 
 
 def key_with(deployed: VerifyingKey, instance: Instance, folder: Path | None = None) -> KeyFolder:

@@ -17,6 +17,8 @@ from ape.contracts import ContractContainer
 from ape.logging import logger
 from ethpm_types import ContractType
 
+from backend.errors import Invalid
+from backend.kit.address import checked_address
 from prover.circuit import load_instance
 from prover.groth16 import dev_key
 from prover.keys import LOCAL_CHAIN_IDS, KeyFolder, VerifyingKey
@@ -152,12 +154,20 @@ def cli(
     if alias is None and chain_id not in LOCAL_CHAIN_IDS:
         raise click.UsageError("--account is needed on a chain that is not local")
     account = ape.accounts.load(alias) if alias else ape.accounts.test_accounts[0]
+    # Before anything is paid for: ape reads an address only where a contract is given it.
+    try:
+        token = None if token is None else checked_address(token, "token")
+        owner = account.address if owner is None else checked_address(owner, "owner")
+        guardian = checked_address(guardian, "guardian")
+        signers = [checked_address(attestor, "attestor") for attestor in attestors]
+    except Invalid as error:
+        raise click.UsageError(error.message) from None
     config = {
         "levels": load_instance(instance).levels,
         "families": families,
-        "owner": owner or account.address,
+        "owner": owner,
         "guardian": guardian,
-        "attestors": sorted(attestors, key=lambda address: int(address, 16)),
+        "attestors": sorted(signers, key=lambda address: int(address, 16)),
         "threshold": threshold,
     }
     deployment = deploy(

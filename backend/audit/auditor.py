@@ -3,8 +3,6 @@ database, no operator's word."""
 
 from collections.abc import Callable, Mapping
 
-from eth_utils import is_address
-
 from backend.audit.contracts import check_contracts
 from backend.audit.creation import check_creation
 from backend.audit.keys import ExpectedKey, known_keys
@@ -19,6 +17,7 @@ from backend.chain.finality import final_block
 from backend.chain.logs import deployment_block
 from backend.chain.node import Node
 from backend.errors import Conflict, Invalid, Unavailable
+from backend.kit.address import checked_address
 from prover.circuit import Instance
 from prover.eip712 import Domain
 from prover.keys import VerifyingKey
@@ -58,12 +57,8 @@ def audit(
         Unavailable: the node does not answer or does not serve what is needed.
     """
     report_progress = progress or (lambda stage, done, total: None)
-    if not is_address(distributor_address):
-        raise Invalid(
-            f"distributor: expected an address, got {distributor_address!r}", field="distributor"
-        )
+    distributor = Distributor(node, checked_address(distributor_address, "distributor"))
     head = final_block(node, finality)
-    distributor = Distributor(node, distributor_address)
     first = _first_block(node, distributor.address, first_block, head.number)
     info = _info(distributor, head.number)
     token = erc20.describe(node, info.token, head.number)

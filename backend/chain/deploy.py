@@ -6,22 +6,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from eth_utils.address import is_address, to_checksum_address
-
 from backend.chain.abi import ContractAbi
 from backend.chain.artifacts import artifact
 from backend.chain.code import match_distributor, match_hasher, match_verifier
 from backend.chain.distributor import Distributor
 from backend.chain.fees import FeePolicy
 from backend.chain.node import CallReverted, Node, Receipt
+from backend.chain.preflight import require_token
 from backend.chain.reverts import explain_revert
 from backend.errors import Conflict, GuerdonError, Invalid, Unavailable
+from backend.kit.address import checked_address
 from backend.signer.base import Signer
 from prover.circuit import Instance
 from prover.keys import LOCAL_CHAIN_IDS, KeyFolder, SetupError, VerifyingKey
 
 NO_ADDRESS = "0x" + "00" * 20
 DEFAULT_FEES = FeePolicy(max_fee_cap=200 * 10**9)
+ATTESTORS_MAX = 64
+"""As many as the contract takes."""
 CONFIRMATION_SECONDS = 300
 TEST_TOKEN_DECIMALS = 18
 POLL_SECONDS = 0.1
@@ -112,6 +114,50 @@ class Deployer:
         return receipt
 
 
+@dataclass(frozen=True, slots=True)
+class Parties:
+    """Whom a Distributor is told of, checked, each address in EIP-55 form.
+
+    `token` None: a test token is to be made.
+    """
+
+    attestors: list[str]
+    owner: str
+    guardian: str
+    token: str | None
+
+
+def checked_parties(
+    node: Node,
+    attestors: Sequence[str],
+    threshold: int,
+    *,
+    owner: str,
+    guardian: str = NO_ADDRESS,
+    token: str | None = None,
+) -> Parties:
+    """The parties of a new program.
+
+    Raises:
+        Invalid: a malformed address, attestors or threshold that the contract refuses, a token that
+        is none, or no token for a chain that is not local.
+        Unavailable: the node does not answer.
+    """
+    ordered = _checked_attestors(attestors, threshold)
+    owner, guardian = checked_address(owner, "owner"), checked_address(guardian, "guardian")
+    if owner == NO_ADDRESS:
+        raise Invalid("owner: expected an address above 0", field="owner")
+    if token is not None:
+        token = checked_address(token, "token")
+        require_token(node, token, owner)
+    elif node.chain_id() not in LOCAL_CHAIN_IDS:
+        raise Invalid(
+            "token: expected the reward token's address; a test token is for local chains only",
+            field="token",
+        )
+    return Parties(ordered, owner, guardian, token)
+
+
 def deploy_program(
     deployer: Deployer,
     key: KeyFolder,
@@ -137,8 +183,7 @@ def deploy_program(
     Raises:
         SetupError: the key is of another circuit, its gamma equals delta, or it is a development
         key and the chain is not local.
-        Invalid: a malformed address, attestors or threshold that the contract refuses, or no token
-        for a chain that is not local.
+        Invalid: as `checked_parties`.
         DeploymentError: the chain refused a contract.
         Unavailable: the node does not answer.
     """
@@ -150,18 +195,16 @@ def deploy_program(
             f"key {key.path}: made for another circuit than this checkout's instance "
             f"{instance.name}"
         )
-    if token is None and chain_id not in LOCAL_CHAIN_IDS:
-        raise Invalid(
-            "token: expected the reward token's address; a test token is for local chains only",
-            field="token",
-        )
     verifying_key = key.verifying_key  # Refuses gamma = delta.
-    ordered = _checked_attestors(attestors, threshold)
-    for name, address in (("token", token), ("owner", owner), ("guardian", guardian)):
-        if address is not None and not is_address(address):
-            raise Invalid(f"{name}: expected an address, got {address!r}", field=name)
-    if token is not None and not node.code(token):
-        raise Invalid(f"token: {token} has no code on chain {chain_id}", field="token")
+    parties = checked_parties(
+        node,
+        attestors,
+        threshold,
+        owner=owner or deployer.signer.address,
+        guardian=guardian,
+        token=token,
+    )
+    token = parties.token
     if token is None:
         token = _create_test_token(deployer, test_token_decimals)
     hasher, _ = deployer.create("Poseidon2")
@@ -172,9 +215,9 @@ def deploy_program(
         hasher,
         instance.levels,
         families,
-        owner or deployer.signer.address,
-        guardian,
-        ordered,
+        parties.owner,
+        parties.guardian,
+        parties.attestors,
         threshold,
     )
     distributor, block = deployer.create("Distributor", config)
@@ -190,18 +233,19 @@ def _create_test_token(deployer: Deployer, decimals: int) -> str:
 
 
 def _checked_attestors(attestors: Sequence[str], threshold: int) -> list[str]:
-    """Checksummed, in the ascending order that the contract asks for."""
-    for attestor in attestors:
-        if not is_address(attestor) or not int(attestor, 16):
-            raise Invalid(
-                f"attestor: expected an address above 0, got {attestor!r}", field="attestor"
-            )
-    ordered: list[str] = sorted(
-        {to_checksum_address(attestor) for attestor in attestors},
+    """Checksummed, in the ascending order that the contract asks for. Raises Invalid."""
+    ordered = sorted(
+        {checked_address(attestor, "attestor") for attestor in attestors},
         key=lambda attestor: int(attestor, 16),
     )
     if len(ordered) != len(attestors):
         raise Invalid("attestor: one address is given twice", field="attestor")
+    if NO_ADDRESS in ordered:
+        raise Invalid(f"attestor: expected an address above 0, got {NO_ADDRESS}", field="attestor")
+    if len(ordered) > ATTESTORS_MAX:
+        raise Invalid(
+            f"attestor: expected at most {ATTESTORS_MAX}, got {len(ordered)}", field="attestor"
+        )
     if not 1 <= threshold <= len(ordered):
         raise Invalid(
             f"threshold: expected 1 to {len(ordered)}, the number of attestors, got {threshold}",

@@ -181,6 +181,11 @@ class Distributor:
             {(event.block_number, event.log_index): event for event in _ordered(events)}.values()
         )
 
+    def topic(self, event: str) -> bytes:
+        """The first topic of one of the Distributor's events."""
+        by_name = {name: topic for topic, name in self._abi.events_by_topic.items()}
+        return by_name[event]
+
     def events_of(self, tx_hash: bytes) -> list[Event]:
         """What the Distributor wrote in one mined transaction, by its receipt.
 

@@ -2,8 +2,10 @@
 
 from eth_abi.abi import decode, encode
 from eth_abi.exceptions import DecodingError
+from eth_utils.address import to_canonical_address
 from eth_utils.crypto import keccak
 
+from backend.chain.logs import fetch_logs
 from backend.chain.node import BlockId, CallReverted, Node
 from backend.kit.token import DECIMALS_MAX, Token, clean_symbol
 
@@ -32,6 +34,19 @@ def balance_of(node: Node, token: str, account: str, block: BlockId = "latest") 
     """
     data = _selector("balanceOf(address)") + encode(["address"], [account])
     balance: int = decode(["uint256"], node.call(token, data, block))[0]
+    return balance
+
+
+def received(node: Node, token: str, account: str, first_block: int, last_block: int) -> int:
+    """What `account` received less what it sent, by the token's log.
+
+    Raises Unavailable if the node does not answer or does not serve the range.
+    """
+    topic = to_canonical_address(account).rjust(32, b"\0")
+    balance = 0
+    for sign, topics in ((1, [TRANSFER, None, topic]), (-1, [TRANSFER, topic])):
+        for log in fetch_logs(node, token, topics, first_block, last_block):
+            balance += sign * int.from_bytes(log.data[:32])
     return balance
 
 

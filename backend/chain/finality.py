@@ -1,7 +1,7 @@
 """Finality: up to which block a chain is taken for settled, in the words that settings use."""
 
 from backend.chain.node import Block, Node
-from backend.errors import Invalid
+from backend.errors import Invalid, Unavailable
 
 BLOCK_TAGS = ("latest", "safe", "finalized")
 FINALITY_EXPECTED = "latest, safe, finalized or a number of confirmations"
@@ -18,6 +18,25 @@ def require_finality(text: str) -> str:
     if not is_finality(text):
         raise Invalid(f"finality: expected {FINALITY_EXPECTED}, got {text!r}", field="finality")
     return text
+
+
+def require_served(node: Node, finality: str) -> Block:
+    """The newest block that is settled by `finality`: asked before the word is stored.
+
+    Raises:
+        Invalid: `finality` is another word, or one for which the node has no block.
+        Unavailable: the node does not answer at all.
+    """
+    require_finality(finality)
+    node.block_number()
+    try:
+        return final_block(node, finality)
+    except Unavailable as error:
+        raise Invalid(
+            f"finality: the node has no block {finality!r} ({error.message}): choose another word, "
+            "or a number of confirmations",
+            field="finality",
+        ) from error
 
 
 def final_block(node: Node, finality: str) -> Block:

@@ -29,8 +29,9 @@ def deployment_block(node: Node, address: str, head: int) -> int:
             has_code = bool(node.code(address, middle))
         except NodeRefused as error:
             raise Unavailable(
-                f"the node does not serve the state of block {middle} ({error}): give the "
-                "first block"
+                f"the node does not serve the state of block {middle} ({error}): use a node that "
+                "does, or give the Distributor's block (`--first-block`; `--from-block` of "
+                "`guerdon program resume`)"
             ) from error
         low, high = (low, middle) if has_code else (middle + 1, high)
     return low

@@ -33,7 +33,7 @@ class OutboxDeployer(Deployer):
         row is stored, a node that does not answer is asked again until the time is over: the error
         names the row, because the transaction may still be mined.
         """
-        self._require_none_under_way()
+        self.require_none_under_way()
         try:
             with self._database.transaction() as session:
                 row = self._sender.enqueue(
@@ -58,8 +58,9 @@ class OutboxDeployer(Deployer):
             f"command{problem}"
         )
 
-    def _require_none_under_way(self) -> None:
-        """Refuse to repeat a command whose earlier transaction has an unknown outcome.
+    def require_none_under_way(self) -> None:
+        """Refuse to repeat a command whose earlier transaction has an unknown outcome: it is
+        settled first, as far as that goes.
 
         Raises Conflict.
         """

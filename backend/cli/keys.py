@@ -86,14 +86,15 @@ def dev(instance: InstanceName) -> None:
     The party that made the key can forge proofs. The key is refused off local chains.
     """
     from prover.circuit import load_instance
-    from prover.groth16 import dev_key
+    from prover.groth16 import dev_key, dev_key_path
+    from prover.key_store import require_room_for_dev_key
 
     with _steps() as report:
-        report(
-            "Compiling the circuit and making its development key, unless the cache holds "
-            f"them: {instance}"
-        )
-        key = dev_key(load_instance(instance))
+        size = load_instance(instance)
+        if not dev_key_path(size).exists():
+            cost = require_room_for_dev_key(size)
+            report(f"Compiling the circuit {instance} and making its development key: {cost}")
+        key = dev_key(size)
     output.document(_facts(key))
 
 
@@ -157,7 +158,7 @@ def verify(
     with _steps() as report:
         folder = _find(key)
         report(f"{folder.path}: {folder.manifest.origin} key {folder.verifying_key.digest[:16]}")
-        if verifier or distributor:
+        if verifier is not None or distributor is not None:
             found = _deployed(rpc_url, verifier, distributor)
             if found != folder.verifying_key:
                 raise SetupError(
@@ -183,7 +184,14 @@ def _find(key: str | None) -> "KeyFolder":
     from prover.keys import KeyFolder
 
     if key is not None and key in instances():
-        return key_store.key_for(load_instance(key))
+        found = key_store.existing_key_for(load_instance(key))
+        if found is None:
+            raise Invalid(
+                f"key: this machine has no key of instance {key}: `guerdon keys import` or "
+                "`guerdon keys dev` makes one",
+                "key",
+            )
+        return found
     folder = Path(key) if key else settings().key
     if folder is None:
         raise Invalid(
@@ -193,18 +201,23 @@ def _find(key: str | None) -> "KeyFolder":
 
 
 def _deployed(rpc_url: str | None, verifier: str | None, distributor: str | None) -> "VerifyingKey":
-    """The key of `verifier`, or of the Distributor's verifier if that is not given."""
+    """The key of `verifier`, or of the Distributor's verifier."""
     from backend.chain.deploy import deployed_key
     from backend.chain.distributor import Distributor
     from backend.chain.web3_node import connect
     from backend.kit.address import checked_address
 
+    if verifier is not None and distributor is not None:
+        raise Invalid("verifier: expected --verifier or --distributor, not both", "verifier")
+    if verifier is not None:
+        verifier = checked_address(verifier, "verifier")
+    if distributor is not None:
+        distributor = checked_address(distributor, "distributor")
     node = connect(rpc_url or settings().rpc_url)
-    if verifier is None and distributor is not None:
+    if distributor is not None:
         verifier = Distributor(node, distributor).info().verifier
-    if verifier is None:
-        raise Invalid("verifier: expected an address, or a Distributor's", "verifier")
-    return deployed_key(node, checked_address(verifier, "verifier"))
+    assert verifier is not None
+    return deployed_key(node, verifier)
 
 
 @app.command("list")

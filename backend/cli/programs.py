@@ -14,9 +14,19 @@ from backend.cli.output import errors, output
 app = Commands(help="Programs: deploy, register, fund, resume.", no_args_is_help=True)
 
 Finality = Annotated[str, typer.Option(help=f"{FINALITY_EXPECTED.capitalize()}.")]
+INTEGER_MAX = 2**31 - 1
+"""Of a column of the database."""
+ChainId = Annotated[
+    int | None,
+    typer.Option(min=1, help="The chain that you mean: refused if the node is on another."),
+]
 BatchAge = Annotated[
     int,
-    typer.Option(min=0, help="Close a batch when its oldest interaction has this age in seconds."),
+    typer.Option(
+        min=0,
+        max=INTEGER_MAX,
+        help="Close a batch when its oldest interaction has this age in seconds.",
+    ),
 ]
 BatchItems = Annotated[
     int,
@@ -59,63 +69,66 @@ def deploy(
     threshold: Annotated[int, typer.Option(min=1, help="How many attestors must sign.")],
     token: Token = None,
     instance: Annotated[str, typer.Option(help="Size of the circuit.")] = "standard",
-    families: Annotated[int, typer.Option(min=1)] = 1,
+    families: Annotated[int, typer.Option(min=1, max=INTEGER_MAX)] = 1,
     owner: Owner = None,
     guardian: Annotated[
         str | None,
         typer.Option(help="Who may pause; nobody until the owner names one, by default."),
     ] = None,
     finality: Finality = "finalized",
+    chain_id: ChainId = None,
     batch_age: BatchAge = 60,
     batch_items: BatchItems = 10**6,
     key_folder: KeyFolder = None,
     allow_single_party_key: AllowSinglePartyKey = False,
 ) -> None:
-    """Deploy hasher, verifier and Distributor with the owner's key, and register the program."""
-    from backend.chain.deploy import NO_ADDRESS, deploy_program
+    """Deploy hasher, verifier and Distributor with the owner's key, and register the program.
+
+    All that can be checked is checked before the first transaction.
+    """
+    from backend.chain.deploy import deploy_program
     from backend.chain.distributor import Distributor
+    from backend.cli import preparing
     from backend.program import service as program_service
     from prover.circuit import load_instance
-    from prover.key_store import key_for
 
     with open_context() as context:
-        config = context.settings
+        config, size = context.settings, load_instance(instance)
         with context.database.transaction() as session:
-            # Before anything is paid for.
             program_service.require_free(session, name)
         urls = program_service.checked_urls(attestor_url, threshold)
-        key = key_for(load_instance(instance), key_folder or config.key)
-        allow = allow_single_party_key or config.allow_single_party_key_that_can_forge_everything
-        errors.print(
-            f"Deploying with the {key.manifest.origin} key {key.verifying_key.digest[:16]}.",
-            highlight=False,
+        preparing.require_chain_id(context, chain_id)
+        given = {"owner": owner, "guardian": guardian, "token": token}
+        deployer, parties = preparing.ready_to_deploy(
+            context, name, finality, size, attestor, threshold, **given
         )
+        allow = allow_single_party_key or config.allow_single_party_key_that_can_forge_everything
+        key = preparing.proving_key(context, size, key_folder, allow)
         deployed = deploy_program(
-            context.deployer(f"deploy:{name}", finality),
+            deployer,
             key,
-            load_instance(instance),
-            attestor,
+            size,
+            parties.attestors,
             threshold,
-            owner=owner,
-            guardian=guardian or NO_ADDRESS,
+            owner=parties.owner,
+            guardian=parties.guardian,
             families=families,
-            token=token,
+            token=parties.token,
             allow_single_party_key=allow,
         )
-        errors.print(
-            f"Distributor {deployed.distributor}, block {deployed.block}.", highlight=False
-        )
+        preparing.say_deployed(name, deployed)
+        contract = Distributor(context.node, deployed.distributor)
+        batches = {"batch_items_max": batch_items, "batch_age_max_seconds": batch_age}
         with context.database.transaction() as session:
             program_service.register(
                 session,
-                Distributor(context.node, deployed.distributor),
+                contract,
                 name,
                 deployed.block,
                 key.verifying_key,
                 urls,
                 finality=finality,
-                batch_items_max=batch_items,
-                batch_age_max_seconds=batch_age,
+                **batches,
             )
     facts = {key: getattr(deployed, key) for key in ("token", "distributor", "verifier", "block")}
     output.print_json(json.dumps({"name": name} | facts))
@@ -128,7 +141,16 @@ def register(
         str, typer.Argument(help="Address of a Distributor that is deployed already.")
     ],
     attestor_url: AttestorUrls,
+    first_block: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="A block at or before the Distributor's deployment; searched for if not given, "
+            "which takes a node that holds old state.",
+        ),
+    ] = None,
     finality: Finality = "finalized",
+    chain_id: ChainId = None,
     batch_age: BatchAge = 60,
     batch_items: BatchItems = 10**6,
     key_folder: KeyFolder = None,
@@ -138,40 +160,42 @@ def register(
     database. Its code and key are checked first."""
     from backend.chain.deploy import deployed_key
     from backend.chain.distributor import Distributor
-    from backend.chain.logs import deployment_block
+    from backend.chain.finality import require_served
+    from backend.cli import preparing
+    from backend.kit.address import checked_address
     from backend.program import service as program_service
     from prover.key_store import key_with
 
     with open_context() as context:
-        contract = Distributor(context.node, distributor)
+        with context.database.transaction() as session:
+            program_service.require_free(session, name)
+        config, address = context.settings, checked_address(distributor, "distributor")
+        preparing.require_chain_id(context, chain_id)
+        require_served(context.node, finality)
+        contract = Distributor(context.node, address)
         info = contract.info()
-        allow = (
-            allow_single_party_key
-            or context.settings.allow_single_party_key_that_can_forge_everything
-        )
+        allow = allow_single_party_key or config.allow_single_party_key_that_can_forge_everything
         instance = program_service.instance_of(info)
         key = key_with(
-            deployed_key(context.node, info.verifier), instance, key_folder or context.settings.key
+            deployed_key(context.node, info.verifier), instance, key_folder or config.key
         )
         key.require_allowed_on(info.chain_id, allow)
         _, threshold, _ = contract.attestors("latest")
         urls = program_service.checked_urls(attestor_url, threshold)
-        first_block = deployment_block(context.node, contract.address, context.node.block_number())
+        block = preparing.first_block_of(contract, first_block)
         with context.database.transaction() as session:
             program_service.register(
                 session,
                 contract,
                 name,
-                first_block,
+                block,
                 key.verifying_key,
                 urls,
                 finality=finality,
                 batch_items_max=batch_items,
                 batch_age_max_seconds=batch_age,
             )
-    output.print_json(
-        json.dumps({"name": name, "distributor": contract.address, "block": first_block})
-    )
+    output.print_json(json.dumps({"name": name, "distributor": contract.address, "block": block}))
 
 
 @app.command()
@@ -185,22 +209,17 @@ def fund(
 ) -> None:
     """Move reward tokens from the owner's key into the Distributor; on a local chain they are
     minted first."""
-    from backend.chain.erc20 import mint_calldata, transfer_calldata
-    from backend.chain.local import require_local
+    from backend.cli import preparing
     from backend.ledger import service as ledger
     from backend.settlement.indexer import index
-    from prover.keys import LOCAL_CHAIN_IDS
 
     if not amount.isascii() or not amount.isdigit() or not int(amount):
         raise typer.BadParameter("expected an integer in base units, above 0", param_hint="AMOUNT")
     with open_context() as context:
         row = load_program(context, program)
-        deployer = context.deployer(f"fund:{row.name}", row.finality)
-        if mint:
-            require_local(context.node)
-        if mint or (mint is None and row.chain_id in LOCAL_CHAIN_IDS):
-            deployer.send("mint", row.token, mint_calldata(deployer.signer.address, int(amount)))
-        deployer.send("fund", row.token, transfer_calldata(row.distributor, int(amount)))
+        deployer, calls = preparing.funding_calls(context, row, int(amount), mint)
+        for what, data in calls.items():
+            deployer.send(what, row.token, data)
         index(context, row.id)
         with context.database.transaction() as session:
             available = ledger.available_budget(session, row.id)

@@ -10,7 +10,7 @@ import typer
 from backend.cli.app import Commands
 from backend.cli.context import ProgramName, load_program, open_context
 from backend.cli.output import errors, output, push_json, steps, wants_json
-from backend.errors import Conflict, Invalid
+from backend.errors import Conflict
 
 if TYPE_CHECKING:
     from backend.batch.models import Batch, BatchState
@@ -135,24 +135,21 @@ def claim(
 
     Prints each account's outcome. Fails unless all are paid.
     """
-    from eth_utils.address import is_address, to_checksum_address
     from sqlalchemy import select
 
     from backend.account.models import Account
+    from backend.kit.address import checked_address
     from backend.payout.push import Result, push_claims
     from backend.settlement.indexer import index
 
     with open_context() as context, steps() as show:
+        wanted = {checked_address(text, "address") for text in address or []}
         row = load_program(context, program)
         with context.database.transaction() as session:
             query = select(Account.address).where(
                 Account.program_id == row.id, Account.posted > Account.claimed
             )
             owed = list(session.scalars(query.order_by(Account.bucket, Account.slot)))
-        for text in address or []:
-            if not is_address(text):
-                raise Invalid(f"address: expected an address, got {text!r}", "address")
-        wanted = {to_checksum_address(text) for text in address or []}
         for unknown in sorted(wanted - set(owed)):
             errors.print(f"{unknown}: nothing is owed.")
         chosen = [known for known in owed if not wanted or known in wanted]

@@ -10,6 +10,11 @@ _ADDRESS = re.compile(r"0[xX][0-9a-fA-F]{40}")
 EXPECTED = "expected an address: 0x and 40 hex digits"
 
 
+def looks_like_address(text: str) -> bool:
+    """Whether `text` has an address's form, whatever its checksum."""
+    return _ADDRESS.fullmatch(text) is not None
+
+
 def checked_address(text: object, field: str) -> str:
     """The EIP-55 form of an address in lower case, in upper case, or in EIP-55 form.
 

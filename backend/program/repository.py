@@ -4,16 +4,21 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from backend.errors import Conflict, NotFound
+from backend.kit.address import checked_address, looks_like_address
 from backend.kit.names import is_name
 from backend.program.models import Program
 
 
 def get(session: Session, name: str, lock: bool = False) -> Program:
     """The program called `name`, or at that Distributor address. `lock` serializes closing and
-    booking. Raises NotFound, and Conflict for an address that programs on several chains share."""
+    booking.
+
+    Raises NotFound, Invalid for an address with a wrong checksum, and Conflict for one that
+    programs on several chains share.
+    """
     by = (
-        func.lower(Program.distributor) == name.lower()
-        if name.startswith("0x") and len(name) == 42
+        func.lower(Program.distributor) == checked_address(name, "program").lower()
+        if looks_like_address(name)
         else Program.name == name
     )
     query = select(Program).where(by)

@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 from backend.chain import erc20
 from backend.chain.deploy import check_deployment
 from backend.chain.distributor import Distributor, ProgramInfo
-from backend.chain.node import Node
-from backend.errors import Conflict, Invalid
+from backend.chain.node import Node, NodeRefused
+from backend.errors import Conflict, Invalid, Unavailable
 from backend.kit.names import require_name
 from backend.ledger import service as ledger
 from backend.program.models import Program
@@ -91,9 +91,27 @@ def _book_opening(session: Session, distributor: Distributor, program: Program) 
     """What the Distributor's address, which is known before it is deployed, was sent before the
     blocks that are booked: it funds as well."""
     before = program.last_indexed_block
-    # A token of a test may be younger than the block.
-    if distributor.node.code(program.token, before) and (opening := distributor.reserve(before)):
+    if opening := _held_at(distributor, program.token, before):
         ledger.book_funding(session, program.id, f"before {before + 1}", opening)
+
+
+def _held_at(distributor: Distributor, token: str, block: int) -> int:
+    """What the Distributor's address held at `block`, in base units."""
+    node = distributor.node
+    try:
+        # A token of a test may be younger than the block.
+        return distributor.reserve(block) if node.code(token, block) else 0
+    except NodeRefused:
+        # A node without old state has the log: what came and went since leads back to the block.
+        head = node.block_number()
+        moved = erc20.received(node, token, distributor.address, block + 1, head)
+        held = distributor.reserve(head) - moved
+        if held < 0:
+            raise Unavailable(
+                f"the token's log does not explain what the Distributor holds, and the node does "
+                f"not serve the state of block {block}: register the program with a node that does"
+            ) from None
+        return held
 
 
 def describe_token(session: Session, node: Node, program: Program) -> None:

@@ -27,7 +27,12 @@ def test_unreachable_node_is_exit_2() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [["--distributor", "0x12"], ["--distributor", account("x").address, "--json"]]
+    "options",
+    [
+        ["--distributor", "0x12"],
+        ["--distributor", account("x").address.swapcase().replace("X", "x")],
+        ["--distributor", account("x").address, "--json"],
+    ],
 )
 def test_no_distributor_is_exit_2(honest: Program, options: list[str]) -> None:
     """A wrong address is an error with its reason; with --json standard output is JSON all the

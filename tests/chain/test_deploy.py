@@ -12,6 +12,8 @@ from backend.chain.deploy import (
     check_deployment,
     deploy_program,
 )
+from backend.chain.distributor import Distributor
+from backend.chain.preflight import deployment_gas
 from backend.errors import Invalid
 from backend.signer.keystore import KeystoreSigner
 from prover.circuit import load_instance
@@ -104,11 +106,14 @@ def test_contracts_reason_is_told(chain: Anvil, threshold: int) -> None:
     [
         (ATTESTORS, 0, {}, "threshold: expected 1 to 3, the number of attestors, got 0"),
         (ATTESTORS, 4, {}, "threshold: expected 1 to 3, the number of attestors, got 4"),
-        ([*ATTESTORS[:2], "0x12"], 2, {}, "attestor: expected an address above 0, got '0x12'"),
+        ([*ATTESTORS[:2], "0x12"], 2, {}, "attestor: expected an address: .*, got '0x12'"),
         ([*ATTESTORS[:2], "0x" + "00" * 20], 2, {}, "attestor: expected an address above 0"),
         ([*ATTESTORS[:2], ATTESTORS[0].lower()], 2, {}, "attestor: one address is given twice"),
-        (ATTESTORS, 2, {"owner": "me"}, "owner: expected an address, got 'me'"),
-        (ATTESTORS, 2, {"guardian": "0x"}, "guardian: expected an address, got '0x'"),
+        (ATTESTORS, 2, {"owner": "me"}, "owner: expected an address: .*, got 'me'"),
+        (ATTESTORS, 2, {"owner": "0x" + "00" * 20}, "owner: expected an address above 0"),
+        ([f"0x{i:040x}" for i in range(1, 66)], 2, {}, "attestor: expected at most 64, got 65"),
+        ([*ATTESTORS[:2], ATTESTORS[2].swapcase().replace("X", "x")], 2, {}, "wrong EIP-55"),
+        (ATTESTORS, 2, {"guardian": "0x"}, "guardian: expected an address: .*, got '0x'"),
         (
             ATTESTORS,
             2,
@@ -133,6 +138,62 @@ def test_nothing_is_paid_for_before_what_can_be_known_is_checked(
             **options,
         )
     assert chain.w3.eth.block_number == before
+
+
+def test_a_contract_that_is_no_token_is_refused(chain: Anvil) -> None:
+    """A Distributor in the token's place: it has code, and does not answer as a token."""
+    other = real_program(chain).address
+    before = chain.w3.eth.block_number
+    with pytest.raises(Invalid, match=rf"token: {other} does not answer decimals\(\)"):
+        deploy_program(
+            Deployer(chain.node, KeystoreSigner(chain.key(0))),
+            dev_key(DEV),
+            DEV,
+            ATTESTORS,
+            2,
+            token=other.lower(),
+        )
+    assert chain.w3.eth.block_number == before
+
+
+def test_addresses_in_any_spelling(chain: Anvil) -> None:
+    """In lower case and in upper case, as people copy them: two contracts were paid for before the
+    third one's argument was found to be in lower case."""
+    token = real_program(chain).deployment.token
+    owner, guardian = account("owner").address, account("guardian").address
+    deployed = deploy_program(
+        Deployer(chain.node, KeystoreSigner(chain.key(0))),
+        dev_key(DEV),
+        DEV,
+        [ATTESTORS[0].lower(), ATTESTORS[1].upper(), ATTESTORS[2]],
+        2,
+        token=token.lower(),
+        owner=owner.upper(),
+        guardian=guardian.lower(),
+    )
+    info = Distributor(chain.node, deployed.distributor).info()
+    assert (info.token, info.owner, info.guardian) == (token, owner, guardian)
+    assert deployed.token == token
+
+
+def test_the_estimate_covers_what_a_deployment_takes(chain: Anvil) -> None:
+    """And not twice as much: an owner is asked for what is needed."""
+    signer = KeystoreSigner(chain.key(7))
+    for token in (None, real_program(chain).deployment.token):
+        estimate = deployment_gas(
+            chain.node,
+            signer.address,
+            test_token=token is None,
+            levels=DEV.levels,
+            attestors=len(ATTESTORS),
+        )
+        first = chain.w3.eth.block_number + 1
+        deploy_program(Deployer(chain.node, signer), dev_key(DEV), DEV, ATTESTORS, 2, token=token)
+        used = sum(
+            chain.w3.eth.get_block(number)["gasUsed"]
+            for number in range(first, chain.w3.eth.block_number + 1)
+        )
+        assert used < estimate < 2 * used
 
 
 def test_deployment_is_as_asked(chain: Anvil) -> None:

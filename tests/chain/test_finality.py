@@ -1,9 +1,12 @@
 """Connecting, settled blocks and the deployment block."""
 
+from collections.abc import Callable
+
 import pytest
 
-from backend.chain.finality import final_block
+from backend.chain.finality import final_block, require_served
 from backend.chain.logs import deployment_block
+from backend.chain.node import NodeRefused
 from backend.chain.web3_node import connect
 from backend.errors import Invalid, Unavailable
 from tests.support.anvil import Anvil
@@ -42,6 +45,36 @@ def test_unknown_finality_is_refused(finality: str) -> None:
 
 def connect_stub() -> object:
     return object()
+
+
+class NoFinality:
+    """A chain whose node knows no finalized block."""
+
+    def block_number(self) -> int:
+        return 7
+
+    def block(self, which: object) -> object:
+        if which == "latest":
+            return "newest"
+        raise NodeRefused(f"block {which}: not found")
+
+
+def test_a_word_that_the_node_does_not_serve_is_refused() -> None:
+    """It is asked before it is stored; a node that does not answer at all is another matter."""
+    with pytest.raises(Invalid, match="finality: the node has no block 'finalized'"):
+        require_served(NoFinality(), "finalized")
+    assert require_served(NoFinality(), "latest") == "newest"
+    node = NoFinality()
+    node.block_number = raising(Unavailable("head: the node does not answer"))
+    with pytest.raises(Unavailable, match="head"):
+        require_served(node, "finalized")
+
+
+def raising(error: Exception) -> Callable[[], int]:
+    def fail() -> int:
+        raise error
+
+    return fail
 
 
 def test_finality_rules(chain: Anvil) -> None:

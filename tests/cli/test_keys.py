@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 from backend.chain.deploy import Deployer, deploy_program
 from backend.main import app
 from backend.signer.keystore import KeystoreSigner
-from prover import ceremony
+from prover import ceremony, groth16, key_store
 from prover.cache import cache_root
 from prover.circuit import compile_instance, instances, load_instance
 from prover.groth16 import dev_key
@@ -134,15 +134,38 @@ def test_a_verifier_is_compared_with_the_key() -> None:
             "ok: the deployed verifier's code is ours"
             in guerdon("verify", key.path, *node, "--verifier", right).stderr
         )
+        assert "ours" in guerdon("verify", key.path, *node, "--verifier", right.upper()).stderr
+        both = ["--verifier", right, "--distributor", right]
+        assert "not both" in guerdon("verify", key.path, *node, *both, fails=True).stderr
         for address, message in (
             (wrong, "not this one"),
             (hasher, "bytes of code, expected"),
             ("0x" + "11" * 20, "0 bytes of code"),
+            (right.swapcase().replace("X", "x"), "verifier: 0x"),
+            ("me", "verifier: expected an address"),
         ):
             assert (
                 message
                 in guerdon("verify", key.path, *node, "--verifier", address, fails=True).stderr
             )
+
+
+def test_a_check_makes_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`verify` of an instance without a key says so: the making takes minutes and disk."""
+    monkeypatch.setattr(key_store, "existing_key_for", lambda *_: None)
+    monkeypatch.setattr(groth16, "dev_key", lambda *_: pytest.fail("a key was made"))
+    assert "this machine has no key of instance dev" in guerdon("verify", "dev", fails=True).stderr
+
+
+def test_the_cost_of_a_development_key_is_said_first(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """By `keys dev`, with the folder; nothing is said where the key is there already."""
+    real = dev_key(DEV)
+    monkeypatch.setattr(groth16, "dev_key", lambda *_: real)
+    assert "MB" not in guerdon("dev", "dev").stderr
+    monkeypatch.setattr(groth16, "dev_key_path", lambda *_: tmp_path / "none")
+    assert "development key: about 30 MB in" in guerdon("dev", "dev").stderr
 
 
 def test_only_the_flag_with_the_frightening_name_lets_a_development_key_out() -> None:

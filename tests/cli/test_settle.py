@@ -121,12 +121,13 @@ def test_json_of_every_command(
 
 def test_claims_of_somebody_unknown_are_told(program: OnChain, command: Command) -> None:
     """A mistyped address is refused by name; one that is owed nothing is said to be."""
-    result = command("claim", program.row.name, "0x12")
-    assert (result.exit_code, "address: expected an address, got '0x12'" in result.stderr) == (
-        1,
-        True,
-    )
-    result = command("claim", program.row.name, address("nobody"))
+    for wrong, said in (
+        ("0x12", "address: expected an address: 0x and 40 hex digits, got '0x12'"),
+        (address("nobody").swapcase().replace("X", "x"), "has a wrong EIP-55 checksum"),
+    ):
+        result = command("claim", program.row.name, address("nobody"), wrong)
+        assert (result.exit_code, said in result.stderr) == (1, True), result.output
+    result = command("claim", program.row.name, address("nobody").lower())
     assert printed(result) == []
     assert f"{address('nobody')}: nothing is owed" in result.stderr.replace("\n", "")
 
