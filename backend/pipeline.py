@@ -34,7 +34,7 @@ from backend.errors import GuerdonError, NotYet
 from backend.interaction import repository as interactions
 from backend.interaction.service import release_held
 from backend.invariant import check_on_schedule
-from backend.kit.db import Database, in_seconds
+from backend.kit.db import Database, in_seconds, is_away
 from backend.kit.failpoint import failpoint
 from backend.kit.metrics import INVARIANT_RUNS
 from backend.ledger import blocks
@@ -212,6 +212,8 @@ def _take(context: Context, program: Program, batch: Batch, step: Step) -> Outco
             log.error("prover_failed", **log_fields(batch), attempts=attempts, error=error.message)
         outcome = Waits(error.message, failed=not error.retryable)
     except Exception as error:
+        if is_away(error):
+            raise  # Nothing can be written now, and it is no fault of the batch.
         _note(context, batch.id, Waits(f"{type(error).__name__}: {error}"[:500], failed=True))
         log.exception("batch_step_failed", **log_fields(batch))
         raise

@@ -5,6 +5,8 @@ does no harm.
 """
 
 import contextlib
+import functools
+import logging
 from collections.abc import Callable
 from typing import ParamSpec, Protocol
 
@@ -15,6 +17,8 @@ from kombu.entity import Queue
 from kombu.exceptions import OperationalError
 
 from backend.config import settings
+from backend.kit.db import AWAY, is_away
+from backend.kit.outage import OneLine, Outage
 
 log = structlog.get_logger()
 
@@ -50,6 +54,11 @@ celery.conf.update(
     },
 )
 
+_REDIS_AWAY = (OperationalError, redis.RedisError)
+_database, _redis = Outage("database"), Outage("redis")
+for _name in ("celery.worker.consumer.consumer", "celery.beat", "celery.worker.pidbox"):
+    logging.getLogger(_name).addFilter(OneLine(OSError, *_REDIS_AWAY))
+
 P = ParamSpec("P")
 
 
@@ -68,12 +77,33 @@ class Task(Protocol[P]):
 def task(name: str) -> Callable[[Callable[P, None]], Task[P]]:
     """Make a function the task `name`."""
     decorate: Callable[[Callable[P, None]], Task[P]] = celery.task(name=name)
-    return decorate
+    return lambda function: decorate(in_one_line(function))
+
+
+def in_one_line(function: Callable[P, None]) -> Callable[P, None]:
+    """The function, ending where a server does not answer with a line in the log, no traceback. The
+    clock's next tick finds the work again, because rows own the state."""
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            function(*args, **kwargs)
+        except AWAY as error:
+            if not is_away(error):
+                raise
+            _database.failed(error)
+        except _REDIS_AWAY as error:
+            _redis.failed(error)
+        else:
+            _database.over()
+            _redis.over()
+
+    return run
 
 
 def soon() -> None:
     """Ask for a tick now. If Redis does not answer, the work waits for the next regular tick."""
-    with contextlib.suppress(OperationalError, redis.RedisError):
+    with contextlib.suppress(*_REDIS_AWAY):
         celery.send_task(TICK, expires=10)
         return
     log.warning("wake_failed")

@@ -20,12 +20,13 @@ from backend.config import settings
 from backend.context import Context
 from backend.errors import GuerdonError, Unavailable
 from backend.kit import metrics
+from backend.kit.db import is_away
 from backend.kit.log import configure
 from backend.kit.metrics import INVARIANT_RUNS
 from backend.program import repository as programs
 from backend.program import service as program_service
 from backend.program.models import Program
-from backend.queue import INVARIANTS, PROVE, TICK, celery, task
+from backend.queue import INVARIANTS, PROVE, TICK, celery, in_one_line, task
 from backend.settlement import post
 
 log = structlog.get_logger()
@@ -36,6 +37,7 @@ def _start(**_: object) -> None:
     configure()
 
 
+@in_one_line
 def _check_keys(**_: object) -> None:
     """Tell an operator at the start, and not at the first batch, that a program's verifier and the
     keys of this machine do not fit."""
@@ -50,6 +52,7 @@ def _check_keys(**_: object) -> None:
         context.close()
 
 
+@in_one_line
 def _describe_tokens(**_: object) -> None:
     """Ask for what is not known of the programs' tokens: a version before this one did not ask."""
     context = Context(settings())
@@ -140,7 +143,9 @@ def _look_around(context: Context, rows: list[Program]) -> None:
             pipeline.look_at_program(context, program.id)
         except GuerdonError as error:
             log.warning("tick_failed", program=program.name, error=error.message)
-        except Exception:
+        except Exception as error:
+            if is_away(error):
+                raise
             # One program's fault must not hold up the others. The next tick tries again.
             log.exception("tick_failed", program=program.name)
     try:

@@ -2,8 +2,6 @@
 
 import structlog
 from fastapi import FastAPI, Request, Response
-from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from backend import queue
 from backend.api.dependencies import Resources
@@ -11,7 +9,7 @@ from backend.api.routers import ROUTERS
 from backend.config import Settings, settings
 from backend.errors import GuerdonError, Unavailable
 from backend.kit.body import Bodies, BodyBounds
-from backend.kit.db import BUSY, Database
+from backend.kit.db import AWAY, BUSY, Database, is_away
 from backend.kit.http import add_error_handlers, add_handler, error_response
 from backend.kit.log import configure
 from backend.kit.metrics import HTTP_REFUSALS
@@ -40,7 +38,8 @@ def create_app(config: Settings | None = None) -> FastAPI:
         title="Guerdon",
         version="1",
         description=DESCRIPTION,
-        docs_url="/docs",
+        docs_url=None,
+        redoc_url=None,
         openapi_url="/openapi.json",
     )
     database = Database(
@@ -59,7 +58,7 @@ def create_app(config: Settings | None = None) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router)
     add_error_handlers(app, _count, PUBLIC)
-    for kind in (OperationalError, InterfaceError, PoolTimeout):
+    for kind in AWAY:
         add_handler(app, kind, _database_error)
     return app
 
@@ -70,11 +69,15 @@ def _count(_: Request, error: GuerdonError) -> None:
     log.info("request_refused", code=error.code, field=error.field, status=error.status)
 
 
-def _database_error(request: Request, error: SQLAlchemyError) -> Response:
+def _database_error(request: Request, error: Exception) -> Response:
     # The driver's text can hold statement parameters; only its kind is logged.
-    cause = getattr(error, "orig", error)
-    log.error("database_unavailable", kind=type(cause).__name__)
+    cause = getattr(error, "orig", None) or error
     busy = getattr(cause, "sqlstate", None) in BUSY
+    if is_away(error):
+        found: Resources = request.app.state.resources
+        found.database.outage.failed(error)
+    else:
+        log.error("database_unavailable", kind=type(cause).__name__)
     message = f"the database {'is busy' if busy else 'does not answer'}: send again"
     answer = Unavailable(message)
     HTTP_REFUSALS.labels(answer.code).inc()

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
+import psycopg
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
@@ -18,9 +19,12 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.engine import CursorResult, Engine, Result
+from sqlalchemy.exc import InterfaceError, OperationalError, PendingRollbackError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Session, mapped_column, sessionmaker
 
 from backend.kit.amount import Amount
+from backend.kit.outage import Outage
 
 Id = Annotated[int, mapped_column(BigInteger, primary_key=True)]
 Money = Annotated[int, mapped_column(Amount)]
@@ -86,6 +90,28 @@ BUSY = ("55P03", "57014")
 Statement and server are sound.
 """
 
+AWAY: tuple[type[Exception], ...] = (
+    OperationalError,
+    InterfaceError,
+    PendingRollbackError,
+    PoolTimeout,
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+)
+"""Kinds of errors of a database that does not answer, or has no connection left; `is_away` tells
+them from errors of a statement. The driver's own are not wrapped while a connection is set up."""
+
+_CONNECTION_STATES = ("57P01", "57P02", "57P03", "53300")
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether the database does not answer, or has just ended the connection."""
+    if not isinstance(error, AWAY):
+        return False
+    state = getattr(getattr(error, "orig", error), "sqlstate", None)
+    return state is None or state.startswith("08") or state in _CONNECTION_STATES
+
+
 _TRY_LOCK = text("SELECT pg_try_advisory_lock(hashtextextended(:name, 0))")
 _UNLOCK = text("SELECT pg_advisory_unlock(hashtextextended(:name, 0))")
 
@@ -108,7 +134,9 @@ class Database:
             "lock_timeout": lock_ms_max,
             "statement_timeout": statement_ms_max,
         }
+        self.outage = Outage("database")
         event.listen(self.engine, "connect", self._set_up)
+        event.listen(self.engine, "checkout", lambda *_: self.outage.over())
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
 
     def _set_up(self, connection: Any, _: object) -> None:

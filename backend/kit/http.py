@@ -119,7 +119,9 @@ def _accepted_id(scope: Scope) -> str:
 def _validation_error(request: Request, error: RequestValidationError) -> JSONResponse:
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
-    return error_response(request, BadRequest(str(first["msg"]), field, "invalid"), 422)
+    return error_response(
+        request, BadRequest(str(first["msg"]).removeprefix("Value error, "), field, "invalid"), 422
+    )
 
 
 def _http_error(request: Request, error: HTTPException) -> JSONResponse:

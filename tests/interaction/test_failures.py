@@ -1,5 +1,6 @@
 """What a partner and a log see when something behind the API fails."""
 
+import json
 import logging
 
 import psycopg
@@ -30,9 +31,9 @@ def private_values(api: Api, program: object, body: bytes, stamp: str) -> list[s
     ]
 
 
-def test_database_down() -> None:
+def test_database_down(capfd: pytest.CaptureFixture) -> None:
     """Without PostgreSQL every route that needs it is a 503 that says to send again, in the shape
-    of all errors."""
+    of all errors; the log has one line."""
     with TestClient(
         create_app(settings("postgresql://postgres@127.0.0.1:1/none")),
         raise_server_exceptions=False,
@@ -56,8 +57,11 @@ def test_database_down() -> None:
                 "/v1/programs/p/batches/close", headers={"authorization": f"Bearer {OPERATOR_KEY}"}
             ),
         ]
+    said = capfd.readouterr().err.splitlines()
+    assert [json.loads(line)["event"] for line in said] == ["database_unavailable"]
     for answer in answers:
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1"), answer.url
+        assert answer.json()["error"]["request_id"] == answer.headers["x-request-id"]
         assert answer.json()["error"]["retryable"] is True
         assert "127.0.0.1" not in answer.text
 

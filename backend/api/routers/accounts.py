@@ -4,7 +4,7 @@ from fastapi import APIRouter
 
 from backend.api.dependencies import Snapshot
 from backend.api.schemas.account import AccountOut, ClaimOut
-from backend.api.schemas.error import ERRORS
+from backend.api.schemas.error import ERRORS, errors
 from backend.api.schemas.token import token_fields
 from backend.errors import Invalid
 from backend.partner.report import address_fault, to_checksum
@@ -20,7 +20,7 @@ def _address(text: str) -> str:
     return to_checksum(text)
 
 
-@router.get("/{address}", summary="Read an account's balances")
+@router.get("/{address}", responses=errors("invalid"), summary="Read an account's balances")
 def read_account(program: str, address: str, session: Snapshot) -> AccountOut:
     """Returns what the address has earned, and how much of that is pending, claimable and claimed.
 
@@ -31,7 +31,11 @@ def read_account(program: str, address: str, session: Snapshot) -> AccountOut:
     return AccountOut(**vars(standing), **token_fields(row).model_dump())
 
 
-@router.get("/{address}/claim", summary="Get the call that claims")
+@router.get(
+    "/{address}/claim",
+    responses=errors("nothing_posted", "nothing_to_claim", "invalid"),
+    summary="Get the call that claims",
+)
 def read_claim(program: str, address: str, session: Snapshot) -> ClaimOut:
     """Returns the arguments of `claim`, and ready calldata.
 

@@ -1,13 +1,15 @@
 """Batches over HTTP: public reads, and the operator's closing."""
 
-from typing import Annotated
+import re
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query
+from pydantic import BeforeValidator
 
 from backend.api import lookup
 from backend.api.dependencies import Snapshot, Using, require_operator
 from backend.api.schemas.batch import BatchDetailOut, BatchesOut, BatchOut
-from backend.api.schemas.error import ERRORS
+from backend.api.schemas.error import ERRORS, errors
 from backend.api.schemas.token import token_fields
 from backend.batch import repository
 from backend.batch.close import close_all
@@ -15,16 +17,25 @@ from backend.program import repository as programs
 
 router = APIRouter(prefix="/v1/programs/{program}/batches", tags=["batches"], responses=ERRORS)
 
-Number = Annotated[int, Path(ge=0, lt=2**31)]
+
+def _plain(value: Any) -> Any:
+    """Only digits: a sign, a point or an underscore in a number is a mistake of somebody's."""
+    if isinstance(value, str) and not re.fullmatch("[0-9]{1,20}", value):
+        raise ValueError("expected a whole number in decimal digits")
+    return value
 
 
-@router.get("", summary="List batches, newest first")
+_PLAIN = BeforeValidator(_plain)
+Number = Annotated[int, _PLAIN, Path(ge=0, lt=2**31)]
+
+
+@router.get("", responses=errors("invalid"), summary="List batches, newest first")
 def list_batches(
     program: str,
     session: Snapshot,
-    limit: Annotated[int, Query(ge=1, le=200, description="Most batches in the page")] = 50,
+    limit: Annotated[int, _PLAIN, Query(ge=1, le=200, description="Most batches in the page")] = 50,
     before: Annotated[
-        int | None, Query(ge=1, lt=2**63, description="`next` of the previous page")
+        int | None, _PLAIN, Query(ge=1, lt=2**63, description="`next` of the previous page")
     ] = None,
 ) -> BatchesOut:
     """Returns one page of a program's batches."""
@@ -37,13 +48,20 @@ def list_batches(
     )
 
 
-@router.get("/{bucket}/{sequence}", summary="Read one batch")
+@router.get(
+    "/{bucket}/{sequence}", responses=errors("unknown_batch", "invalid"), summary="Read one batch"
+)
 def read_batch(program: str, bucket: Number, sequence: Number, session: Snapshot) -> BatchDetailOut:
     """Returns a batch with the slots that it touches, its attestors and its proof."""
     return lookup.batch_detail(session, programs.get(session, program), bucket, sequence)
 
 
-@router.post("/close", dependencies=[Depends(require_operator)], summary="Close batches now")
+@router.post(
+    "/close",
+    dependencies=[Depends(require_operator)],
+    responses=errors("unauthorized"),
+    summary="Close batches now",
+)
 def close_now(program: str, using: Using) -> list[BatchOut]:
     """For the operator: closes what is open, whatever its size and age. Returns the new batches.
 

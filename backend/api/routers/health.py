@@ -1,13 +1,15 @@
-"""Probes and metrics of the process."""
+"""Probes and metrics of the process, and the page about the API."""
 
 from collections.abc import Callable
 
 import structlog
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import HTMLResponse
 from sqlalchemy import text
 
 from backend.api.dependencies import Using, require_metrics_token
 from backend.api.measures import DatabaseMeasures
+from backend.api.pages import page
 from backend.api.schemas.health import AliveOut, ReadyOut
 from backend.kit.db import Database
 from backend.kit.metrics import CONTENT_TYPE, exposition
@@ -54,6 +56,13 @@ def readyz(using: Using, response: Response) -> ReadyOut:
 def metrics(using: Using) -> Response:
     """Prometheus metrics of this process and of the database."""
     return Response(exposition(DatabaseMeasures(using.database)), media_type=CONTENT_TYPE)
+
+
+@router.get("/docs", include_in_schema=False)
+def docs(request: Request) -> HTMLResponse:
+    """The OpenAPI document as a page."""
+    only_styles = {"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'"}
+    return HTMLResponse(page(request.app.openapi()), headers=only_styles)
 
 
 def _ping(database: Database) -> None:

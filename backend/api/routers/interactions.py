@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import stamina
 import structlog
@@ -18,7 +18,7 @@ from starlette.concurrency import run_in_threadpool
 from backend.api import lookup
 from backend.api.dependencies import Snapshot, Using
 from backend.api.received import delivery_head, read_header, read_target
-from backend.api.schemas.error import ERRORS
+from backend.api.schemas.error import ERRORS, ErrorOut, errors
 from backend.api.schemas.interaction import DELIVERY_BODY, IntakeOut, InteractionOut
 from backend.errors import Invalid, NotFound, Unauthorized
 from backend.interaction import repository
@@ -36,17 +36,27 @@ from backend.program import repository as programs
 
 log = structlog.get_logger()
 
+INTAKE_ERRORS = errors(
+    *("bad_request", "repeated_header", "unauthorized", "bad_signature", "stale_timestamp"),
+    *("secret_revoked", "unknown_partner", "too_slow", "too_large", "unsupported_media", "invalid"),
+)
+INTAKE_RESPONSES: dict[int | str, dict[str, Any]] = {
+    **ERRORS,
+    **INTAKE_ERRORS,
+    207: {"model": IntakeOut, "description": "Some items were rejected."},
+    422: {
+        "model": IntakeOut | ErrorOut,
+        "description": f"All items were rejected. {INTAKE_ERRORS[422]['description']}",
+    },
+}
+
 router = APIRouter(prefix="/v1/programs/{program}/interactions", tags=["interactions"])
 
 
 @router.post(
     "",
     response_model=IntakeOut,
-    responses={
-        **ERRORS,
-        207: {"model": IntakeOut, "description": "Some items were rejected."},
-        422: {"model": IntakeOut, "description": "All items were rejected."},
-    },
+    responses=INTAKE_RESPONSES,
     openapi_extra=DELIVERY_BODY,
     summary="Report 1 to 1,000 interactions",
 )
@@ -163,7 +173,9 @@ def _signature_errors() -> Iterator[None]:
 
 
 @router.get(
-    "/{partner}/{event_id:path}", responses=ERRORS, summary="Read one interaction and its proof"
+    "/{partner}/{event_id:path}",
+    responses={**ERRORS, **errors("unknown_partner", "unknown_event", "invalid")},
+    summary="Read one interaction and its proof",
 )
 def read_interaction(
     program: str, partner: str, event_id: Annotated[str, Path(max_length=128)], session: Snapshot

@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from backend.api.dependencies import Snapshot
-from backend.api.schemas.error import ERRORS
+from backend.api.schemas.error import ERRORS, errors
 from backend.api.schemas.program import ProgramDetailOut, ProgramOut
 from backend.ledger import service as ledger
 from backend.program import repository
@@ -12,13 +12,13 @@ from backend.program.models import Program
 router = APIRouter(prefix="/v1/programs", tags=["programs"], responses=ERRORS)
 
 
-@router.get("", summary="List all programs")
+@router.get("", responses=errors(program=False), summary="List all programs")
 def list_programs(session: Snapshot) -> list[ProgramOut]:
     """Returns the public facts of every program."""
     return [_program_out(program) for program in repository.all_programs(session)]
 
 
-@router.get("/{program}", summary="Read one program")
+@router.get("/{program}", responses=errors(), summary="Read one program")
 def read_program(program: str, session: Snapshot) -> ProgramDetailOut:
     """Returns a program, by name or Distributor address, with its ledger balances.
 

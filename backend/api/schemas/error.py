@@ -30,3 +30,43 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     "5XX": {"model": ErrorOut, "description": "A server failed or does not answer. Retry."},
 }
 """For every router: the answers to requests that fail."""
+
+CODES = {
+    "bad_request": (400, "the target, or a header, cannot be read"),
+    "repeated_header": (400, "a header that has one value was sent several times"),
+    "unauthorized": (401, "a header that proves who asks is missing or wrong"),
+    "bad_signature": (401, "no signature matches"),
+    "stale_timestamp": (401, "signed more than five minutes ago or ahead: sign again"),
+    "secret_revoked": (401, "rightly signed, by a secret that has ended"),
+    "unknown_program": (404, "no such program"),
+    "unknown_partner": (404, "the program has no such partner"),
+    "unknown_event": (404, "the partner has reported no such event"),
+    "unknown_batch": (404, "the bucket has no such batch"),
+    "nothing_posted": (404, "the account has nothing on chain yet"),
+    "too_slow": (408, "the body does not arrive in time"),
+    "conflict": (409, "several chains have a program at this address: call it by its name"),
+    "nothing_to_claim": (409, "the account has claimed everything that is on chain"),
+    "too_large": (413, "the body is too large"),
+    "unsupported_media": (415, "the body is compressed, or not JSON in UTF-8"),
+    "invalid": (422, "a field breaks a rule"),
+    "internal": (500, "a fault of the server"),
+    "unavailable": (503, "a server that the API needs does not answer"),
+    "busy": (503, "too much arrives at once"),
+}
+"""Every code of an error, with its status and what it means."""
+
+_PROGRAM = ("unknown_program", "conflict")
+_SERVER = ("internal", "unavailable", "busy")
+
+
+def errors(*codes: str, program: bool = True) -> dict[int | str, dict[str, Any]]:
+    """The responses of a route that answers with these codes. `program` is for a route below a
+    program."""
+    texts: dict[int, list[str]] = {}
+    for code in (*codes, *(_PROGRAM if program else ()), *_SERVER):
+        status, text = CODES[code]
+        texts.setdefault(status, []).append(f"`{code}`: {text}.")
+    return {
+        status: {"model": ErrorOut, "description": " ".join(lines)}
+        for status, lines in sorted(texts.items())
+    }
