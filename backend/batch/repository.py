@@ -275,14 +275,24 @@ def get(session: Session, program_id: int, bucket: int, sequence: int) -> Batch 
     return session.scalar(query)
 
 
-def listed(session: Session, program_id: int, limit: int, before_id: int | None) -> list[Batch]:
-    """Newest first."""
-    query = (
-        select(Batch).where(Batch.program_id == program_id).order_by(Batch.id.desc()).limit(limit)
-    )
-    return list(
-        session.scalars(query.where(Batch.id < before_id) if before_id is not None else query)
-    )
+def listed(
+    session: Session,
+    program_id: int,
+    limit: int,
+    before_id: int | None = None,
+    *,
+    states: Sequence[str] = (),
+    bucket: int | None = None,
+) -> list[Batch]:
+    """Newest first; only batches in one of `states` and of `bucket`, where these are given."""
+    query = select(Batch).where(Batch.program_id == program_id)
+    if before_id is not None:
+        query = query.where(Batch.id < before_id)
+    if states:
+        query = query.where(Batch.state.in_(states))
+    if bucket is not None:
+        query = query.where(Batch.bucket == bucket)
+    return list(session.scalars(query.order_by(Batch.id.desc()).limit(limit)))
 
 
 def newest_final(session: Session, program_id: int, bucket: int) -> int:

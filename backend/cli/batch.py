@@ -6,7 +6,7 @@ import typer
 
 from backend.cli.app import Commands
 from backend.cli.context import ProgramName, open_context
-from backend.cli.output import errors, output, show_list
+from backend.cli.output import errors, output, show_facts, show_list, wants_json
 
 app = Commands(help="Batches.", no_args_is_help=True)
 
@@ -15,11 +15,11 @@ app = Commands(help="Batches.", no_args_is_help=True)
 def close(program: ProgramName) -> None:
     """Close what is open now, whatever its size and age."""
     from backend.batch.close import close_all
-    from backend.program import repository as programs
+    from backend.cli.names import find_program
 
     with open_context() as context:
         with context.database.transaction() as session:
-            program_id = programs.get(session, program).id
+            program_id = find_program(session, program).id
         closed = [
             {"bucket": batch.bucket, "sequence": batch.sequence, "items": batch.items}
             for batch in close_all(context.database, program_id, force=True)
@@ -31,20 +31,30 @@ def close(program: ProgramName) -> None:
 def list_batches(
     program: ProgramName,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="Most batches to list.")] = 50,
+    state: Annotated[
+        list[str] | None, typer.Option(help="Only batches in this state; several times.")
+    ] = None,
+    open_only: Annotated[
+        bool, typer.Option("--open", help="Only batches that are not final yet.")
+    ] = False,
+    bucket: Annotated[int | None, typer.Option(min=0, help="Only batches of this bucket.")] = None,
 ) -> None:
     """List the newest batches, quarantined ones included, with what each waits for."""
     from backend.batch import repository
-    from backend.program import repository as programs
+    from backend.cli.names import find_program
 
+    states = _states(state or [], open_only)
     with open_context() as context, context.database.transaction() as session:
-        rows = repository.listed(session, programs.get(session, program).id, limit, None)
+        row = find_program(session, program)
+        rows = repository.listed(session, row.id, limit, states=states, bucket=bucket)
+        text = row.reward_token.text
         listed = [
             {
                 "bucket": row.bucket,
                 "sequence": row.sequence,
                 "state": row.state,
                 "items": row.items,
-                "total": str(row.total),
+                "total": text(row.total) if not wants_json() else str(row.total),
                 "reason": row.reason,
                 "note": row.note,
                 "prove_attempts": row.prove_attempts,
@@ -55,17 +65,61 @@ def list_batches(
     show_list(f"Batches of {program}", listed)
 
 
+def _states(named: list[str], open_only: bool) -> list[str]:
+    """The states to list; none means all of them."""
+    from backend.batch.models import INACTIVE, BatchState
+
+    if open_only and named:
+        raise typer.BadParameter("names states itself: leave --state", param_hint="--open")
+    for one in named:
+        if one not in list(BatchState):
+            raise typer.BadParameter(
+                f"expected one of {', '.join(BatchState)}, got {one!r}", param_hint="--state"
+            )
+    ended = (BatchState.FINAL, *INACTIVE)
+    return [one for one in BatchState if one not in ended] if open_only else named
+
+
+@app.command()
+def show(
+    program: ProgramName,
+    bucket: Annotated[int, typer.Argument(min=0, help="The batch's bucket.")],
+    sequence: Annotated[int, typer.Argument(min=1, help="The batch's sequence.")],
+) -> None:
+    """Show one batch; with --json its accounts and its proof too."""
+    from backend.api.lookup import batch_detail
+    from backend.batch import repository
+    from backend.cli.names import find_program
+
+    with open_context() as context, context.database.transaction() as session:
+        row = find_program(session, program)
+        detail = batch_detail(session, row, bucket, sequence).model_dump(mode="json")
+        batch = repository.get(session, row.id, bucket, sequence)
+        assert batch is not None  # batch_detail has read it
+        waits = {"note": batch.note, "prove_attempts": batch.prove_attempts}
+        total = row.reward_token.text(batch.total)
+    shown = (
+        *("state", "items", "accounts_touched", "attestors", "digest", "valid_until"),
+        *("tx_hash", "block_number", "gas_used", "reason", "created_at"),
+    )
+    show_facts(
+        f"Bucket {bucket}, sequence {sequence} of {program}",
+        detail | waits,
+        {"total": total} | {name: detail[name] for name in shown} | waits,
+    )
+
+
 @app.command()
 def suspects(program: ProgramName) -> None:
     """List the attestors that made posts revert: they are asked as before, and go along last."""
     from sqlalchemy import select
 
     from backend.attestation.models import AttestorFault
-    from backend.program import repository as programs
+    from backend.cli.names import find_program
 
     with open_context() as context, context.database.transaction() as session:
         query = select(AttestorFault).where(
-            AttestorFault.program_id == programs.get(session, program).id
+            AttestorFault.program_id == find_program(session, program).id
         )
         listed = [
             {
@@ -84,9 +138,9 @@ def suspects(program: ProgramName) -> None:
 def release(program: ProgramName) -> None:
     """Retry the interactions that could not be proven, each in a batch of its own."""
     from backend.batch.quarantine import release_unprovable
-    from backend.program import repository as programs
+    from backend.cli.names import find_program
 
     with open_context() as context, context.database.transaction() as session:
-        released = release_unprovable(session, programs.get(session, program).id)
+        released = release_unprovable(session, find_program(session, program).id)
     output.document({"released": released})
     errors.print(f"{released} interactions go into batches again.")

@@ -47,9 +47,9 @@ def open_context() -> Iterator["Context"]:
 
 def load_program(context: "Context", name: str) -> "Program":
     """The program. Raises NotFound, and Conflict if it is on another chain than the node."""
-    from backend.program import repository as programs
+    from backend.cli.names import find_program
 
     with context.database.transaction() as session:
-        row = programs.get(session, name)
+        row = find_program(session, name)
     context.require_chain(row)
     return row

@@ -116,6 +116,10 @@ def import_key(
     from prover import key_store
     from prover.circuit import load_instance
 
+    if ptau_blake2b and ptau is None:
+        raise typer.BadParameter(
+            "there is no file to hash: give --ptau", param_hint="--ptau-blake2b"
+        )
     with _steps() as report:
         key = key_store.import_zkey(
             load_instance(instance), file, ptau, ptau_blake2b=ptau_blake2b, out=out, report=report
@@ -155,6 +159,12 @@ def verify(
     from prover.circuit import load_instance
     from prover.keys import SetupError
 
+    if verifier and distributor:
+        raise typer.BadParameter("give one of the two", param_hint="--verifier, --distributor")
+    if rpc_url and not (verifier or distributor):
+        raise typer.BadParameter(
+            "nothing to read there: give --verifier or --distributor too", param_hint="--rpc-url"
+        )
     with _steps() as report:
         folder = _find(key)
         report(f"{folder.path}: {folder.manifest.origin} key {folder.verifying_key.digest[:16]}")

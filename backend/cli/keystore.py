@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from backend.cli.app import Commands
-from backend.cli.context import settings
+from backend.cli.context import open_context, settings
 from backend.cli.failures import failures
-from backend.cli.output import output, wants_json
+from backend.cli.output import output, show_list, wants_json
 
 app = Commands(help="Keystores: the keys that sign.", no_args_is_help=True)
 
@@ -45,3 +45,19 @@ def _show(address: str) -> None:
         output.document({"address": address})
     else:
         output.print(address)
+
+
+@app.command()
+def balances() -> None:
+    """Show what each of the operator's keys has for gas, and how long that lasts.
+
+    Fails if a key cannot be opened, or cannot pay for its next transaction.
+    """
+    from backend.cli.gas_money import gas_money
+
+    with open_context() as context:
+        found = gas_money(context)
+    rows = [one.to_json() if wants_json() else one.shown() for one in found]
+    show_list("Keys that pay for gas, in the chain's coin", rows)
+    if any(one.problem for one in found):
+        raise typer.Exit(1)

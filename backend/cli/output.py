@@ -72,14 +72,17 @@ def show_list(
     output.print(table if rows else f"{title}: none.")
 
 
-def show_facts(title: str, facts: Mapping[str, Any]) -> None:
-    """A table with one line for each fact; with --json a document."""
+def show_facts(
+    title: str, facts: Mapping[str, Any], shown: Mapping[str, Any] | None = None
+) -> None:
+    """A table with one line for each fact, or for what is `shown` instead; with --json all facts as
+    one document."""
     if wants_json():
         output.document(dict(facts))
         return
     table = new_table(title, "", "")
     table.show_header = False
-    for name, value in facts.items():
+    for name, value in (facts if shown is None else shown).items():
         table.add_row(cell(name.replace("_", " ")), cell(value))
     output.print(table)
 

@@ -8,7 +8,7 @@ import typer
 
 from backend.cli.app import Commands
 from backend.cli.context import ProgramName, open_context
-from backend.cli.output import output
+from backend.cli.output import output, show_list
 
 app = Commands(help="Partners who report interactions.", no_args_is_help=True)
 
@@ -34,14 +34,14 @@ def add(
     pins: Pins = None,
 ) -> None:
     """Add a partner and print its secret, this once. Each attestor must have the secret too."""
+    from backend.cli.names import find_program
     from backend.cli.pins import open_pins
     from backend.partner import repository as partners
-    from backend.program import repository as programs
 
     with open_context() as context, open_pins(pins) as pin:
         secret = _secret(secret_env)
         with context.database.transaction() as session:
-            row = programs.get(session, program)
+            row = find_program(session, program)
             partners.add(session, row.id, name, secret)
             pin(row.distributor, name, secret)
     output.document({"program": program, "partner": name, "secret": secret})
@@ -61,15 +61,15 @@ def rotate(
 
     Each attestor must have the secret before the partner signs with it.
     """
+    from backend.cli.names import find_partner, find_program
     from backend.cli.pins import open_pins
     from backend.partner import repository as partners
-    from backend.program import repository as programs
 
     with open_context() as context, open_pins(pins) as pin:
         secret = _secret(secret_env)
         with context.database.transaction() as session:
-            row = programs.get(session, program)
-            partners.rotate(session, partners.get(session, row.id, name), secret, overlap)
+            row = find_program(session, program)
+            partners.rotate(session, find_partner(session, row, name), secret, overlap)
             pin(row.distributor, name, secret)
     facts = {"program": program, "partner": name, "secret": secret, "overlap_seconds": overlap}
     output.document(facts)
@@ -81,13 +81,34 @@ def revoke(program: ProgramName, name: PartnerName) -> None:
 
     The partner can report nothing until `guerdon partner rotate` gives it a new secret.
     """
+    from backend.cli.names import find_partner, find_program
     from backend.partner import repository as partners
-    from backend.program import repository as programs
 
     with open_context() as context, context.database.transaction() as session:
-        row = programs.get(session, program)
-        revoked = partners.revoke(session, partners.get(session, row.id, name))
+        row = find_program(session, program)
+        revoked = partners.revoke(session, find_partner(session, row, name))
     output.document({"program": program, "partner": name, "revoked": revoked})
+
+
+@app.command("list")
+def list_partners(program: ProgramName) -> None:
+    """List a program's partners, with how many secrets of each are in force."""
+    from backend.cli.names import find_program
+    from backend.partner import repository as partners
+
+    with open_context() as context, context.database.transaction() as session:
+        rows = partners.listed(session, find_program(session, program).id)
+    listed = [
+        {
+            "partner": row.name,
+            "scheme": row.scheme,
+            "secrets_in_force": row.secrets,
+            "first_ends_at": None if row.ends_at is None else row.ends_at.isoformat(),
+            "created_at": row.created_at.isoformat(),
+        }
+        for row in rows
+    ]
+    show_list(f"Partners of {program}", listed)
 
 
 def _secret(variable: str | None) -> str:

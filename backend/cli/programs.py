@@ -2,16 +2,19 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from backend.chain.finality import FINALITY_EXPECTED
 from backend.cli.app import Commands
 from backend.cli.context import ProgramName, load_program, open_context
-from backend.cli.output import errors, output
+from backend.cli.output import errors, output, show_facts, show_list
 
-app = Commands(help="Programs: deploy, register, fund, resume.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from backend.program.models import Program
+
+app = Commands(help="Programs: deploy, register, list, show, fund, resume.", no_args_is_help=True)
 
 Finality = Annotated[str, typer.Option(help=f"{FINALITY_EXPECTED.capitalize()}.")]
 INTEGER_MAX = 2**31 - 1
@@ -266,10 +269,59 @@ def attestors(
 ) -> None:
     """Change where the program's attestors are. Who they are is changed on chain, by the
     Distributor's owner."""
-    from backend.program import repository as programs
+    from backend.cli.names import find_program
     from backend.program import service as program_service
 
     with open_context() as context, context.database.transaction() as session:
-        row = programs.get(session, program)
+        row = find_program(session, program)
         program_service.set_attestors(row, attestor_url)
     output.print_json(json.dumps({"program": program, "attestors": row.attestors}))
+
+
+@app.command("list")
+def list_programs() -> None:
+    """List all programs of the database."""
+    from backend.program import repository as programs
+
+    with open_context() as context, context.database.transaction() as session:
+        listed = [_facts(row) for row in programs.all_programs(session)]
+    columns = ("name", "chain_id", "distributor", "token_symbol", "finality", "last_indexed_block")
+    show_list("Programs", listed, (*columns, "halted"))
+
+
+@app.command()
+def show(program: ProgramName) -> None:
+    """Show a program: where it is, what it has, what waits, and why it is halted."""
+    from backend.batch import repository as batches
+    from backend.cli.names import find_program
+    from backend.ledger import service as ledger
+    from backend.partner import repository as partners
+
+    with open_context() as context, context.database.transaction() as session:
+        row = find_program(session, program)
+        available = ledger.available_budget(session, row.id)
+        amounts = {
+            "reserve": ledger.reserve(session, row.id),
+            "available_budget": max(available, 0),
+            "deficit": max(-available, 0),
+        }
+        more = {
+            "open_batches": len(batches.open_batches(session, row.id)),
+            "partners": [one.name for one in partners.listed(session, row.id)],
+        }
+        facts, text = _facts(row), row.reward_token.text
+    show_facts(
+        f"Program {facts['name']}",
+        facts | {name: str(amount) for name, amount in amounts.items()} | more,
+        facts | {name: text(amount) for name, amount in amounts.items()} | more,
+    )
+
+
+def _facts(row: "Program") -> dict[str, Any]:
+    """What the database knows of a program, but for its ledger."""
+    names = (
+        *("name", "chain_id", "distributor", "verifier", "token", "token_symbol"),
+        *("token_decimals", "instance", "families", "attestors", "finality"),
+        *("batch_items_max", "batch_age_max_seconds", "last_indexed_block", "halted"),
+    )
+    return {name: getattr(row, name) for name in names}

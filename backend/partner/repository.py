@@ -1,6 +1,7 @@
 """Finding and making partners."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, func, not_, or_, select, update
 from sqlalchemy.orm import Session
@@ -25,6 +26,35 @@ def get(session: Session, program_id: int, name: str) -> Partner:
     if partner is None:
         raise NotFound(f"no partner called {name!r} in this program", "partner", "unknown_partner")
     return partner
+
+
+class Listed(NamedTuple):
+    """A partner, and its secrets that are in force."""
+
+    name: str
+    scheme: str
+    created_at: datetime
+    secrets: int
+    ends_at: datetime | None
+    """When the first of them ends, if one does."""
+
+
+def listed(session: Session, program_id: int) -> list[Listed]:
+    """A program's partners by name."""
+    query = (
+        select(
+            Partner.name,
+            Partner.scheme,
+            Partner.created_at,
+            func.count(PartnerSecret.id),
+            func.min(PartnerSecret.revoked_at),
+        )
+        .outerjoin(PartnerSecret, (PartnerSecret.partner_id == Partner.id) & _in_force())
+        .where(Partner.program_id == program_id)
+        .group_by(Partner.id)
+        .order_by(Partner.name)
+    )
+    return [Listed(*row) for row in session.execute(query)]
 
 
 def secrets(session: Session, partner_id: int) -> list[str]:

@@ -14,10 +14,10 @@ from tests.support.reads import rows_read
 _BATCHES = """
     INSERT INTO batch (id, program_id, bucket, sequence, state, items, accounts_touched, total,
       old_root, new_root, items_root,
-        interactions_root, ledger_head, deltas, prove_attempts, failures)
+        interactions_root, ledger_head, deltas, prove_attempts, failures, waits)
     SELECT nextval(pg_get_serial_sequence('batch', 'id')), program_id, bucket, sequence + later,
         state, items, accounts_touched, total, old_root, new_root, items_root, interactions_root,
-        ledger_head, deltas, prove_attempts, failures
+        ledger_head, deltas, prove_attempts, failures, waits
     FROM batch, generate_series(1, 5000) AS later WHERE program_id = :program
 """
 _INTERACTIONS = """
@@ -58,6 +58,12 @@ def test_a_page_reads_its_own_batches(own_engine: Engine) -> None:
             found: list[Batch] = repository.listed(session, quiet.id, 3, before)
             assert rows_read(session, "batch") - start <= 12
         assert [row.id for row in found] == [row.id for row in expected]
+    with own_engine.database.transaction() as session:
+        # A list is narrowed before it is cut to its limit.
+        newest = repository.listed(session, quiet.id, 1, states=["final"], bucket=own[0].bucket)
+        assert [row.id for row in newest] == [own[-1].id]
+        assert repository.listed(session, quiet.id, 9, states=["closed"]) == []
+        assert repository.listed(session, quiet.id, 9, bucket=own[0].bucket + 1) == []
 
 
 def test_standing_reads_what_is_open(own_engine: Engine) -> None:

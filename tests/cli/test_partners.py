@@ -152,6 +152,43 @@ def test_revoke(api: Api, command: Command) -> None:
     assert [status(api, program, "e1", secret) for secret in (old, new, newest)] == [401, 401, 200]
 
 
+def test_list(api: Api, command: Command) -> None:
+    """Each partner with how many secrets of it are in force, and when the first of them ends; no
+    secret itself."""
+    program = api.engine.program()
+    printed(command("partner", "add", program.name, "maker"))
+    new = printed(command("partner", "rotate", program.name, "maker", "--overlap", 60))["secret"]
+    printed(command("partner", "revoke", program.name, "adnet"))
+    result = command("partner", "list", program.name, "--json")
+    adnet, maker = printed(result)
+    assert (adnet["partner"], adnet["secrets_in_force"], adnet["first_ends_at"]) == (
+        "adnet",
+        0,
+        None,
+    )
+    assert (maker["partner"], maker["secrets_in_force"]) == ("maker", 2)
+    assert maker["first_ends_at"] is not None
+    for shown in (result.output, command("partner", "list", program.name).output):
+        assert "maker" in shown
+        assert "whsec" not in shown
+    assert new.startswith("whsec_")
+
+
+def test_mistyped_names(api: Api, command: Command) -> None:
+    """A name that is nearly one gets the one that is meant, and each says which command lists
+    all."""
+    program = api.engine.program()
+    for words, said in (
+        ("partner list progam-1", "did you mean 'program-"),
+        ("program show nowhere-at-all", "(`guerdon program list`)"),
+        (f"partner revoke {program.name} adnett", "did you mean 'adnet'?"),
+        (f"partner revoke {program.name} x", f"(`guerdon partner list {program.name}`)"),
+    ):
+        result = command(*words.split())
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert said in result.stderr
+
+
 @pytest.mark.parametrize(
     "words",
     ["partner rotate NAME nobody", "partner revoke NAME nobody", "partner revoke nowhere adnet"],

@@ -10,8 +10,10 @@ import pytest
 import typer.main
 from typer.testing import CliRunner, Result
 
+from backend.chain.local import give_ether
 from backend.cli import context as cli_context
 from backend.kit.log import configure
+from backend.ledger import service as ledger
 from backend.main import app
 from backend.program import repository as programs
 from tests.support.anvil import anvil
@@ -53,25 +55,30 @@ def leaves(command: Any, *words: str) -> Iterator[str]:
 
 DONE = {
     "batch close": "NAME",
-    "batch list": "NAME",
+    "batch list": "NAME --open --bucket 0",
     "batch release": "NAME",
     "batch suspects": "NAME",
     "claim": "NAME",
     "keys list": "",
+    "keystore balances": "",
     "migrate": "",
     "partner add": "NAME another",
     "partner revoke": "NAME another",
     "partner rotate": "NAME another",
+    "partner list": "NAME",
     "post": "NAME",
     "prepare-local": "FULL --attestor-url http://127.0.0.1:1",
     "program attestors": "NAME --attestor-url http://127.0.0.1:1",
     "program fund": "NAME 5",
+    "program list": "",
+    "program show": "NAME",
     "prove": "NAME",
     "watch": "NAME",
     "audit": "--rpc-url NODE --distributor ADDRESS",
 }
 """Arguments with which each command ends with 0; in this order they follow each other."""
 NOT_DONE = {
+    "batch show": "NAME 0 99",
     "demo": "--input GONE",
     "import": "NAME GONE --api-url http://127.0.0.1:1 --partner adnet --secret-env X --label a",
     "keys ceremony beacon": "GONE OUT --hash ab",
@@ -175,6 +182,62 @@ def test_resume(program: OnChain, command: Command) -> None:
         "from_block"
         in command("program", "resume", program.row.name, "--from-block", head + 2).stderr
     )
+
+
+def test_what_there_is(program: OnChain, command: Command) -> None:
+    """Programs, partners and batches are listed and shown, with amounts in tokens for people and in
+    base units for programs; batches by state and bucket."""
+    program.reward([("dan", 10)])
+    with program.engine.database.transaction() as session:
+        reserve = ledger.reserve(session, program.id)
+    name = program.row.name
+    [listed] = [one for one in printed(command("program", "list", "--json")) if one["name"] == name]
+    shown = printed(command("program", "show", program.row.distributor.lower(), "--json"))
+    assert shown | listed == shown
+    assert shown["distributor"] == program.row.distributor
+    assert int(shown["reserve"]) == reserve
+    text = command("program", "show", name).stdout
+    assert program.row.reward_token.text(reserve) in text
+    assert "adnet" in shown["partners"]
+    [batch, *_] = printed(command("batch", "list", name, "--state", "final", "--json"))
+    assert {
+        one["state"] for one in printed(command("batch", "list", name, "--open", "--json"))
+    } <= {"closed", "attested", "proven", "posted"}
+    other = batch["bucket"] + 1
+    assert printed(command("batch", "list", name, "--bucket", other, "--json")) == []
+    detail = printed(command("batch", "show", name, batch["bucket"], batch["sequence"], "--json"))
+    assert (detail["total"], detail["tx_hash"]) == (batch["total"], batch["tx_hash"])
+    assert address("dan") in [account["address"] for account in detail["accounts"]]
+    text = command("batch", "show", name, batch["bucket"], batch["sequence"]).stdout
+    assert detail["tx_hash"] in text
+    assert program.row.reward_token.text(int(batch["total"])) in text
+    for words in (["--open", "--state", "final"], ["--state", "done"]):
+        result = command("batch", "list", name, *words)
+        assert (result.exit_code, result.stdout) == (2, ""), words
+
+
+def test_gas_money(program: OnChain, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each role's key with its address and balance, and how many transactions that pays for; a key
+    without money, or one that does not open, is named with what to do."""
+    poster, payer, owner = printed(command("keystore", "balances", "--json"))
+    assert poster["role"] == "posts batches"
+    assert poster["address"] == owner["address"] == program.context.poster.address
+    balance = program.context.node.balance(poster["address"])
+    assert int(poster["balance_wei"]) == balance
+    cost = poster["gas_each"] * int(poster["fee_per_gas_wei"])
+    assert poster["transactions_left"] == balance // cost
+    assert payer["transactions_left"] > 0
+    give_ether(program.chain.node, payer["address"], cost // 10)
+    result = command("keystore", "balances", "--json")
+    assert "send it 0." in printed(result, code=1)[1]["problem"]
+    assert "send it 0." in command("keystore", "balances").stdout
+    give_ether(program.chain.node, payer["address"], 10**20)
+    gone = program.context.settings.keystore.parent / "gone.json"
+    broken = program.context.settings.model_copy(update={"payer_keystore": gone})
+    monkeypatch.setattr(cli_context, "settings", lambda: broken)
+    found = printed(command("keystore", "balances", "--json"), code=1)
+    assert [one["problem"] is None for one in found] == [True, False, True]
+    assert str(gone) in found[1]["problem"]
 
 
 def test_post_fails_while_batches_are_left(program: OnChain, command: Command) -> None:
