@@ -65,6 +65,9 @@ class Settings(BaseSettings):
     the batch is quarantined."""
     tick_seconds: float = 1.0
     """How often the worker looks for work."""
+    looks_per_second: int = Field(32, ge=1)
+    """How many batches all workers of a database together look at in a second, at most. Each look
+    asks the node, and perhaps the attestors. Programs and buckets take turns."""
 
     invariants_seconds: float = 300.0
     """How often the worker checks the invariants on new rows."""

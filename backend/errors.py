@@ -24,6 +24,8 @@ class GuerdonError(Exception):
     status = 500
     code = "internal"
     retryable = False
+    retry_seconds = 1
+    """After how long a request that failed for this is to be sent again, if it is retryable."""
 
     def __init__(self, message: str, field: str | None = None, code: str | None = None) -> None:
         super().__init__(message)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
+from sqlalchemy import update
 
 from backend.attestation.envelope import (
     EXPIRY_MARGIN_SECONDS,
@@ -39,6 +40,7 @@ from backend.kit.failpoint import failpoint
 from backend.kit.metrics import INVARIANT_RUNS
 from backend.ledger import blocks
 from backend.program import repository as programs
+from backend.program.halts import halt
 from backend.program.models import Program
 from backend.proof import service as proof
 from backend.settlement import post
@@ -53,7 +55,9 @@ WAIT_SECONDS = 0.3
 the same state comes after twice the time, up to BACKOFF_SECONDS_MAX: no look comes much later than
 the batch has waited already. What the database sees wakes the batch at once (`repository.wake`)."""
 BACKOFF_SECONDS_MAX = 60
-PROOF_SECONDS = 30
+READINGS_A_LOOK = 4
+CLOSINGS_A_LOOK = 4
+PROOF_SECONDS = 10
 """How long a batch whose proof another process is to make is left alone. The proof wakes it."""
 
 
@@ -107,6 +111,13 @@ def advance(
         state, needs_proof = _go_on(context, batch_id, until, prove_here=hand_over is None)
     # The lock is free now: the other process must not find it taken, or it waits for the next tick.
     if hand_over is not None and needs_proof:
+        with context.database.transaction() as session:
+            # The proof wakes the batch. If it is made already, it has.
+            session.execute(
+                update(Batch)
+                .where(Batch.id == batch_id, Batch.proof.is_(None))
+                .values(retry_at=in_seconds(PROOF_SECONDS))
+            )
         hand_over(batch_id)
     return state
 
@@ -150,7 +161,8 @@ def prove(context: Context, batch_id: int) -> bool:
 
 
 def look_at_program(context: Context, program_id: int) -> int:
-    """Record what is final, release what is funded now, close what is due.
+    """Record what is final, release what is funded now, close what is due: each only so far that
+    the other programs come to their turn. The next look goes on.
 
     Returns:
         How many batches were closed.
@@ -162,12 +174,12 @@ def look_at_program(context: Context, program_id: int) -> int:
     with context.database.transaction() as session:
         program = session.get_one(Program, program_id)
     context.require_chain(program)
-    index(context, program_id)
+    index(context, program_id, readings_max=READINGS_A_LOOK)
     with context.database.transaction() as session:
         # Apart from closing: a release locks the budget, which every request needs.
         release_held(session, program_id)
     _seal_full_blocks(context.database, program_id)
-    return len(close_all(context.database, program_id))
+    return len(close_all(context.database, program_id, closings_max=CLOSINGS_A_LOOK))
 
 
 def _seal_full_blocks(database: Database, program_id: int) -> None:
@@ -192,7 +204,7 @@ def check_program(context: Context, program_id: int) -> None:
     if findings:
         log.error("invariants_broken", program=program_id, findings=findings[:10])
         with context.database.transaction() as session:
-            programs.lock(session, program_id).halted = f"an invariant is broken: {findings[0]}"
+            halt(programs.lock(session, program_id), f"an invariant is broken: {findings[0]}")
 
 
 def _take(context: Context, program: Program, batch: Batch, step: Step) -> Outcome:

@@ -1,7 +1,9 @@
 """The queues of the workers, and the messages that wake them.
 
-A message over Redis says only "look now". The rows hold the truth, so a lost or doubled message
-does no harm.
+A message over Redis says only "look now". The rows hold the truth, so a lost, late or doubled
+message does no harm. No message expires: whether it did would be decided by comparing the clocks of
+two machines. Instead, a message that comes late finds nothing to do, and no more are sent while
+many wait.
 """
 
 import contextlib
@@ -28,6 +30,8 @@ PROVE = "guerdon.prove"
 WORK, PROOFS = "guerdon", "guerdon-proofs"
 """The queues. A proof occupies a core for its whole time. In a queue of its own it delays nothing
 else on the workers of the other queue."""
+QUEUED_MAX = 32
+"""Most messages that wait in a queue before no more are sent."""
 
 celery = Celery("guerdon", broker=settings().redis_url, set_as_current=True)
 celery.conf.update(
@@ -41,16 +45,8 @@ celery.conf.update(
     broker_transport_options={"socket_timeout": 5, "socket_connect_timeout": 5},
     worker_hijack_root_logger=False,
     beat_schedule={
-        "tick": {
-            "task": TICK,
-            "schedule": settings().tick_seconds,
-            "options": {"expires": 2 * settings().tick_seconds},
-        },
-        "invariants": {
-            "task": INVARIANTS,
-            "schedule": settings().invariants_seconds,
-            "options": {"expires": 60},
-        },
+        "tick": {"task": TICK, "schedule": settings().tick_seconds},
+        "invariants": {"task": INVARIANTS, "schedule": settings().invariants_seconds},
     },
 )
 
@@ -70,8 +66,8 @@ class Task(Protocol[P]):
     def delay(self, *args: P.args, **kwargs: P.kwargs) -> object:
         """Send the task."""
 
-    def apply_async(self, args: tuple[object, ...], *, expires: float) -> object:
-        """Send the task; it is dropped if no worker takes it within `expires` seconds."""
+    def apply_async(self, args: tuple[object, ...]) -> object:
+        """Send the task."""
 
 
 def task(name: str) -> Callable[[Callable[P, None]], Task[P]]:
@@ -104,11 +100,37 @@ def in_one_line(function: Callable[P, None]) -> Callable[P, None]:
 def soon() -> None:
     """Ask for a tick now. If Redis does not answer, the work waits for the next regular tick."""
     with contextlib.suppress(*_REDIS_AWAY):
-        celery.send_task(TICK, expires=10)
+        celery.send_task(TICK)
         return
     log.warning("wake_failed")
 
 
+def room(queue: str) -> int:
+    """How many more messages the queue should get now: what waits in it was sent for nothing if the
+    workers are too slow. All of QUEUED_MAX if Redis does not answer."""
+    try:
+        waiting = _connect(settings().redis_url).llen(queue)
+    except redis.RedisError:
+        return QUEUED_MAX
+    return max(QUEUED_MAX - waiting, 0)
+
+
+def is_turn(name: str, seconds: float) -> bool:
+    """Whether nobody had the turn of this name in the last `seconds`, by the clock of Redis; it is
+    taken then. True if Redis does not answer."""
+    try:
+        taken = _connect(settings().redis_url).set(
+            f"guerdon:turn:{name}", 1, nx=True, px=max(1, int(seconds * 1000))
+        )
+    except redis.RedisError:
+        return True
+    return bool(taken)
+
+
+def _connect(url: str) -> redis.Redis:
+    return redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2)
+
+
 def ping(url: str) -> None:
     """Raises redis.RedisError unless Redis answers."""
-    redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2).ping()
+    _connect(url).ping()

@@ -13,7 +13,7 @@ from hashlib import sha256
 import structlog
 from celery.signals import worker_process_init, worker_ready
 
-from backend import pipeline
+from backend import pipeline, queue
 from backend.batch import repository
 from backend.batch.models import BatchState
 from backend.config import settings
@@ -23,14 +23,18 @@ from backend.kit import metrics
 from backend.kit.db import is_away
 from backend.kit.log import configure
 from backend.kit.metrics import INVARIANT_RUNS
+from backend.program import halts
 from backend.program import repository as programs
 from backend.program import service as program_service
 from backend.program.models import Program
-from backend.queue import INVARIANTS, PROVE, TICK, celery, in_one_line, task
+from backend.queue import INVARIANTS, PROOFS, PROVE, TICK, WORK, celery, in_one_line, task
 from backend.settlement import post
 
 log = structlog.get_logger()
 app = celery
+
+TURNS_MAX = 8
+"""How many batches a process tries whose proofs others are making, before it leaves them."""
 
 
 def _start(**_: object) -> None:
@@ -113,15 +117,20 @@ def _say_left_alone(name: str, chain_id: int, node_chain_id: int) -> None:
 
 @task(TICK)
 def tick() -> None:
-    """Look for work in every program of the node's chain: events to record, rewards to release,
-    batches to close, batches to move."""
+    """Look for work in every program of the node's chain: batches to move, events to record,
+    rewards to release, batches to close."""
     context = _context()
-    # One lock for each node, known without asking the node: the workers of one chain must not wait
+    # One name for each node, known without asking the node: the workers of one chain must not wait
     # for the workers of another chain, nor for a node that does not answer.
     node = sha256(context.settings.rpc_url.encode()).hexdigest()
+    # Ticks that piled up while all workers were busy are one tick.
+    if not queue.is_turn(f"tick {node}", context.settings.tick_seconds / 2):
+        return
     with context.database.advisory_lock(f"tick {node}") as mine:
         if not mine:
             return
+        with context.database.transaction() as session:
+            halts.tell(session)
         try:
             rows = _ours(context)
         except Unavailable as error:
@@ -129,12 +138,19 @@ def tick() -> None:
             log.warning("tick_failed", error=error.message)
             rows = _all_programs(context)
         else:
+            # First: what is ready must not wait until every program has been looked at.
+            _hand_out(context, rows)
             _look_around(context, rows)
-        with context.database.transaction() as session:
-            ours = {program.id for program in rows}
-            ids = [batch.id for batch in repository.movable(session) if batch.program_id in ours]
+        _hand_out(context, rows)
+
+
+def _hand_out(context: Context, rows: list[Program]) -> None:
+    """Send the batches that are due to the workers."""
+    programs_here, looks = [program.id for program in rows], context.settings.looks_per_second
+    with context.database.transaction() as session:
+        ids = repository.hand_out(session, programs_here, looks, queue.room(WORK))
     for batch_id in ids:
-        advance.apply_async((batch_id,), expires=settings().tick_seconds)
+        advance.apply_async((batch_id,))
 
 
 def _look_around(context: Context, rows: list[Program]) -> None:
@@ -184,18 +200,30 @@ def _check_invariants(context: Context, program_id: int) -> None:
 @task("guerdon.advance")
 def advance(batch_id: int) -> None:
     """Take one batch as far as it goes now, then look for what that made possible."""
+    context = _context()
+    with context.database.transaction() as session:
+        if not repository.is_due(session, batch_id):
+            return
     with _logged(batch_id):
-        state = pipeline.advance(_context(), batch_id, hand_over=_hand_over)
+        state = pipeline.advance(context, batch_id, hand_over=_hand_over)
         if state in (BatchState.FINAL, BatchState.QUARANTINED):
-            celery.send_task(TICK, expires=10)
+            celery.send_task(TICK)
 
 
 @task(PROVE)
 def prove(batch_id: int) -> None:
-    """Make one batch's proof, then hand the batch back."""
+    """Make the proof whose turn it is, and hand its batch back. The message says that `batch_id`
+    needs a proof; a program with many batches must not keep another program's one waiting."""
+    context = _context()
     with _logged(batch_id):
-        if pipeline.prove(_context(), batch_id):
-            advance.delay(batch_id)
+        for _ in range(TURNS_MAX):
+            with context.database.transaction() as session:
+                taken = repository.take_to_prove(session, context.chain_id)
+            if taken is None:
+                return
+            if pipeline.prove(context, taken):
+                advance.delay(taken)
+                return
 
 
 @contextmanager
@@ -209,5 +237,6 @@ def _logged(batch_id: int) -> Iterator[None]:
 
 
 def _hand_over(batch_id: int) -> None:
-    # Ticks ask again: a message that has waited for several ticks is one too many.
-    prove.apply_async((batch_id,), expires=10 * settings().tick_seconds)
+    # With many proofs queued the batch comes to its turn without a message of its own.
+    if queue.room(PROOFS):
+        prove.apply_async((batch_id,))

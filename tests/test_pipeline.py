@@ -8,6 +8,7 @@ import pytest
 
 from backend import pipeline
 from backend.batch.models import Batch, BatchState
+from backend.batch.states import transition
 from backend.errors import GuerdonError, NotYet
 from backend.kit.db import db_now
 from backend.pipeline import BACKOFF_SECONDS_MAX, Moved, NeedsProof, Waits
@@ -134,6 +135,25 @@ def test_failures_back_off(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> N
     steps(monkeypatch, closed=Waits("later"))
     pipeline.advance(context, batch.id)
     assert row_of(engine, batch).failures == 0
+
+
+def test_waits_grow(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch that waits is looked at soon at first, and each time after twice the time, up to a
+    limit: ten minutes of an attestor's refusals are some twenty questions. A batch that moves is
+    looked at soon again."""
+    _, batch = closed_batch(engine)
+    context, waits = context_of(engine), []
+    steps(monkeypatch, closed=Waits("not final"))
+    while sum(waits) < 600:
+        pipeline.advance(context, batch.id)
+        waits.append(seconds_left(engine, batch))
+    assert [round(seconds, 0) for seconds in waits[:9]] == [0, 1, 1, 2, 5, 10, 19, 38, 60]
+    assert len(waits) < 20
+    with engine.database.transaction() as session:
+        transition(session.get_one(Batch, batch.id), BatchState.ATTESTED)
+    steps(monkeypatch, attested=Waits("not final"))
+    pipeline.advance(context, batch.id)
+    assert seconds_left(engine, batch) < 0.5
 
 
 def test_a_fault_of_ours_is_noted_and_raised(

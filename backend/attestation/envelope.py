@@ -11,6 +11,7 @@ from backend.batch import repository as batches
 from backend.batch.models import Batch, BatchState, Envelope
 from backend.batch.states import transition
 from backend.chain.finality import final_block
+from backend.chain.local import is_local
 from backend.context import Context
 from backend.kit.failpoint import failpoint
 from backend.program.models import Program
@@ -52,8 +53,11 @@ def ensure_envelope(context: Context, program: Program, batch_id: int) -> None:
         clear_envelope(session, batch)
         final = final_block(context.node, program.finality)
         _, _, epoch = context.distributor(program).attestors(final.number)
-        # An idle local chain's head is old, but the block that takes the batch will not be.
-        now = max(final_block(context.node, "latest").timestamp, int(time.time()))
+        now = final_block(context.node, "latest").timestamp
+        if is_local(program.chain_id):
+            # An idle local chain's head is old, but the block that takes the batch will not be. It
+            # is this machine's chain: elsewhere the chain's clock alone counts.
+            now = max(now, int(time.time()))
         valid_until = now + context.settings.batch_valid_seconds
         signed = batch_envelope(batch, epoch, valid_until)
         batch.attestor_epoch, batch.valid_until = epoch, valid_until
@@ -82,6 +86,6 @@ def clear_envelope(session: Session, batch: Batch) -> None:
     """
     session.execute(delete(Attestation).where(Attestation.batch_id == batch.id))
     batch.attestor_epoch = batch.valid_until = batch.digest = None
-    batch.proof = batch.prove_ms = batch.transaction_id = None
+    batch.proof = batch.prove_ms = batch.transaction_id = batch.retry_at = None
     if batch.state != BatchState.CLOSED:
         transition(batch, BatchState.CLOSED)

@@ -5,6 +5,7 @@ that a closing changes commits together. `plan` decides what goes into which bat
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import count
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -17,9 +18,8 @@ from backend.batch.plan import Draft, Terms
 from backend.batch.repository import OpenInteraction
 from backend.batch.states import log_state
 from backend.interaction.models import Interaction, StoredDelivery
-from backend.kit.db import Database
+from backend.kit.db import Database, db_now
 from backend.kit.failpoint import failpoint
-from backend.kit.time import utc_now
 from backend.ledger import blocks
 from backend.partner.models import Partner
 from backend.program import repository as programs
@@ -28,13 +28,15 @@ from prover.circuit import load_instance
 from prover.eip712 import Domain
 
 
-def close_all(database: Database, program_id: int, force: bool = False) -> list[Batch]:
+def close_all(
+    database: Database, program_id: int, force: bool = False, closings_max: int | None = None
+) -> list[Batch]:
     """Close until nothing is due, a few batches in each transaction; the new batches.
 
-    `force` closes everything that is open.
+    `force` closes everything that is open; `closings_max` bounds the transactions.
     """
     closed: list[Batch] = []
-    while True:
+    for _ in count() if closings_max is None else range(closings_max):
         with database.transaction() as session:
             batches = close_batches(session, programs.lock(session, program_id), force)
             if batches:
@@ -43,6 +45,7 @@ def close_all(database: Database, program_id: int, force: bool = False) -> list[
             return closed
         failpoint("close.after_commit")
         closed += batches
+    return closed
 
 
 def close_batches(session: Session, program: Program, force: bool = False) -> list[Batch]:
@@ -59,7 +62,7 @@ def close_batches(session: Session, program: Program, force: bool = False) -> li
         instance,
         min(program.batch_items_max, instance.items),
         repository.under_way(session, program.id),
-        utc_now(),
+        db_now(session),
         force,
     )
     drafts = plan.plan(terms, plan.read(session, terms))

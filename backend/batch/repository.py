@@ -1,10 +1,10 @@
 """Queries of batches, of open interactions and of the accounts' home buckets."""
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import BigInteger, any_, bindparam, func, literal, select, text, true
+from sqlalchemy import BigInteger, any_, bindparam, func, literal, select, text, true, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
@@ -224,25 +224,140 @@ def open_batches(session: Session, program_id: int) -> list[Batch]:
     return list(session.scalars(query.order_by(Batch.bucket, Batch.sequence)))
 
 
-def movable(session: Session) -> list[Batch]:
-    """The batches that can move, of programs that are not halted, heads first.
+# Round robin: the programs' first due batches, those of the program that was looked at longest ago
+# first, then their second ones, and so on. Within a program the buckets take turns in the same way.
+_MOVABLE = text("""
+    WITH open_batch AS (
+        SELECT batch.id, program_id, bucket, state, proof, retry_at,
+          row_number() OVER (PARTITION BY program_id, bucket ORDER BY sequence) AS place,
+          max(looked_at) OVER (PARTITION BY program_id) AS program_looked_at,
+          max(looked_at) OVER (PARTITION BY program_id, bucket) AS bucket_looked_at
+        FROM batch JOIN program ON program.id = program_id
+        WHERE state NOT IN ('final', 'quarantined', 'superseded') AND halted IS NULL
+          AND (CAST(:programs AS bigint[]) IS NULL OR program_id = ANY(:programs))
+    ), due AS (
+        SELECT *, row_number() OVER (PARTITION BY program_id, bucket ORDER BY place) AS bucket_turn
+        FROM open_batch
+        WHERE (retry_at IS NULL OR retry_at <= now())
+          AND (place = 1 OR (place <= :ahead_max AND state = 'closed' AND proof IS NULL))
+    ), turns AS (
+        SELECT *, row_number() OVER (PARTITION BY program_id
+          ORDER BY bucket_turn, bucket_looked_at NULLS FIRST, id) AS program_turn FROM due
+    )
+    SELECT id FROM turns ORDER BY program_turn, program_looked_at NULLS FIRST, id LIMIT :most
+""").bindparams(bindparam("programs", type_=ARRAY(BigInteger)))
+
+_TAKE = text("""
+    UPDATE batch SET looked_at = now(), retry_at = now() + make_interval(secs => :seconds)
+    WHERE id IN (SELECT id FROM batch WHERE id = ANY(:ids)
+      AND (retry_at IS NULL OR retry_at <= now()) FOR NO KEY UPDATE SKIP LOCKED)
+    RETURNING id
+""").bindparams(bindparam("ids", type_=ARRAY(BigInteger)))
+
+_TAKE_TO_PROVE = text("""
+    WITH open_batch AS (
+        SELECT batch.id, state, digest, proof, proving_at, prove_attempts,
+          row_number() OVER (PARTITION BY program_id, bucket ORDER BY sequence) AS place,
+          max(proving_at) OVER (PARTITION BY program_id) AS program_proving_at,
+          max(proving_at) OVER (PARTITION BY program_id, bucket) AS bucket_proving_at
+        FROM batch JOIN program ON program.id = program_id
+        WHERE state NOT IN ('final', 'quarantined', 'superseded') AND halted IS NULL
+          AND chain_id = :chain_id
+    )
+    UPDATE batch SET proving_at = now() WHERE id = (
+        SELECT batch.id FROM batch JOIN open_batch USING (id)
+        WHERE open_batch.state IN ('closed', 'attested') AND open_batch.digest IS NOT NULL
+          AND open_batch.proof IS NULL AND place <= :ahead_max
+          AND (batch.proving_at IS NULL OR batch.proving_at
+            <= now() - make_interval(secs => least(power(2, batch.prove_attempts), 60)))
+        ORDER BY program_proving_at NULLS FIRST, bucket_proving_at NULLS FIRST, place, id
+        LIMIT 1 FOR NO KEY UPDATE OF batch SKIP LOCKED
+    )
+    RETURNING id
+""")
+
+LOOK_SECONDS = 1
+"""How long a batch that was handed to a worker is not handed out again."""
+
+
+def movable(
+    session: Session, program_ids: Sequence[int] | None = None, limit: int | None = None
+) -> list[Batch]:
+    """The batches that are due, of programs that are not halted: by turns of programs, then of
+    buckets, so that none waits for all of another.
 
     The head of a bucket is its oldest batch under way. Batches behind the head can be proven ahead.
     """
-    query = text("""
-        SELECT id FROM (
-            SELECT batch.id, state, proof, retry_at, row_number() OVER (PARTITION BY program_id,
-              bucket ORDER BY sequence) AS place
-            FROM batch JOIN program ON program.id = program_id
-            WHERE state NOT IN ('final', 'quarantined', 'superseded') AND halted IS NULL
-        ) AS queued
-        WHERE (retry_at IS NULL OR retry_at <= now())
-          AND (place = 1 OR (place <= :ahead_max AND state = 'closed' AND proof IS NULL))
-        ORDER BY place, id
-    """)
-    ids = list(session.scalars(query, {"ahead_max": 1 + AHEAD_MAX}))
+    programs = None if program_ids is None else list(program_ids)
+    ids = list(
+        session.scalars(_MOVABLE, {"programs": programs, "ahead_max": 1 + AHEAD_MAX, "most": limit})
+    )
     found = {batch.id: batch for batch in session.scalars(select(Batch).where(Batch.id.in_(ids)))}
     return [found[id_] for id_ in ids]
+
+
+def hand_out(
+    session: Session, program_ids: Sequence[int], looks_a_second: int, most: int
+) -> list[int]:
+    """Ids of the batches that workers are to look at now, in fair order, at most `most`. They are
+    not due again for LOOK_SECONDS. Over all processes at most `looks_a_second` are handed out in a
+    second."""
+    recent = session.scalar(
+        select(func.count()).where(
+            Batch.state.not_in((BatchState.FINAL, *INACTIVE)),
+            Batch.looked_at > func.now() - timedelta(seconds=1),
+        )
+    )
+    limit = min(most, looks_a_second - (recent or 0))
+    if limit <= 0:
+        return []
+    ids = [batch.id for batch in movable(session, program_ids, limit)]
+    taken = set(session.scalars(_TAKE, {"ids": ids, "seconds": LOOK_SECONDS}))
+    return [id_ for id_ in ids if id_ in taken]
+
+
+def is_due(session: Session, batch_id: int) -> bool:
+    """Whether a batch that was handed out is still to be looked at: a message that came late or
+    twice finds it looked at."""
+    due = (Batch.retry_at.is_(None)) | (
+        Batch.retry_at <= func.now() + timedelta(seconds=LOOK_SECONDS)
+    )
+    return session.scalar(select(Batch.id).where(Batch.id == batch_id, due)) is not None
+
+
+def take_to_prove(session: Session, chain_id: int) -> int | None:
+    """Id of the batch that is proven next, by turns of programs, then of buckets; None if no batch
+    of the chain needs a proof. It is not taken again at once, and later after each failure."""
+    taken: int | None = session.scalar(
+        _TAKE_TO_PROVE, {"chain_id": chain_id, "ahead_max": 1 + AHEAD_MAX}
+    )
+    return taken
+
+
+def wake(
+    session: Session, program_id: int, bucket: int | None = None, sequence: int | None = None
+) -> None:
+    """What the batches of the program (or of the bucket, or the one of this sequence) wait for may
+    have come: they are due now. A batch that a worker holds is left to that worker."""
+    waiting = (
+        select(Batch.id)
+        .where(
+            Batch.program_id == program_id,
+            Batch.state.not_in((BatchState.FINAL, *INACTIVE)),
+            Batch.retry_at > func.now(),
+        )
+        .with_for_update(key_share=True, skip_locked=True)
+    )
+    if bucket is not None:
+        waiting = waiting.where(Batch.bucket == bucket)
+    if sequence is not None:
+        waiting = waiting.where(Batch.sequence == sequence)
+    session.execute(
+        update(Batch)
+        .where(Batch.id.in_(waiting))
+        .values(retry_at=None)
+        .execution_options(synchronize_session=False)
+    )
 
 
 def is_head(session: Session, batch: Batch) -> bool:

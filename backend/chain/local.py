@@ -5,6 +5,11 @@ from backend.errors import Conflict
 from prover.keys import LOCAL_CHAIN_IDS
 
 
+def is_local(chain_id: int) -> bool:
+    """Whether it is an id of local chains."""
+    return chain_id in LOCAL_CHAIN_IDS
+
+
 def require_local(node: Node) -> int:
     """The chain's id. Raises Conflict unless it is an id of local chains.
 

@@ -5,8 +5,9 @@ from typing import Annotated
 import typer
 
 from backend.cli.app import Commands
-from backend.cli.context import ProgramName, open_context
+from backend.cli.context import ProgramName, halt_text, open_context
 from backend.cli.output import errors, output, show_facts, show_list, wants_json
+from backend.errors import Conflict
 
 app = Commands(help="Batches.", no_args_is_help=True)
 
@@ -19,10 +20,12 @@ def close(program: ProgramName) -> None:
 
     with open_context() as context:
         with context.database.transaction() as session:
-            program_id = find_program(session, program).id
+            row = find_program(session, program)
+        if row.halted is not None:
+            raise Conflict(halt_text(row))
         closed = [
             {"bucket": batch.bucket, "sequence": batch.sequence, "items": batch.items}
-            for batch in close_all(context.database, program_id, force=True)
+            for batch in close_all(context.database, row.id, force=True)
         ]
     output.document(closed)
 
@@ -46,6 +49,8 @@ def list_batches(
     states = _states(state or [], open_only)
     with open_context() as context, context.database.transaction() as session:
         row = find_program(session, program)
+        if row.halted is not None:
+            errors.print(halt_text(row))
         rows = repository.listed(session, row.id, limit, states=states, bucket=bucket)
         text = row.reward_token.text
         listed = [

@@ -45,6 +45,13 @@ def open_context() -> Iterator["Context"]:
             context.close()
 
 
+def halt_text(program: "Program") -> str:
+    """Why a halted program is halted, and the operator's next step."""
+    from backend.program.halts import what_to_do
+
+    return f"the program is halted: {program.halted}; {what_to_do(program.name)}"
+
+
 def load_program(context: "Context", name: str) -> "Program":
     """The program. Raises NotFound, and Conflict if it is on another chain than the node."""
     from backend.cli.names import find_program

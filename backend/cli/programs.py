@@ -8,7 +8,7 @@ import typer
 
 from backend.chain.finality import FINALITY_EXPECTED
 from backend.cli.app import Commands
-from backend.cli.context import ProgramName, load_program, open_context
+from backend.cli.context import ProgramName, halt_text, load_program, open_context
 from backend.cli.output import errors, output, show_facts, show_list
 
 if TYPE_CHECKING:
@@ -310,6 +310,8 @@ def show(program: ProgramName) -> None:
             "partners": [one.name for one in partners.listed(session, row.id)],
         }
         facts, text = _facts(row), row.reward_token.text
+        if row.halted is not None:
+            errors.print(halt_text(row))
     show_facts(
         f"Program {facts['name']}",
         facts | {name: str(amount) for name, amount in amounts.items()} | more,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from backend.cli.app import Commands
-from backend.cli.context import ProgramName, load_program, open_context
+from backend.cli.context import ProgramName, halt_text, load_program, open_context
 from backend.cli.output import errors, output, push_json, steps, wants_json
 from backend.errors import Conflict
 
@@ -65,9 +65,10 @@ def _advance(program: str, until: "BatchState", wait: Callable[[], bool]) -> "li
     with open_context() as context, steps() as show:
         row = load_program(context, program)
         if row.halted is not None:
-            raise Conflict(f"the program is halted: {row.halted} (see `guerdon program resume`)")
+            raise Conflict(halt_text(row))
         with context.database.transaction() as session:
             total = len(repository.open_batches(session, row.id))
+        due: set[int] | None = None  # At first all are tried: each says what it waits for.
         while True:
             with context.database.transaction() as session:
                 rows = repository.open_batches(session, row.id)
@@ -76,11 +77,17 @@ def _advance(program: str, until: "BatchState", wait: Callable[[], bool]) -> "li
                 return []
             oldest = {batch.bucket: batch for batch in reversed(rows)}
             moving = rows if until is BatchState.PROVEN else oldest.values()
-            states = [pipeline.advance(context, batch.id, until) for batch in moving]
+            states = [
+                pipeline.advance(context, batch.id, until)
+                for batch in moving
+                if due is None or batch.id in due
+            ]
             if not any(state is until for state in states) or until is not BatchState.FINAL:
                 if not wait():
                     break
                 time.sleep(0.3)
+            with context.database.transaction() as session:
+                due = {batch.id for batch in repository.movable(session, [row.id])}
     return rows
 
 
@@ -106,7 +113,7 @@ def watch(
             if recorded.events or not follow:
                 errors.print(
                     f"{recorded.events} events; indexed up to block {row.last_indexed_block}. "
-                    f"{row.halted or ''}"
+                    f"{'' if row.halted is None else halt_text(row)}"
                 )
             if not follow:
                 if wants_json():
@@ -145,6 +152,8 @@ def claim(
     with open_context() as context, steps() as show:
         wanted = {checked_address(text, "address") for text in address or []}
         row = load_program(context, program)
+        if row.halted is not None:
+            errors.print(f"{halt_text(row)}. What the chain has paid since is not known here.")
         with context.database.transaction() as session:
             query = select(Account.address).where(
                 Account.program_id == row.id, Account.posted > Account.claimed

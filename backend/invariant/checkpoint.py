@@ -7,7 +7,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from backend.invariant.models import InvariantCheckpoint
-from backend.kit.time import utc_now
+from backend.kit.db import db_now
 from backend.ledger import repository as ledger
 
 SETTLED_SECONDS = 3600
@@ -37,14 +37,14 @@ NOTHING = Checked()
 def load(session: Session, program_id: int, full_seconds: float) -> Checked:
     """Where the next run begins: at the beginning if the last full run is `full_seconds` old."""
     row = session.get(InvariantCheckpoint, program_id)
-    if row is None or utc_now() - row.full_at >= timedelta(seconds=full_seconds):
+    if row is None or db_now(session) - row.full_at >= timedelta(seconds=full_seconds):
         return NOTHING
     return Checked(row.interaction_id, row.transaction_id, row.batch_id, row.block_height)
 
 
 def reached(session: Session, program_id: int) -> Checked:
     """How far a run comes that reads what this session sees."""
-    before = utc_now() - timedelta(seconds=SETTLED_SECONDS)
+    before = db_now(session) - timedelta(seconds=SETTLED_SECONDS)
     interaction_id, transaction_id, batch_id = session.execute(_MARKS, {"before": before}).one()
     head = ledger.head(session, program_id)
     return Checked(interaction_id, transaction_id, batch_id, head.height if head else 0)
@@ -53,7 +53,7 @@ def reached(session: Session, program_id: int) -> Checked:
 def store(session: Session, program_id: int, begun: Checked, now: Checked) -> None:
     """A run that began at `begun` has found no violation up to `now`."""
     row = session.get(InvariantCheckpoint, program_id)
-    full_at = utc_now() if row is None or begun == NOTHING else row.full_at
+    full_at = db_now(session) if row is None or begun == NOTHING else row.full_at
     session.merge(
         InvariantCheckpoint(
             program_id=program_id,

@@ -75,7 +75,7 @@ def error_response(
     body["error"]["request_id"] = own
     # An unexpected error is answered outside of all middleware.
     more = {REQUEST_ID: own, **shared_headers(request.scope)}
-    more |= {"retry-after": "1"} if error.retryable else {}
+    more |= {"retry-after": str(error.retry_seconds)} if error.retryable else {}
     return JSONResponse(body, status or error.status, {**(headers or {}), **more})
 
 

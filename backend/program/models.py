@@ -40,7 +40,7 @@ class Program(Base):
     last_indexed_block_hash: Mapped[bytes]
     halted: Mapped[str | None]
     """Why nothing more is batched or booked, e.g. a block that was final has changed. An operator
-    decides. Public: it holds no words of a node or of the database."""
+    decides; `backend.program.halts` says what others are told."""
     halt_told_at: Mapped[Time | None]
     """When the log last said that the program is halted."""
     created_at: Mapped[CreatedAt]

@@ -8,7 +8,7 @@ final block changes all the same, the program halts and waits for an operator.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import NamedTuple
 
 import structlog
@@ -39,6 +39,7 @@ from backend.kit.failpoint import failpoint
 from backend.kit.metrics import INDEXER_LAG_BLOCKS
 from backend.ledger import service as ledger
 from backend.program import repository as programs
+from backend.program.halts import halt
 from backend.program.models import Program
 
 log = structlog.get_logger()
@@ -87,16 +88,20 @@ class _Reading:
     gas: Mapping[bytes, int]
 
 
-def index(context: Context, program_id: int, past_halt: str | None = None) -> Indexed:
+def index(
+    context: Context, program_id: int, past_halt: str | None = None, readings_max: int | None = None
+) -> Indexed:
     """Record every event that is final and not recorded yet; returns what was recorded.
 
     A halted program is left alone, unless its halt reason is `past_halt`. Recording an event twice
-    changes nothing.
+    changes nothing. `readings_max` bounds how far one call goes.
 
     Raises Unavailable if the node does not answer, Conflict if the program is on another chain.
     """
     events, final = 0, frozenset[int]()
-    while (reading := _read(context, program_id, past_halt)) is not None:
+    for _ in count() if readings_max is None else range(readings_max):
+        if (reading := _read(context, program_id, past_halt)) is None:
+            break
         at = reading.program.last_indexed_block, reading.program.last_indexed_block_hash
         for part in reading.parts:
             with context.database.transaction() as session:
@@ -165,16 +170,11 @@ def _halt_changed(context: Context, read: Program) -> None:
             read.last_indexed_block_hash,
         )
         if same and program.halted == read.halted:
-            _halt(
+            halt(
                 program,
                 f"block {read.last_indexed_block} was final and has changed: compare the node "
                 "with others, then resume",
             )
-
-
-def _halt(program: Program, reason: str) -> None:
-    program.halted = reason
-    log.warning("program_halted", program=program.id, reason=reason)
 
 
 def _record_part(
@@ -186,7 +186,7 @@ def _record_part(
             final = record_events(session, program, part.events, gas)
     except (Contradiction, IntegrityError, LookupError) as error:
         blocks = f"{program.last_indexed_block + 1} to {part.last}"
-        _halt(program, f"recording blocks {blocks} failed: {error}")
+        halt(program, f"recording blocks {blocks} failed: {error}")
         return Indexed()
     program.last_indexed_block = part.last
     program.last_indexed_block_hash = part.last_hash
@@ -238,6 +238,7 @@ def record_events(
     for reference, event in references(events):
         _record_movement(session, program, event, reference)
     if any(isinstance(event, Funded) for event in events):
+        batches.wake(session, program.id)  # Some may wait for a reserve that covers them.
         interactions.release_held(session, program.id)
     return final
 
@@ -287,6 +288,7 @@ def _finalize(session: Session, batch: Batch, event: BatchPosted, gas: int) -> N
     batch.block_number = event.block_number
     batch.gas_used = gas
     batch.note = None
+    batches.wake(session, batch.program_id, batch.bucket, batch.sequence + 1)
     session.execute(
         text("""
             UPDATE account SET posted = greatest(posted, touched.cumulative)

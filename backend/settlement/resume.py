@@ -14,6 +14,7 @@ import structlog
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
+from backend.batch import repository as batches
 from backend.batch.models import Batch, BatchState
 from backend.chain.events import (
     BatchPosted,
@@ -32,12 +33,12 @@ from backend.invariant import check_all, check_with_chain
 from backend.kit.failpoint import failpoint
 from backend.ledger.models import LedgerTransactionKind as Kind
 from backend.program import repository as programs
+from backend.program.halts import RESUMING, halt
 from backend.program.models import Program
 from backend.settlement.indexer import index
 
 log = structlog.get_logger()
 
-RESUMING = "being resumed; if that ended early, resume again"
 CORRECTION = "correction:"
 """A person's booking corrects one whose transaction is gone. Its reference is this prefix and then
 the reference of the booking that it corrects."""
@@ -137,7 +138,9 @@ def resume(context: Context, program_id: int, from_block: int | None = None) -> 
                 program = programs.lock(session, program_id)
                 # If the indexer halted the program, its reason is newer.
                 if program.halted == RESUMING:
-                    program.halted = reason or f"it could not be resumed: {error.message}"
+                    if reason is None:
+                        halt(program, f"it could not be resumed: {error.message}")
+                    program.halted = reason or program.halted
             raise
     log.info("program_resumed", program=program_id, back_to=back_to, events=events)
     return resumed
@@ -223,6 +226,7 @@ def _end(context: Context, program_id: int, back_to: int | None, events: int) ->
     with context.database.transaction() as session:
         program = programs.lock(session, program_id)
         program.halted = None
+        batches.wake(session, program_id)
     return Resumed(back_to, events, program.last_indexed_block)
 
 

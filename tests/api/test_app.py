@@ -87,16 +87,52 @@ def test_every_answer_has_a_schema(api: Api) -> None:
 
 
 def test_programs_are_typed(api: Api) -> None:
-    """A program's answers hold its public facts and, for one, its balances; never why it is
-    halted."""
+    """A program's answers hold its public facts and, for one, its balances. Why it is halted is
+    there in public words; with the operator's key in full, with what to do."""
     program = api.engine.program(funded=10)
     with api.engine.database.transaction() as session:
         session.get_one(Program, program.id).halted = "https://node/secret"
     (listed,) = api.http.get("/v1/programs").json()
     assert (listed["name"], listed["halted"]) == (program.name, True)
+    assert listed["halted_reason"] == "its operator has to look"
     detail = api.http.get(f"/v1/programs/{program.name}")
     assert detail.json() == listed | {"reserve": "10", "available_budget": "10", "deficit": "0"}
     assert "secret" not in detail.text
+    key = {"authorization": f"Bearer {OPERATOR_KEY}"}
+    reason = api.http.get(f"/v1/programs/{program.name}", headers=key).json()["halted_reason"]
+    assert reason.startswith("https://node/secret")
+    assert f"guerdon program resume {program.name}" in reason
+
+
+@pytest.mark.parametrize(
+    ("reason", "public"),
+    [
+        ("block 7 was final and has changed: compare", "a block that was final has changed"),
+        ("recording blocks 1 to 2 failed: secret", "what the chain says could not be recorded"),
+        ("an invariant is broken: secret", "a check of the balances has failed"),
+    ],
+)
+def test_a_halted_program_takes_nothing_in(api: Api, reason: str, public: str) -> None:
+    """A report to it is answered 503, with the public reason and when to come back, and nothing of
+    it is stored: sent again after the halt it is new. /readyz names the program, and stays 200 but
+    for Redis."""
+    program = api.engine.program()
+
+    def halted(text: str | None) -> None:
+        with api.engine.database.transaction() as session:
+            session.get_one(Program, program.id).halted = text
+
+    halted(reason)
+    answer = api.post(program, [item("e1")])
+    said = answer.json()["error"]
+    assert (answer.status_code, said["code"], said["retryable"]) == (503, "program_halted", True)
+    assert public in said["message"]
+    assert "secret" not in said["message"]
+    assert answer.headers["retry-after"] == "300"
+    assert program.name in api.http.get("/readyz").json()["halted"]
+    halted(None)
+    assert api.post(program, [item("e1")]).json()["results"][0]["status"] == "accepted"
+    assert program.name not in api.http.get("/readyz").json()["halted"]
 
 
 @pytest.mark.parametrize("token", [None, "metrics-token"])

@@ -37,6 +37,7 @@ def test_all_programs(api: Api) -> None:
         "finality",
         "last_indexed_block",
         "halted",
+        "halted_reason",
     }
     assert [row["families"] for row in listed][-2:] == [1, 3]
 

@@ -5,7 +5,6 @@ from collections.abc import Callable
 import structlog
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import HTMLResponse
-from sqlalchemy import text
 
 from backend.api.dependencies import Using, require_metrics_token
 from backend.api.measures import DatabaseMeasures
@@ -13,6 +12,7 @@ from backend.api.pages import page
 from backend.api.schemas.health import AliveOut, ReadyOut
 from backend.kit.db import Database
 from backend.kit.metrics import CONTENT_TYPE, exposition
+from backend.program.halts import halted_names
 
 log = structlog.get_logger()
 
@@ -31,10 +31,15 @@ def healthz() -> AliveOut:
     summary="Check that the process can serve",
 )
 def readyz(using: Using, response: Response) -> ReadyOut:
-    """Returns 200 if PostgreSQL and Redis answer, else 503 with the names of those that do not."""
+    """Returns 200 if PostgreSQL and Redis answer, else 503 with the names of those that do not.
+
+    A halted program makes the status `degraded`, and the answer stays 200: other programs are
+    served.
+    """
     failed: list[str] = []
+    halted: list[str] = []
     checks: list[tuple[str, Callable[[], None]]] = [
-        ("database", lambda: _ping(using.database)),
+        ("database", lambda: halted.extend(_halted(using.database))),
         ("redis", using.ping_redis),
     ]
     for name, check in checks:
@@ -45,7 +50,8 @@ def readyz(using: Using, response: Response) -> ReadyOut:
             failed.append(name)
     if failed:
         response.status_code = 503
-    return ReadyOut.model_validate({"status": "unavailable" if failed else "ok", "failed": failed})
+    status = "unavailable" if failed else "degraded" if halted else "ok"
+    return ReadyOut.model_validate({"status": status, "failed": failed, "halted": halted})
 
 
 @router.get(
@@ -65,6 +71,7 @@ def docs(request: Request) -> HTMLResponse:
     return HTMLResponse(page(request.app.openapi()), headers=only_styles)
 
 
-def _ping(database: Database) -> None:
+def _halted(database: Database) -> list[str]:
+    """The halted programs; raises if the database does not answer."""
     with database.transaction() as session:
-        session.execute(text("SELECT 1"))
+        return halted_names(session)

@@ -33,6 +33,8 @@ from backend.partner.report import BodyError, ItemOutcome, ItemResult, Report, R
 from backend.partner.schemes.base import Scheme, SignatureError
 from backend.partner.schemes.registry import scheme as find_scheme
 from backend.program import repository as programs
+from backend.program.halts import require_running
+from backend.program.models import Program
 
 log = structlog.get_logger()
 
@@ -67,7 +69,8 @@ async def report_interactions(program: str, request: Request, using: Using) -> R
     The answer has one result for each item, in order: `accepted`, `duplicate` (reported before;
     nothing changed), `held` (stored, with the reason) or `rejected` (with field and reason). The
     status is 200 if no item was rejected, 207 if some were, 422 if all were. An answered item is
-    stored. After a timeout or a 5xx, send the same items again under the same event ids.
+    stored. After a timeout or a 5xx, send the same items again under the same event ids. A 503
+    `program_halted` says that the program takes nothing in until its operator has looked.
     """
     partner = read_header(request.headers, PARTNER_HEADER)
     read_target(request)
@@ -121,6 +124,7 @@ def _sender(database: Database, program_name: str, partner_name: str) -> Sender:
 def _intake(database: Database, sender: Sender, delivery: Delivery) -> list[ItemResult]:
     with database.transaction() as session:
         items = _authenticated_items(session, sender, delivery)
+        require_running(session.get_one(Program, sender.program_id))
         results = ingest(session, sender.program_id, sender.partner_id, delivery, items)
         failpoint("intake.before_commit")
     failpoint("intake.after_commit")

@@ -2,24 +2,25 @@
 
 from fastapi import APIRouter
 
-from backend.api.dependencies import Snapshot
+from backend.api.dependencies import IsOperator, Snapshot
 from backend.api.schemas.error import ERRORS, errors
 from backend.api.schemas.program import ProgramDetailOut, ProgramOut
 from backend.ledger import service as ledger
 from backend.program import repository
+from backend.program.halts import public_reason, what_to_do
 from backend.program.models import Program
 
 router = APIRouter(prefix="/v1/programs", tags=["programs"], responses=ERRORS)
 
 
 @router.get("", responses=errors(program=False), summary="List all programs")
-def list_programs(session: Snapshot) -> list[ProgramOut]:
+def list_programs(session: Snapshot, operator: IsOperator) -> list[ProgramOut]:
     """Returns the public facts of every program."""
-    return [_program_out(program) for program in repository.all_programs(session)]
+    return [_program_out(program, operator) for program in repository.all_programs(session)]
 
 
 @router.get("/{program}", responses=errors(), summary="Read one program")
-def read_program(program: str, session: Snapshot) -> ProgramDetailOut:
+def read_program(program: str, session: Snapshot, operator: IsOperator) -> ProgramDetailOut:
     """Returns a program, by name or Distributor address, with its ledger balances.
 
     `reserve` is what the Distributor holds. `available_budget` is funded and not yet promised.
@@ -29,15 +30,22 @@ def read_program(program: str, session: Snapshot) -> ProgramDetailOut:
     row = repository.get(session, program)
     available = ledger.available_budget(session, row.id)
     return ProgramDetailOut(
-        **_program_out(row).model_dump(),
+        **_program_out(row, operator).model_dump(),
         reserve=str(ledger.reserve(session, row.id)),
         available_budget=str(max(available, 0)),
         deficit=str(max(-available, 0)),
     )
 
 
-def _program_out(row: Program) -> ProgramOut:
-    # Why a program is halted is for the operator only: the text can hold a node's answer.
+def _halted_reason(row: Program, operator: bool) -> str | None:
+    """Why the program is halted: with the next step for the operator, in public words for others.
+    The full text can hold a node's answer."""
+    if row.halted is None:
+        return None
+    return f"{row.halted}: {what_to_do(row.name)}" if operator else public_reason(row.halted)
+
+
+def _program_out(row: Program, operator: bool) -> ProgramOut:
     return ProgramOut(
         name=row.name,
         chain_id=row.chain_id,
@@ -51,4 +59,5 @@ def _program_out(row: Program) -> ProgramOut:
         finality=row.finality,
         last_indexed_block=row.last_indexed_block,
         halted=row.halted is not None,
+        halted_reason=_halted_reason(row, operator),
     )

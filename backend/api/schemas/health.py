@@ -12,7 +12,11 @@ class AliveOut(Out):
 
 
 class ReadyOut(Out):
-    """Whether every server that the process needs answers. `failed` names those that do not."""
+    """Whether every server that the process needs answers. `failed` names those that do not.
 
-    status: Literal["ok", "unavailable"]
+    `degraded`: all answer, and programs are halted; `halted` names them.
+    """
+
+    status: Literal["ok", "degraded", "unavailable"]
     failed: list[Literal["database", "redis"]]
+    halted: list[str]

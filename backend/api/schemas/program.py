@@ -5,7 +5,8 @@ from backend.kit.schema import AmountText
 
 
 class ProgramOut(TokenFields):
-    """One program. `halted`: nothing is batched or indexed until the operator has looked."""
+    """One program. `halted`: nothing is taken in, batched or indexed until the operator has looked;
+    `halted_reason` says why, in full with the operator's key."""
 
     name: str
     chain_id: int
@@ -16,6 +17,7 @@ class ProgramOut(TokenFields):
     finality: str
     last_indexed_block: int
     halted: bool
+    halted_reason: str | None
 
 
 class ProgramDetailOut(ProgramOut):
