@@ -23,6 +23,7 @@ app = Commands(
     help="A validity rollup for rewards: proven, attested and paid without trusting the operator.",
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
+    rich_markup_mode=None,  # boxes cut the names of long options
 )
 
 

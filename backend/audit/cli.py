@@ -44,8 +44,11 @@ def audit(
         str, typer.Option("--finality", help=f"Audit up to: {FINALITY_EXPECTED}.")
     ] = "latest",
 ) -> None:
-    """Audit a program from the chain alone: rebuild every bucket, check each root, proof,
-    attestation, claim, total and the reserve."""
+    """Audit a program from the chain alone.
+
+    Every bucket is rebuilt; each root, proof, attestation, claim and total, and the reserve are
+    checked.
+    """
     from backend.audit.auditor import audit as run_audit
     from backend.audit.keys import expected_key
     from backend.chain.web3_node import connect

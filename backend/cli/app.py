@@ -127,10 +127,12 @@ def _open_streams() -> None:
 def _usage(error: TyperException, as_json: bool) -> int:
     """Tell what is wrong with the command line, and where help is."""
     context = getattr(error, "ctx", None)
-    message = " ".join(error.format_message().split())
-    if not message and context is not None:
-        # A group without a command shows its help instead.
+    message = error.format_message()
+    if context is not None and message == context.get_help():
+        # A group without a command: its help is all there is to say.
+        errors.print(message)
         return error.exit_code
+    message = " ".join(message.split())
     tell(message, as_json, code="usage")
     if context is not None:
         errors.print(f"See `{context.command_path} --help`.")

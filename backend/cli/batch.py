@@ -9,7 +9,7 @@ from backend.cli.context import ProgramName, halt_text, open_context
 from backend.cli.output import errors, output, show_facts, show_list, wants_json
 from backend.errors import Conflict
 
-app = Commands(help="Batches.", no_args_is_help=True)
+app = Commands(help="Batches: close, list, show, release.", no_args_is_help=True)
 
 
 @app.command()
@@ -42,7 +42,7 @@ def list_batches(
     ] = False,
     bucket: Annotated[int | None, typer.Option(min=0, help="Only batches of this bucket.")] = None,
 ) -> None:
-    """List the newest batches, quarantined ones included, with what each waits for."""
+    """List the newest batches, with what each waits for."""
     from backend.batch import repository
     from backend.cli.names import find_program
 
@@ -116,7 +116,10 @@ def show(
 
 @app.command()
 def suspects(program: ProgramName) -> None:
-    """List the attestors that made posts revert: they are asked as before, and go along last."""
+    """List the attestors that made posts revert.
+
+    They are asked as before, and go along last.
+    """
     from sqlalchemy import select
 
     from backend.attestation.models import AttestorFault
@@ -141,7 +144,10 @@ def suspects(program: ProgramName) -> None:
 
 @app.command()
 def release(program: ProgramName) -> None:
-    """Retry the interactions that could not be proven, each in a batch of its own."""
+    """Retry the interactions that could not be proven.
+
+    Each goes into a batch of its own.
+    """
     from backend.batch.quarantine import release_unprovable
     from backend.cli.names import find_program
 

@@ -11,6 +11,9 @@ from backend.cli.output import wants_json
 from backend.errors import GuerdonError
 from backend.kit.terminal import OutputError, errors, output
 
+_NO_SUCH_TABLE_OR_COLUMN = ("42P01", "42703")
+"""PostgreSQL's codes."""
+
 
 @contextmanager
 def failures() -> Iterator[None]:
@@ -76,7 +79,9 @@ def _reason(error: Exception) -> str | None:
                 for e in error.errors(include_input=False)
             )
         case DBAPIError():
-            return f"PostgreSQL (DATABASE_URL): {error.orig}".strip()
+            if getattr(error.orig, "sqlstate", None) in _NO_SUCH_TABLE_OR_COLUMN:
+                return "DATABASE_URL: its tables are missing or old: run `guerdon migrate`"
+            return f"PostgreSQL (DATABASE_URL): {' '.join(str(error.orig).split())}"
         case RedisError():
             return f"Redis (REDIS_URL): {error}"
         case httpx.HTTPError():

@@ -36,7 +36,7 @@ def import_list(
     amount_column: Annotated[str | None, typer.Option()] = None,
     decimals: Annotated[int | None, typer.Option(min=0, max=36)] = None,
 ) -> None:
-    """Report a reward list over HTTP, one signed interaction for each address. Safe to repeat."""
+    """Report a reward list over HTTP. Safe to repeat."""
     from backend.client.partner_client import PartnerClient, Reported
     from backend.client.reward_list import read_reward_list
 

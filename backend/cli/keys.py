@@ -20,10 +20,7 @@ if TYPE_CHECKING:
     from prover.zkey import Zkey
 
 app = Commands(help="Proving keys: make, import, verify, list.", no_args_is_help=True)
-ceremony_app = Commands(
-    help="A setup by several parties: init, contribute (each in turn), beacon, verify, finalize.",
-    no_args_is_help=True,
-)
+ceremony_app = Commands(help="A key made by several parties, each in turn.", no_args_is_help=True)
 app.add_typer(ceremony_app, name="ceremony")
 
 InstanceName = Annotated[str, typer.Argument(help="Size of the circuit: dev or standard.")]
@@ -291,8 +288,9 @@ def contribute(
         typer.Option(help="Ask for random typing too; it is mixed with the system's randomness."),
     ] = False,
 ) -> None:
-    """Contributor: add your secret, then publish the hash that this command prints.
+    """Contributor: add your secret.
 
+    Then publish the hash that this command prints.
     The secret is made from the system's randomness and thrown away.
     """
     from prover import ceremony
@@ -312,7 +310,10 @@ def apply_beacon(
     ],
     iterations: Annotated[int, typer.Option(help="Hash it 2^this times.")] = 10,
 ) -> None:
-    """Coordinator: end the ceremony with randomness that nobody could predict."""
+    """Coordinator: end the ceremony.
+
+    The beacon is randomness that nobody could predict.
+    """
     from prover import ceremony
 
     with _steps() as report:
@@ -326,7 +327,10 @@ def verify_ceremony(
     file: Annotated[Path, typer.Argument(help="Any file of the ceremony.")],
     ptau: Ptau,
 ) -> None:
-    """Anyone: check a ceremony's file against the powers of tau and this checkout's circuit."""
+    """Anyone: check a ceremony's file.
+
+    It is checked against the powers of tau and this checkout's circuit.
+    """
     from prover import ceremony
     from prover.circuit import load_instance
 

@@ -21,8 +21,9 @@ def _password(confirm: bool) -> str:
 
 @app.command()
 def new(file: Annotated[Path, typer.Argument(help="File to write; never overwritten.")]) -> None:
-    """Make a key, write it encrypted to a Web3 Secret Storage file, and print its address.
+    """Make a key in an encrypted file, and print its address.
 
+    The file is Web3 Secret Storage.
     The password is GUERDON_KEYSTORE_PASSWORD. Without it, the command asks.
     """
     from backend.signer import keystore
@@ -49,7 +50,7 @@ def _show(address: str) -> None:
 
 @app.command()
 def balances() -> None:
-    """Show what each of the operator's keys has for gas, and how long that lasts.
+    """Show what each key has for gas, and how long that lasts.
 
     Fails if a key cannot be opened, or cannot pay for its next transaction.
     """

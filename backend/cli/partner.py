@@ -33,7 +33,10 @@ def add(
     secret_env: SecretEnv = None,
     pins: Pins = None,
 ) -> None:
-    """Add a partner and print its secret, this once. Each attestor must have the secret too."""
+    """Add a partner and print its secret, this once.
+
+    Each attestor must have the secret too.
+    """
     from backend.cli.names import find_program
     from backend.cli.pins import open_pins
     from backend.partner import repository as partners
@@ -92,7 +95,7 @@ def revoke(program: ProgramName, name: PartnerName) -> None:
 
 @app.command("list")
 def list_partners(program: ProgramName) -> None:
-    """List a program's partners, with how many secrets of each are in force."""
+    """List a program's partners, and the secrets in force."""
     from backend.cli.names import find_program
     from backend.partner import repository as partners
 

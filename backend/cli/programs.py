@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 app = Commands(help="Programs: deploy, register, list, show, fund, resume.", no_args_is_help=True)
 
-Finality = Annotated[str, typer.Option(help=f"{FINALITY_EXPECTED.capitalize()}.")]
+Finality = Annotated[str, typer.Option(help=f"What counts as done: {FINALITY_EXPECTED}.")]
 INTEGER_MAX = 2**31 - 1
 """Of a column of the database."""
 ChainId = Annotated[
@@ -85,7 +85,7 @@ def deploy(
     key_folder: KeyFolder = None,
     allow_single_party_key: AllowSinglePartyKey = False,
 ) -> None:
-    """Deploy hasher, verifier and Distributor with the owner's key, and register the program.
+    """Deploy with the owner's key, and register the program.
 
     All that can be checked is checked before the first transaction.
     """
@@ -133,8 +133,8 @@ def deploy(
                 finality=finality,
                 **batches,
             )
-    facts = {key: getattr(deployed, key) for key in ("token", "distributor", "verifier", "block")}
-    output.print_json(json.dumps({"name": name} | facts))
+    names = ("token", "distributor", "verifier", "block")
+    output.document({"name": name} | {key: getattr(deployed, key) for key in names})
 
 
 @app.command()
@@ -159,8 +159,10 @@ def register(
     key_folder: KeyFolder = None,
     allow_single_party_key: AllowSinglePartyKey = False,
 ) -> None:
-    """Take a Distributor that was deployed elsewhere, or before something failed, into the
-    database. Its code and key are checked first."""
+    """Register a Distributor that is deployed already.
+
+    It was deployed elsewhere, or before something failed. Its code and key are checked first.
+    """
     from backend.chain.deploy import deployed_key
     from backend.chain.distributor import Distributor
     from backend.chain.finality import require_served
@@ -210,8 +212,10 @@ def fund(
         typer.Option(help="Mint test tokens first; by default on local chains, and only there."),
     ] = None,
 ) -> None:
-    """Move reward tokens from the owner's key into the Distributor; on a local chain they are
-    minted first."""
+    """Move reward tokens into the Distributor.
+
+    The owner's key pays. On a local chain the tokens are minted first.
+    """
     from backend.cli import preparing
     from backend.ledger import service as ledger
     from backend.settlement.indexer import index
@@ -245,8 +249,10 @@ def resume(
         ),
     ] = None,
 ) -> None:
-    """End a program's halt, once every rule holds and ledger and chain agree; what the ledger lacks
-    is booked. Nothing booked is taken back."""
+    """End a program's halt, once every rule holds.
+
+    Ledger and chain must agree; what the ledger lacks is booked. Nothing booked is taken back.
+    """
     from backend.settlement.resume import resume as resume_program
 
     with open_context() as context:
@@ -267,8 +273,10 @@ def attestors(
         list[str], typer.Option(help="Base URL of an attestor; several times, for all of them.")
     ],
 ) -> None:
-    """Change where the program's attestors are. Who they are is changed on chain, by the
-    Distributor's owner."""
+    """Change where the program's attestors are.
+
+    Who they are is changed on chain, by the Distributor's owner.
+    """
     from backend.cli.names import find_program
     from backend.program import service as program_service
 
@@ -291,7 +299,7 @@ def list_programs() -> None:
 
 @app.command()
 def show(program: ProgramName) -> None:
-    """Show a program: where it is, what it has, what waits, and why it is halted."""
+    """Show where a program is, what it has and what waits."""
     from backend.batch import repository as batches
     from backend.cli.names import find_program
     from backend.ledger import service as ledger

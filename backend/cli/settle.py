@@ -138,7 +138,9 @@ def claim(
         int, typer.Option(min=1, max=256, help="Accounts in one transaction.")
     ] = 16,
 ) -> None:
-    """Push claims: the operator pays the gas, the Distributor pays the accounts.
+    """Push claims to accounts.
+
+    The operator pays the gas, the Distributor pays the accounts.
 
     Prints each account's outcome. Fails unless all are paid.
     """

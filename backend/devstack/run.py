@@ -221,7 +221,7 @@ def up(
         int | None, typer.Option(help="Port of the API; a free one if not given.")
     ] = None,
 ) -> None:
-    """Start the same stack with an empty program, for use by hand, until Ctrl-C."""
+    """Start the stack with an empty program, until Ctrl-C."""
     with (
         failures(),
         stop_on_signals(),
@@ -255,7 +255,7 @@ def prepare_local(
     ] = None,
     instance: Annotated[str, typer.Option(help="Size of the circuit: dev or standard.")] = "dev",
 ) -> None:
-    """Deploy a program on a local chain and write the files that its services start from.
+    """Deploy on a local chain and write what services start from.
 
     Docker compose starts the services. The servers are those of DATABASE_URL, REDIS_URL and
     RPC_URL. Does nothing if FOLDER already holds a program.

@@ -19,10 +19,11 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.engine import CursorResult, Engine, Result
-from sqlalchemy.exc import InterfaceError, OperationalError, PendingRollbackError
+from sqlalchemy.exc import ArgumentError, InterfaceError, OperationalError, PendingRollbackError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Session, mapped_column, sessionmaker
 
+from backend.errors import Invalid
 from backend.kit.amount import Amount
 from backend.kit.outage import Outage
 
@@ -69,11 +70,14 @@ def rows_changed(result: Result[Any]) -> int:
 
 
 def sqlalchemy_url(url: str) -> str:
-    """The URL with the psycopg 3 driver named, whichever common form it came in."""
-    for prefix in ("postgresql://", "postgres://"):
-        if url.startswith(prefix):
-            return "postgresql+psycopg://" + url.removeprefix(prefix)
-    return url
+    """The URL with the psycopg 3 driver named, whichever common form it came in.
+
+    Raises ValueError for another kind of database.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme not in ("postgresql", "postgres", "postgresql+psycopg"):
+        raise ValueError("expected postgresql://")
+    return "postgresql+psycopg://" + rest
 
 
 # If a client's machine vanishes, the server drops the client after a minute instead of hours, and
@@ -122,14 +126,20 @@ class Database:
     def __init__(
         self, url: str, pool_size: int = 10, *, lock_ms_max: int = 0, statement_ms_max: int = 0
     ) -> None:
-        """Limits for one lock and one statement; 0 is no limit.
+        """Limits for one lock and one statement; 0 is no limit. Raises Invalid for a bad URL.
 
         A statement that exceeds a limit raises an OperationalError with a state in BUSY.
         """
-        # Parameters hold evidence and secrets: no error text repeats them.
-        self.engine: Engine = create_engine(
-            sqlalchemy_url(url), pool_size=pool_size, pool_pre_ping=True, hide_parameters=True
-        )
+        try:
+            # Parameters hold evidence and secrets: no error text repeats them.
+            self.engine: Engine = create_engine(
+                sqlalchemy_url(url), pool_size=pool_size, pool_pre_ping=True, hide_parameters=True
+            )
+        except (ArgumentError, ValueError):
+            # Not shown: a URL holds a password.
+            raise Invalid(
+                "DATABASE_URL: expected postgresql://USER@HOST:PORT/DATABASE", "database_url"
+            ) from None
         self._session_settings = _NOTICE_DEAD_CLIENTS | {
             "lock_timeout": lock_ms_max,
             "statement_timeout": statement_ms_max,

@@ -4,10 +4,12 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-import typer
+import typer.main
 from typer.testing import CliRunner
 
 from backend.cli.app import Commands, Root
@@ -159,6 +161,26 @@ def test_a_wrong_command_line(words: str, said: str, help_of: str) -> None:
             assert json.loads(done.stdout)["error"]["code"] == "usage"
         else:
             assert done.stdout == ""
+
+
+def short_helps(command: Any, *words: str) -> Iterator[tuple[str, str]]:
+    """(command, its line in the help of the group above it) of all commands and groups."""
+    for name, sub in getattr(command, "commands", {}).items():
+        yield " ".join((*words, name)), sub.get_short_help_str(60)
+        yield from short_helps(sub, *words, name)
+
+
+def test_help_is_whole() -> None:
+    """A group's help has one whole sentence for each command, and a command's help the whole name
+    of each option, however narrow the terminal."""
+    lines = dict(short_helps(typer.main.get_command(app)))
+    assert len(lines) > 30
+    assert [name for name, line in lines.items() if not line.endswith(".") or "..." in line] == []
+    shown = CliRunner().invoke(app, ["program", "deploy", "--help"], env={"COLUMNS": "40"}).stdout
+    assert "--i-know-this-key-can-steal-everything" in shown
+    bare = CliRunner().invoke(app, ["program"])
+    assert (bare.exit_code, bare.stdout) == (2, "")
+    assert "Commands:" in bare.stderr
 
 
 def test_version_and_completion() -> None:

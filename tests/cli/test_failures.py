@@ -6,9 +6,11 @@ from pathlib import Path
 import httpx
 import pytest
 import typer
+from psycopg.errors import UndefinedTable
 from redis import RedisError
 from requests.exceptions import ConnectionError as NodeError
 from sqlalchemy import create_engine
+from sqlalchemy.exc import ProgrammingError
 
 from backend.cli.failures import failures
 from backend.config import Settings
@@ -35,6 +37,10 @@ def raising(error: Exception) -> Callable[[], None]:
         ),
         (raising(Invalid("[bold] is no markup", "x")), "error: [bold] is no markup"),
         (no_database, "error: PostgreSQL (DATABASE_URL): connection failed"),
+        (
+            raising(ProgrammingError("SELECT", {}, UndefinedTable("no table"))),
+            "error: DATABASE_URL: its tables are missing or old: run `guerdon migrate`",
+        ),
         (raising(RedisError("gone")), "error: Redis (REDIS_URL): gone"),
         (raising(httpx.ConnectError("refused")), "error: no answer over HTTP: refused"),
         (
@@ -50,7 +56,7 @@ def raising(error: Exception) -> Callable[[], None]:
             "error: GUERDON_TICK_SECONDS: Input should be a valid number",
         ),
     ],
-    ids=["ours", "brackets", "database", "redis", "api", "node", "file", "setting"],
+    ids=["ours", "brackets", "database", "tables", "redis", "api", "node", "file", "setting"],
 )
 def test_one_line_and_exit_code_one(
     act: Callable[[], None], said: str, capsys: pytest.CaptureFixture[str]
@@ -60,6 +66,7 @@ def test_one_line_and_exit_code_one(
         act()
     assert caught.value.exit_code == 1
     shown = capsys.readouterr().err
+    assert shown.count("\n") == 1
     assert shown.startswith(said)
     assert "secret" not in shown
     assert "Traceback" not in shown

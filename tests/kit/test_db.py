@@ -6,8 +6,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, StatementError
 
+from backend.errors import Invalid
 from backend.kit.amount import Amount
-from backend.kit.db import sqlalchemy_url
+from backend.kit.db import Database, sqlalchemy_url
 from tests.support.engine import Engine
 
 COUNT = text("SELECT count(*) FROM partner")
@@ -60,6 +61,17 @@ def test_errors_and_logs_hold_no_parameters(
 def test_url_forms(url: str) -> None:
     """Each common form of a URL names the one driver."""
     assert sqlalchemy_url(url) == "postgresql+psycopg://u:p@h/d"
+
+
+@pytest.mark.parametrize(
+    "url", ["", "nonsense", "mysql://u:sekret@h/d", "postgresql://u:sek ret@[::1/d", "postgresql:"]
+)
+def test_urls_that_are_none(url: str) -> None:
+    """What names no PostgreSQL database is refused with the form that is expected, and without the
+    password."""
+    with pytest.raises(Invalid, match=r"^DATABASE_URL: expected postgresql://") as caught:
+        Database(url)
+    assert "sek" not in str(caught.value)
 
 
 @pytest.mark.parametrize("value", [1.0, "1", True, 1 + 0j])
