@@ -225,9 +225,17 @@ class _Run:
                 # The token refused these accounts. A call for many would spend gas to be refused
                 # again. A plain claim is seen to revert.
                 for one in owing:
-                    self._send([one], self._plain_claim(one.address))
+                    self._send_alone(one.address)
                 return None
             owed = owing
+        elif len(owing := self._still_owed(owed)) < len(owed):
+            # Paid by another call whose events are not recorded yet: its claim would buy nothing.
+            self._done(
+                [Payment(one.address, Result.ALREADY_PAID) for one in owed if one not in owing]
+            )
+            if owing:
+                self.start([one.address for one in owing])
+            return None
         return self._enqueue(owed, data, purpose) if owed else None
 
     def _purpose(self, data: bytes) -> tuple[str, OutgoingTransaction | None]:
@@ -292,9 +300,19 @@ class _Run:
             if gone := [one for one in rest if one.account_id not in still]:
                 self._done([Payment(one.address, Result.ALREADY_PAID) for one in gone])
 
-    def _plain_claim(self, account: str) -> bytes:
+    def _send_alone(self, address: str) -> None:
+        """Send a plain claim of what is owed to the account. What is owed may have grown since the
+        run began: the payout is of the cumulative that the claim names."""
         with self._context.database.snapshot() as session:
-            return service.claim_call(session, self._program, account).calldata
+            owed = service.owed(session, self._program, [address])
+            data = b""
+            if owed:
+                data = service.claim_call(session, self._program, address).calldata
+        if not owed:
+            return self._done([Payment(address, Result.ALREADY_PAID)])
+        with self._context.database.transaction() as session:
+            payouts.open_payouts(session, self._program.id, owed)
+        return self._send(owed, data)
 
     # Outcomes
 

@@ -2,10 +2,15 @@
 account is told what became of it."""
 
 import threading
+from typing import Any
 
 import pytest
+from sqlalchemy import select
 
+from backend.chain import calldata
 from backend.chain.models import State
+from backend.payout import service
+from backend.payout.models import Payout, PayoutAttempt
 from backend.payout.push import Payment, Push, Result, push_claims
 from backend.settlement.indexer import index
 from tests.payout.pushing import HOUR, before_sending, of, push, results, sent, stranger_claims
@@ -45,6 +50,44 @@ def test_settled_and_not_booked_yet(program: OnChain) -> None:
     assert len(sent(program)) == 1
     index(program.context, program.id)
     assert push(program) == []
+
+
+def test_a_claim_that_is_paid_and_not_booked_is_not_bought_again(program: OnChain) -> None:
+    """Another grouping of accounts is another call. Those whom the chain owes nothing any more are
+    left out of it, and those whom it owes are paid."""
+    push(program, "ann bob")
+    pushed = push(program, "ann cat")
+    assert results(pushed) == of(program, ann=Result.ALREADY_PAID, cat=Result.PAID)
+    assert len(sent(program)) == 2
+    names = [bytes.fromhex(address(name)[2:]) in sent(program)[-1].data for name in ("ann", "cat")]
+    assert names == [False, True]
+
+
+def test_a_payout_is_of_what_its_claim_names(
+    program: OnChain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More becomes final for an account while a run turns to its plain claim: the payout that is
+    recorded as paid is that of the cumulative in the claim."""
+    program.token("setBlocked", address("bob"), True)
+    push(program)
+    program.token("setBlocked", address("bob"), False)
+    claim_call, rewarded = service.claim_call, []
+
+    def later(*arguments: Any) -> Any:
+        if not rewarded:
+            rewarded.append(True)
+            program.reward([("bob", 5)])
+        return claim_call(*arguments)
+
+    monkeypatch.setattr(service, "claim_call", later)
+    assert results(push(program))[address("bob")] == Result.PAID
+    assert rewarded
+    call = sent(program)[-1]
+    assert call.data[:4] == calldata.CLAIM
+    with program.engine.database.transaction() as session:
+        query = select(Payout.cumulative).join(PayoutAttempt, PayoutAttempt.payout_id == Payout.id)
+        paid = session.scalars(query.where(PayoutAttempt.transaction_id == call.id)).one()
+    assert int.from_bytes(call.data[4 + 4 * 32 :][:32], "big") == paid
 
 
 def test_lost_nonce(program: OnChain, monkeypatch: pytest.MonkeyPatch) -> None:
