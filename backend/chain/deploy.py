@@ -25,7 +25,7 @@ DEFAULT_FEES = FeePolicy(max_fee_cap=200 * 10**9)
 ATTESTORS_MAX = 64
 """As many as the contract takes."""
 CONFIRMATION_SECONDS = 300
-TEST_TOKEN_DECIMALS = 18
+TEST_TOKEN_SYMBOL, TEST_TOKEN_DECIMALS = "TRW", 18
 POLL_SECONDS = 0.1
 """How long to wait before a receipt is asked for again."""
 
@@ -226,7 +226,7 @@ def deploy_program(
 
 
 def _create_test_token(deployer: Deployer, decimals: int) -> str:
-    facts = ("Test Reward", "TRW")
+    facts = ("Test Reward", TEST_TOKEN_SYMBOL)
     if decimals == TEST_TOKEN_DECIMALS:
         return deployer.create("TestToken", *facts)[0]
     return deployer.create("TestTokenDecimals", *facts, decimals)[0]

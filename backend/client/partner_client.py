@@ -12,6 +12,7 @@ import httpx
 from backend.errors import CommandError
 from backend.kit.proxies import sync_client
 from backend.kit.time import utc_now
+from backend.kit.token import Token
 from backend.partner.evidence import PARTNER_HEADER, Delivery
 from backend.partner.report import ITEMS_MAX
 from backend.partner.schemes.standard_webhooks import sign
@@ -35,6 +36,16 @@ class Reported:
         }
 
 
+@dataclass(frozen=True)
+class ProgramFacts:
+    """What a partner must know of a program before it reports. Amounts are base units."""
+
+    distributor: str
+    token: Token
+    reserve: int
+    available_budget: int
+
+
 class DeliveryRefused(CommandError):
     """The API refused a whole request. The message is its answer."""
 
@@ -43,22 +54,49 @@ class PartnerClient:
     """Reports to one program as one partner."""
 
     def __init__(self, api_url: str, program: str, partner: str, secret: str) -> None:
-        self._url = f"{api_url}/v1/programs/{program}/interactions"
+        self._program_url = f"{api_url.rstrip('/')}/v1/programs/{program}"
+        self._url = f"{self._program_url}/interactions"
         self._partner, self._secret = partner, secret
         self._http = sync_client(api_url, timeout_seconds=60)
+
+    def program(self) -> ProgramFacts:
+        """What the API says of the program. Raises DeliveryRefused."""
+        value = _json(self._http.get(self._program_url), 200)
+        try:
+            return ProgramFacts(
+                value["distributor"],
+                Token(value["token"], value["token_symbol"], value["token_decimals"]),
+                int(value["reserve"]),
+                int(value["available_budget"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise DeliveryRefused(
+                f"{self._program_url}: this is no program of Guerdon's API ({error!r})"
+            ) from error
 
     def report(self, interactions: Sequence[Reported]) -> Counter[str]:
         """Send everything, at most 1,000 interactions a request. Counts the outcomes.
 
         Raises DeliveryRefused.
         """
-        outcomes: Counter[str] = Counter()
-        for part in chunks(interactions, ITEMS_MAX):
-            response = self.send(part)
-            if response.status_code not in (200, 207, 422) or "results" not in response.json():
-                raise DeliveryRefused(f"{response.status_code}: {response.text[:300]}")
-            outcomes.update(result["status"] for result in response.json()["results"])
-        return outcomes
+        return Counter(
+            answer["status"]
+            for part in chunks(interactions, ITEMS_MAX)
+            for answer in self.answers(part)
+        )
+
+    def answers(self, interactions: Sequence[Reported]) -> list[dict[str, Any]]:
+        """Send at most 1,000 interactions; the API's answer to each, in order.
+
+        Raises DeliveryRefused.
+        """
+        value = _json(self.send(interactions), 200, 207, 422)
+        results = value.get("results")
+        if not isinstance(results, list) or len(results) != len(interactions):
+            raise DeliveryRefused(
+                f"{self._url}: expected {len(interactions)} results, got {str(value)[:300]}"
+            )
+        return results
 
     def send(self, interactions: Sequence[Reported], secret: str | None = None) -> httpx.Response:
         """Send one request, signed with `secret` if given, else with the partner's."""
@@ -70,6 +108,19 @@ class PartnerClient:
 
     def close(self) -> None:
         self._http.close()
+
+
+def _json(response: httpx.Response, *expected: int) -> dict[str, Any]:
+    """The object that the API answers. Raises DeliveryRefused: its reason, or what came instead."""
+    try:
+        value = response.json()
+    except ValueError:
+        value = None
+    if isinstance(value, dict) and response.status_code in expected and "error" not in value:
+        return value
+    error = value.get("error") if isinstance(value, dict) else None
+    said = error.get("message") if isinstance(error, dict) else response.text[:300]
+    raise DeliveryRefused(f"{response.status_code}: {response.url}: {said}")
 
 
 def headers(partner: str, delivery: Delivery) -> dict[str, str]:

@@ -1,29 +1,28 @@
-"""Reward lists as programs publish them: any CSV with an address column and an amount column."""
+"""Reward lists as programs publish them: CSV with an address column and an amount column, the
+template of Safe's CSV airdrop, or JSON. A list is read exactly, or refused with its reasons."""
 
-import csv
-import io
-import itertools
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from backend.errors import CommandError
-from backend.partner.report import address_fault, to_checksum
+from backend.client import list_json
+from backend.client.list_accounts import account_fault
+from backend.client.list_columns import CELL_SHOWN_MAX, Chosen, Column, Named, choose
+from backend.client.list_file import Fault, ListError, Row, Table, csv_table, read_text, refuse
+from backend.client.list_numbers import (
+    NumberFault,
+    NumberForm,
+    Unit,
+    read_amount,
+    require_one_meaning,
+)
+from backend.client.list_units import ACCOUNT_MAX, TOTAL_MAX
+from backend.client.list_words import says_base_units
+from backend.kit.token import Token
+from backend.partner.report import to_checksum
 from prover.wire import UINT96_MAX
 
-DELIMITERS = ",;\t|"
-DECIMAL = re.compile(r"[0-9]{1,78}(\.[0-9]{1,78})?")
-ADDRESS_LIKE = re.compile(r"0x[0-9a-fA-F]{40}")
-TOTAL_MAX = 2**127 - 1
-PARTS_MAX = 64
-ACCOUNT_MAX = PARTS_MAX * UINT96_MAX
-"""A larger amount for one account is a mistake of units, and would need too many interactions."""
-SAMPLE_ROWS = 20
-
-
-class ListError(CommandError):
-    """The list cannot be used. The message names line, column and what was expected."""
+SAFE_HEADER = ["token_type", "token_address", "receiver", "amount"]
+"""Safe's CSV airdrop; a fifth column, `id`, is for collectibles. Amounts are whole tokens."""
 
 
 @dataclass
@@ -31,12 +30,25 @@ class RewardList:
     """Checksummed address -> amount in base units, in order of first appearance."""
 
     amounts: dict[str, int] = field(default_factory=dict)
-    repeated: dict[str, list[int]] = field(default_factory=dict)
-    """Address -> its lines, for each address on several lines. Their amounts are summed."""
+    places: dict[str, list[int]] = field(default_factory=dict)
+    """Address -> the lines (or entries) that pay it. Their amounts are summed."""
+    zero: list[int] = field(default_factory=list)
+    """Lines whose amount is 0: they pay nothing."""
+    unit: Unit | None = None
+    """As the user or the list says; None if neither does: then amounts were read as base units."""
+    columns: tuple[str, str] = ("", "")
+    """What was taken for accounts and amounts."""
+    word: str = "line"
+    note: str | None = None
 
     @property
     def total(self) -> int:
         return sum(self.amounts.values())
+
+    @property
+    def repeated(self) -> dict[str, list[int]]:
+        """Address -> its lines, for each address on several lines."""
+        return {address: at for address, at in self.places.items() if len(at) > 1}
 
 
 def read_reward_list(
@@ -44,178 +56,188 @@ def read_reward_list(
     address_column: str | None = None,
     amount_column: str | None = None,
     decimals: int | None = None,
+    *,
+    unit: Unit | None = None,
+    form: NumberForm | None = None,
+    token: Token | None = None,
+    any_token: bool = False,
 ) -> RewardList:
     """Read and check a list.
 
-    Columns are found by name if given, else by content. Amounts are base units, or whole tokens
-    with at most `decimals` decimals if that is given.
+    Columns are given by name or by position from 1, else found by name and content. Amounts are
+    base units, or whole tokens with at most `decimals` decimals if that is given. `form` says how
+    numbers are written. `token` is the one that is paid: a list that names a token must name this
+    one, unless `any_token` is set.
 
     Raises:
-        ListError: naming the line at fault.
+        ListError: naming what is at fault, up to 100 lines.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ListError(f"{path}: {error}") from error
-    rows = list(_rows(path, text))
-    if not rows:
+    expected = None if any_token or token is None else token.address
+    text, encoding = read_text(path)
+    merkl = None
+    if text.lstrip()[:1] in ("{", "["):
+        value = list_json.read_json(path, text)
+        merkl = list_json.merkl_rewards(path, value)
+        table = merkl[1] if merkl else list_json.object_rows(path, value)
+    else:
+        table = csv_table(path, text, f"read as {encoding}" if encoding else None)
+    if not table.rows:
         raise ListError(f"{path}: the file is empty: expected rows with an address and an amount")
-    header, data = _split_header(rows, address_column, amount_column)
-    if not data:
-        raise ListError(f"{path}: no rows below the header")
-    address_at = _find_column(path, header, data, address_column, "address")
-    amount_at = _find_column(path, header, data, amount_column, "amount", besides=address_at)
-    if (
-        header
-        and not (address_column or amount_column)
-        and amount_at < len(header)
-        and DECIMAL.fullmatch(header[amount_at])
-    ):
-        # A first row with an amount is no header: its account must not be left out silently.
-        data = rows
-    rewards = RewardList()
-    lines: dict[str, list[int]] = {}
-    for line, row in data:
-        address, amount = _read_row(path, line, row, address_at, amount_at, decimals)
-        lines.setdefault(address, []).append(line)
-        rewards.amounts[address] = rewards.amounts.get(address, 0) + amount
-        if rewards.amounts[address] > ACCOUNT_MAX:
-            raise ListError(
-                f"{path}, line {line}: more than {ACCOUNT_MAX} for {address}: are the amounts "
-                "in base units?"
+    if unit is Unit.TOKENS and decimals is None:
+        raise ListError(f"{path}: whole tokens: expected the token's decimals")
+    said = Unit.TOKENS if decimals is not None else unit
+    if merkl:
+        _require_token(path, "rewardToken", merkl[0], expected)
+        said = _agreed(path, said, Unit.BASE, "Merkl's JSON holds base units")
+    safe = not merkl and [name.lower() for name in table.rows[0].cells[:4]] == SAFE_HEADER
+    if safe:
+        _check_safe(path, table, expected)
+        said = _agreed(path, said, Unit.TOKENS, "Safe's template holds whole tokens")
+        table = _without_token(table)
+        decimals = token.decimals if decimals is None and token else decimals
+        if decimals is None:
+            raise ListError(f"{path}: Safe's template holds whole tokens: say `--decimals`")
+    chosen = choose(
+        path, table, Named(address_column, amount_column), token.symbol if token else None
+    )
+    if says_base_units(chosen.amount.name):
+        said = _agreed(path, said, Unit.BASE, f"{chosen.amount.name} says base units")
+    rewards = RewardList(
+        unit=said,
+        columns=(chosen.address.name, chosen.amount.name),
+        word=table.word,
+        note=table.note,
+    )
+    _read_rows(path, table.word, chosen, form, decimals, rewards)
+    return rewards
+
+
+def _agreed(path: Path, said: Unit | None, holds: Unit, why: str) -> Unit:
+    if said not in (None, holds):
+        raise ListError(f"{path}: {why}, but the command says {said}")
+    return holds
+
+
+def _require_token(path: Path, where: str, named: str, expected: str | None) -> None:
+    if expected is not None and named.lower() != expected.lower():
+        raise ListError(
+            f"{path}: {where}: the list pays the token {named[:80]!r}, the program {expected}"
+        )
+
+
+def _check_safe(path: Path, table: Table, expected: str | None) -> None:
+    """Each row must pay the program's token, as an ERC-20: others are told, not skipped."""
+    faults = []
+    tokens = {row.cells[1].lower() for row in table.rows[1:] if len(row.cells) > 1}
+    for row in table.rows[1:]:
+        kind, token = (*row.cells, "", "")[:2]
+        if kind.lower() != "erc20":
+            faults.append(
+                Fault(row.place, f"column `token_type`: {kind[:CELL_SHOWN_MAX]!r}: expected erc20")
             )
-    rewards.repeated = {address: at for address, at in lines.items() if len(at) > 1}
+        elif expected is not None and token.lower() != expected.lower():
+            faults.append(
+                Fault(
+                    row.place,
+                    f"column `token_address`: {token[:CELL_SHOWN_MAX]!r}: expected the program's "
+                    f"token, {expected}",
+                )
+            )
+    if not faults and len(tokens) > 1:
+        raise ListError(f"{path}: column `token_address`: expected one token, got {len(tokens)}")
+    if faults:
+        raise refuse(path, table.word, faults)
+
+
+def _without_token(table: Table) -> Table:
+    """Safe's template without its token's address and type, which are checked."""
+    rows = [Row(row.place, row.cells[2:]) for row in table.rows]
+    note = "; ".join(filter(None, [table.note, "Safe's CSV airdrop"]))
+    return Table(rows, table.word, note, table.delimiter)
+
+
+def _read_rows(
+    path: Path,
+    word: str,
+    chosen: Chosen,
+    form: NumberForm | None,
+    decimals: int | None,
+    rewards: RewardList,
+) -> None:
+    """Read every row into `rewards`. Raises ListError with all faults."""
+    faults: list[Fault] = []
+    whole = [row for row in chosen.data if len(row.cells) == chosen.width]
+    if form is None and decimals is not None:
+        try:
+            require_one_meaning([row.cells[chosen.amount.at] for row in whole])
+        except NumberFault as error:
+            raise ListError(
+                f"{path}, {word} {whole[0].place}: {chosen.amount.name}: a number {error}"
+            ) from error
+    for row in chosen.data:
+        if len(row.cells) != chosen.width:
+            faults.append(Fault(row.place, _wrong_width(row, chosen)))
+            continue
+        try:
+            address, amount = _read_row(row, chosen, form or NumberForm.PLAIN, decimals)
+            _add(rewards, row.place, address, amount)
+        except NumberFault as error:
+            faults.append(Fault(row.place, str(error)))
+    if faults:
+        raise refuse(path, word, faults)
+    if not rewards.amounts:
+        raise ListError(f"{path}: every amount is 0: nothing is to be paid")
     if rewards.total > TOTAL_MAX:
         raise ListError(
             f"{path}: the amounts add up to {rewards.total}, a program can hold less than "
             "2^127: are they in base units?"
         )
-    return rewards
 
 
-def _rows(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
-    """(line on which it begins, cells) of each row that is not blank.
-
-    Raises ListError, for example for a quote that is never closed.
-    """
-    # Strict: otherwise an open quote makes one cell of the rest of the file.
-    reader = csv.reader(
-        io.StringIO(text, newline=""),
-        delimiter=_delimiter(text),
-        skipinitialspace=True,
-        strict=True,
-    )
-    line = 1
-    try:
-        for row in reader:
-            cells = [cell.strip() for cell in row]
-            if any(cells):
-                yield line, cells
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise ListError(
-            f"{path}, line {line}: the row that begins here cannot be read: {error}"
-        ) from error
-
-
-def _delimiter(text: str) -> str:
-    """The delimiter that gives most of the first rows an address and another cell."""
-    lines = list(itertools.islice(io.StringIO(text, newline=""), SAMPLE_ROWS + 1))
-
-    def rows_with_address(delimiter: str) -> int:
-        rows = ([cell.strip(' "') for cell in line.rstrip().split(delimiter)] for line in lines)
-        return sum(
-            len(cells) > 1 and any(ADDRESS_LIKE.fullmatch(cell) for cell in cells) for cells in rows
-        )
-
-    return max(DELIMITERS, key=rows_with_address)
-
-
-def _split_header(
-    rows: list[tuple[int, list[str]]], *named: str | None
-) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """The first row is a header if columns are named or no cell in it is an address."""
-    first = rows[0][1]
-    if any(named) or not any(ADDRESS_LIKE.fullmatch(cell) for cell in first):
-        return first, rows[1:]
-    return [], rows
-
-
-def _find_column(
-    path: Path,
-    header: list[str],
-    data: list[tuple[int, list[str]]],
-    name: str | None,
-    kind: str,
-    besides: int | None = None,
-) -> int:
-    if name is not None:
-        if header.count(name) != 1:
-            raise ListError(
-                f"{path}: no column called {name!r}: the header has {', '.join(header)}"
-            )
-        return header.index(name)
-    pattern = ADDRESS_LIKE if kind == "address" else DECIMAL
-    sample = [row for _, row in data[:SAMPLE_ROWS]]
-    width = max(map(len, sample))
-    # By majority: one bad row in the sample is reported as a bad row, not as a missing column.
-    matches = [
-        sum(at < len(row) and bool(pattern.fullmatch(row[at])) for row in sample)
-        for at in range(width)
+def _wrong_width(row: Row, chosen: Chosen) -> str:
+    reason = f"expected {chosen.width} cells, as many as the first row has; got {len(row.cells)}"
+    missing = [
+        f"the {kind} is missing"
+        for kind, column in (("address", chosen.address), ("amount", chosen.amount))
+        if column.at >= len(row.cells) or not row.cells[column.at]
     ]
-    found = [at for at in range(width) if at != besides and 2 * matches[at] > len(sample)]
-    if kind == "amount" and len(found) > 1:
-        found = [
-            at
-            for at in found
-            if at < len(header)
-            and re.search(r"amount|total|reward|balance|value|earn", header[at], re.I)
-        ] or found
-    if len(found) != 1:
-        problem = "several columns look" if found else "no column looks"
-        raise ListError(f"{path}: {problem} like an {kind}: name it with --{kind}-column")
-    return found[0]
+    if len(row.cells) > chosen.width:
+        missing.append("is a number with a comma in it, or a text, not quoted?")
+    return "; ".join([reason, *missing])
 
 
-def _read_row(
-    path: Path, line: int, row: list[str], address_at: int, amount_at: int, decimals: int | None
-) -> tuple[str, int]:
-    def cell(at: int, name: str) -> str:
-        if at >= len(row) or not row[at]:
-            raise ListError(f"{path}, line {line}: the {name} is missing")
-        return row[at]
-
-    address, amount = cell(address_at, "address"), cell(amount_at, "amount")
-    if fault := address_fault(address):
-        raise ListError(f"{path}, line {line}: {address!r}: {fault}")
-    value = _base_units(amount, decimals)
-    if value is None:
-        expected = (
-            f"a decimal number with at most {decimals} decimals"
-            if decimals is not None
-            else "an integer in base units"
-        )
-        hint = (
-            ""
-            if decimals is not None or "." not in amount
-            else "; for whole tokens give --decimals"
-        )
-        raise ListError(f"{path}, line {line}: amount {amount[:80]!r}: expected {expected}{hint}")
-    if value == 0:
-        raise ListError(f"{path}, line {line}: the amount is 0")
-    return to_checksum(address), value
+def _read_row(row: Row, chosen: Chosen, form: NumberForm, decimals: int | None) -> tuple[str, int]:
+    """(address, amount) of a row. Raises NumberFault with all that is wrong with it."""
+    account, cell = row.cells[chosen.address.at], row.cells[chosen.amount.at]
+    reasons = []
+    amount = 0
+    if fault := account_fault(account):
+        reasons.append(_reason(chosen.address, account, fault))
+    try:
+        amount = read_amount(cell, form, decimals)
+    except NumberFault as error:
+        reasons.append(_reason(chosen.amount, cell, str(error)))
+    if reasons:
+        raise NumberFault("; ".join(reasons))
+    return to_checksum(account), amount
 
 
-def _base_units(text: str, decimals: int | None) -> int | None:
-    """The amount in base units, exactly; None if it is not one."""
-    if not DECIMAL.fullmatch(text) or not text.isascii():
-        return None
-    whole, _, fraction = text.partition(".")
-    if len(fraction.rstrip("0")) > (decimals or 0):
-        return None
-    if decimals is None:
-        return int(whole) if not fraction else None
-    return int(whole + fraction.rstrip("0").ljust(decimals, "0"))
+def _reason(column: Column, cell: str, fault: str) -> str:
+    return f"{column.name}: {str(cell[:CELL_SHOWN_MAX])!r} {fault}"
+
+
+def _add(rewards: RewardList, place: int, address: str, amount: int) -> None:
+    if amount == 0:
+        rewards.zero.append(place)
+        return
+    total = rewards.amounts.get(address, 0) + amount
+    if total > ACCOUNT_MAX:
+        raise NumberFault(f"more than {ACCOUNT_MAX} for {address}: are the amounts in base units?")
+    rewards.amounts[address] = total
+    places = rewards.places.setdefault(address, [])
+    if place not in places[-1:]:
+        # Merkl's file has several reasons in the entry of one account.
+        places.append(place)
 
 
 def split_amount(amount: int, parts: int) -> list[int]:

@@ -13,7 +13,7 @@ from backend.attestation.models import Attestation
 from backend.audit.auditor import audit
 from backend.audit.report import AuditReport
 from backend.batch.models import Batch, BatchState
-from backend.chain import calldata
+from backend.chain import calldata, erc20
 from backend.chain.deploy import Deployer
 from backend.chain.local import give_ether
 from backend.client.partner_client import PartnerClient, Reported, chunks
@@ -36,7 +36,7 @@ ROUNDS = 3
 PARTS_PER_ROUND = 2
 WRONGLY_SIGNED = 5
 OWN_ACCOUNTS = 4
-OWN_AMOUNT = 1_000 * ETHER
+OWN_TOKENS = 1_000
 STALL_SECONDS = 300
 CLAIM_MANY_SIZE = 16
 
@@ -83,7 +83,13 @@ class Demo:
             for i in range(OWN_ACCOUNTS)
         ]
         self.amounts = dict(self.rewards.amounts)
-        self.amounts |= {wallet.address: (i + 1) * OWN_AMOUNT for i, wallet in enumerate(self.own)}
+        one = 10 ** (self._token().decimals or 0)
+        self.amounts |= {
+            wallet.address: (i + 1) * OWN_TOKENS * one for i, wallet in enumerate(self.own)
+        }
+
+    def _token(self) -> Token:
+        return erc20.describe(self.local.context.node, self.local.deployment.token)
 
     @property
     def total(self) -> int:
@@ -359,7 +365,7 @@ class Demo:
     def report(self, audited: AuditReport) -> dict[str, Any]:
         """All figures as JSON. Amounts are decimal texts."""
         local, totals = self.local, audited.totals
-        token = audited.token or Token(local.deployment.token, None, None)
+        token = self._token()
         return {
             "rpc_url": local.rpc_url,
             "api_url": local.api_url,

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from backend.chain.deploy import Deployment, deploy_program
+from backend.chain.deploy import TEST_TOKEN_DECIMALS, Deployment, deploy_program
 from backend.chain.distributor import Distributor
 from backend.chain.erc20 import mint_calldata, transfer_calldata
 from backend.chain.local import give_ether, require_local
@@ -95,6 +95,7 @@ class Plan:
     attestor_hosts: Sequence[tuple[str, int]]
     batch_age_max_seconds: int
     tick_seconds: float
+    test_token_decimals: int = TEST_TOKEN_DECIMALS
 
 
 def prepare(folder: Path, urls: Urls, plan: Plan, progress: Progress = lambda _: None) -> Prepared:
@@ -186,6 +187,7 @@ def _deploy(
         instance,
         list(attestors),
         THRESHOLD,
+        test_token_decimals=plan.test_token_decimals,
     )
     with context.database.transaction() as session:
         row = programs.register(
@@ -254,6 +256,7 @@ def start_local(
     tick_seconds: float = 0.5,
     worker_processes: int = 2,
     api_port: int | None = None,
+    test_token_decimals: int = TEST_TOKEN_DECIMALS,
     progress: Progress = lambda _: None,
     stack: Stack | None = None,
 ) -> Local:
@@ -282,6 +285,7 @@ def start_local(
             attestor_hosts=hosts,
             batch_age_max_seconds=batch_age_max_seconds,
             tick_seconds=tick_seconds,
+            test_token_decimals=test_token_decimals,
         )
         prepared = prepare(folder, urls, plan, progress)
         stack.environment |= prepared.environment

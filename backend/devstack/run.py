@@ -17,6 +17,13 @@ import typer
 
 from backend.cli.app import Commands
 from backend.cli.failures import failures
+from backend.cli.imports import (
+    AddressColumn,
+    AmountColumn,
+    NumberFormOption,
+    SumRepeated,
+    UnitOption,
+)
 from backend.cli.output import (
     Steps,
     batch_table,
@@ -27,10 +34,12 @@ from backend.cli.output import (
     summary_table,
     wants_json,
 )
+from backend.cli.reward_plan import require_sum_confirmed, show_plan
+from backend.client.list_numbers import NumberForm, Unit
 from backend.devstack import ROOT
 from backend.devstack.signals import signals_held_back, stop_on_signals
 from backend.kit.files import write_private
-from backend.kit.token import whole_tokens
+from backend.kit.token import Token
 
 if TYPE_CHECKING:
     from backend.client.reward_list import RewardList
@@ -47,7 +56,12 @@ app = Commands()
 
 @contextmanager
 def _stack(
-    program: str, partner: str | None, instance: str, api_port: int | None, show: Steps
+    program: str,
+    partner: str | None,
+    instance: str,
+    api_port: int | None,
+    show: Steps,
+    token_decimals: int,
 ) -> Iterator["Local"]:
     """A running stack in a folder of its own below .guerdon. Its end leaves no process and no file.
 
@@ -81,6 +95,7 @@ def _stack(
             partner=partner,
             instance=instance,
             api_port=api_port,
+            test_token_decimals=token_decimals,
             progress=progress,
             stack=stack,
         )
@@ -134,20 +149,21 @@ def demo(
         Path,
         typer.Option(
             "--input",
-            help="CSV with an address column and an amount column.",
+            help="CSV with an address and an amount column, Safe's CSV or JSON.",
             show_default="examples/op-superstacks-head.csv",
         ),
     ] = DEFAULT_LIST,
-    address_column: Annotated[
-        str | None, typer.Option(help="Name of the address column; found by content if not given.")
-    ] = None,
-    amount_column: Annotated[
-        str | None, typer.Option(help="Name of the amount column; found by content if not given.")
-    ] = None,
+    address_column: AddressColumn = None,
+    amount_column: AmountColumn = None,
+    unit: UnitOption = None,
     decimals: Annotated[
         int | None,
-        typer.Option(min=0, max=36, help="Amounts are whole tokens with up to this many decimals."),
+        typer.Option(
+            min=0, max=36, help="Amounts are whole tokens, and the test token has these decimals."
+        ),
     ] = None,
+    number_form: NumberFormOption = None,
+    sum_repeated: SumRepeated = False,
     instance: Annotated[str, typer.Option(help="Size of the circuit: dev or standard.")] = "dev",
     report: Annotated[
         Path | None, typer.Option(help="Write all figures to this JSON file.")
@@ -163,19 +179,22 @@ def demo(
 
     A reward list goes in. Proven roots and paid claims come out, audited from the chain alone.
     """
-    from backend.client.reward_list import read_reward_list
     from backend.devstack.demo import Demo
 
     with failures(), stop_on_signals():
-        rewards = read_reward_list(input_file, address_column, amount_column, decimals)
+        rewards, token_decimals = _read_list(
+            input_file, address_column, amount_column, decimals, unit, number_form, sum_repeated
+        )
         if report is not None:
             # A file that cannot be written must fail now, not after the whole run.
             report.touch()
-        _report_list(input_file, rewards)
         start = time.monotonic()
         # A database that outlives the run may hold the programs of earlier ones.
         name = f"demo-{int(time.time())}" if "DATABASE_URL" in os.environ else "demo"
-        with steps() as show, _stack(name, "adnet", instance, api_port, show) as local:
+        with (
+            steps() as show,
+            _stack(name, "adnet", instance, api_port, show, token_decimals) as local,
+        ):
             run = Demo(local, rewards, show)
             facts = run.report(run.run())
             show.line("")
@@ -196,21 +215,37 @@ def demo(
                 _run_until_signal(local)
 
 
-def _report_list(path: Path, rewards: "RewardList") -> None:
-    from backend.chain.deploy import TEST_TOKEN_DECIMALS
+def _read_list(
+    path: Path,
+    address_column: str | None,
+    amount_column: str | None,
+    decimals: int | None,
+    unit: Unit | None,
+    number_form: NumberForm | None,
+    sum_repeated: bool,
+) -> tuple["RewardList", int]:
+    """The list, shown and agreed, and the decimals of the test token that stands for its token."""
+    from backend.chain.deploy import NO_ADDRESS, TEST_TOKEN_DECIMALS, TEST_TOKEN_SYMBOL
+    from backend.client.list_units import agreed_decimals, require_clear_unit
+    from backend.client.reward_list import read_reward_list
 
-    for address, lines in rewards.repeated.items():
-        errors.print(
-            f"{address} is on lines {', '.join(map(str, lines))}: summed.",
-            highlight=False,
-            soft_wrap=True,
-        )
-    errors.print(
-        f"{path.name}: {len(rewards.amounts):,} accounts, "
-        f"{whole_tokens(rewards.total, TEST_TOKEN_DECIMALS)} tokens in all.",
-        highlight=False,
-        soft_wrap=True,
+    made = TEST_TOKEN_DECIMALS if decimals is None else decimals
+    token = Token(NO_ADDRESS, TEST_TOKEN_SYMBOL, made)
+    rewards = read_reward_list(
+        path,
+        address_column,
+        amount_column,
+        agreed_decimals(unit, decimals, token),
+        unit=unit,
+        form=number_form,
+        token=token,
+        any_token=True,
     )
+    if rewards.unit is None:
+        require_clear_unit(max(rewards.amounts.values()), rewards.total, token)
+    show_plan(path.name, rewards, token)
+    require_sum_confirmed(rewards, sum_repeated)
+    return rewards, made
 
 
 @app.command()
@@ -220,13 +255,16 @@ def up(
     api_port: Annotated[
         int | None, typer.Option(help="Port of the API; a free one if not given.")
     ] = None,
+    token_decimals: Annotated[
+        int, typer.Option(min=0, max=36, help="Decimals of the test token.")
+    ] = 18,
 ) -> None:
     """Start the stack with an empty program, until Ctrl-C."""
     with (
         failures(),
         stop_on_signals(),
         steps() as show,
-        _stack(program, None, instance, api_port, show) as local,
+        _stack(program, None, instance, api_port, show, token_decimals) as local,
     ):
         show.line("")
         pins = " ".join(

@@ -157,22 +157,21 @@ def _rejected(position: int, error: ReportError) -> ItemResult:
 
 
 def _repeated(position: int, report: Report, row: Interaction) -> ItemResult:
-    same = (row.account, row.amount, row.occurred_at) == (
-        report.account,
-        report.amount,
-        report.occurred_at,
-    )
-    if same:
+    first = Report(row.event_id, row.account, row.amount, row.occurred_at)
+    if report == first:
         state = row.held_reason if row.state == InteractionState.HELD else row.state
         return ItemResult(ItemOutcome.DUPLICATE, report.event_id, state=state)
-    message = (
-        "this event was reported before with another account, amount or time; the first report "
-        "is kept"
+    # The event is the partner's own: what it reported first is no secret from it.
+    differences = ", ".join(
+        f"{name} {getattr(first, name)}, now {getattr(report, name)}"
+        for name in ("account", "amount", "occurred_at")
+        if getattr(first, name) != getattr(report, name)
     )
     return ItemResult(
         ItemOutcome.REJECTED,
         report.event_id,
         "conflict",
         f"interactions[{position}].event_id",
-        message,
+        f"this event was reported before with {differences}; the first report is kept",
+        first=first,
     )

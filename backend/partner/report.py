@@ -66,7 +66,8 @@ class ItemOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ItemResult:
-    """The result of one item. `state` is the state of the first report of a duplicate."""
+    """The result of one item. `state` is the state of the first report of a duplicate; `first` is
+    the first report, where another one is in conflict with it."""
 
     outcome: ItemOutcome
     event_id: str | None
@@ -74,13 +75,20 @@ class ItemResult:
     field: str | None = None
     message: str | None = None
     state: str | None = None
+    first: Report | None = None
 
-    def to_json(self) -> dict[str, str | None]:
+    def to_json(self) -> dict[str, Any]:
         """The result as JSON, without the fields that say nothing."""
-        value: dict[str, str | None] = {"status": self.outcome, "event_id": self.event_id}
+        value: dict[str, Any] = {"status": self.outcome, "event_id": self.event_id}
         for name in ("reason", "field", "message", "state"):
             if getattr(self, name) is not None:
                 value[name] = getattr(self, name)
+        if self.first is not None:
+            value["first"] = {
+                "account": self.first.account,
+                "amount": str(self.first.amount),
+                "occurred_at": self.first.occurred_at,
+            }
         return value
 
 

@@ -125,26 +125,26 @@ def test_a_bad_row_is_named_with_its_line(tmp_path: Path) -> None:
     """A list that cannot be used stops the demo before anything is started, naming the line."""
     path = tmp_path / "list.csv"
     path.write_text(f"who,how much\n{A},5\n{B},five\n{C},5\n")
-    done = guerdon("demo", "--input", str(path), "--amount-column", "how much")
+    named = ["--address-column", "who", "--amount-column", "how much"]
+    done = guerdon("demo", "--input", str(path), *named)
     assert done.returncode == 1
     assert "line 3" in done.stderr
     assert "five" in done.stderr
 
 
 def test_any_list_any_columns(tmp_path: Path) -> None:
-    """A list with other columns, decimals and a repeated address runs to the end; --keep leaves a
-    stack that serves and stops cleanly."""
+    """A list with other columns, a token of 6 decimals and a repeated address runs to the end, and
+    all is shown in that token; --keep leaves a stack that serves and stops cleanly."""
     path, report = tmp_path / "list.csv", tmp_path / "report.json"
     path.write_text(
-        f"rank;wallet;tokens;note\n1;{A};1.5;x\n2;{B};0.25;y\n3;{A};2;z\n4;{C};0.000000000000000001;w\n"
+        f"rank;wallet;tokens;note\n1;{A};1.5;x\n2;{B};0.25;y\n3;{A};2;z\n4;{C};0.000001;w\n"
     )
     options = [
         "--input",
         str(path),
         "--decimals",
-        "18",
-        "--amount-column",
-        "tokens",
+        "6",
+        "--sum-repeated",
         "--report",
         str(report),
         "--keep",
@@ -153,9 +153,11 @@ def test_any_list_any_columns(tmp_path: Path) -> None:
         demo.wait_for("Running until Ctrl-C")
         assert f"{A} is on lines 2, 4: summed." in demo.output
         facts = json.loads(report.read_text())
-        own = sum(range(1, 5)) * 1000 * 10**18
+        assert "3 accounts, 3.750001 TRW in all." in demo.output
+        assert "10,003.750001 TRW" in demo.output
+        own = sum(range(1, 5)) * 1000 * 10**6
         assert facts["totals"] == {
-            "committed": str(own + 3_750_000_000_000_000_001),
+            "committed": str(own + 3_750_001),
             "claimed": facts["totals"]["committed"],
             "reserve": "0",
         }
@@ -170,8 +172,8 @@ def test_any_list_any_columns(tmp_path: Path) -> None:
             assert (receipt["status"], receipt["gasUsed"]) == (1, row["gas_used"])
         account = httpx.get(f"{facts['api_url']}/v1/programs/demo/accounts/{A}").json()
         assert (account["earned"], account["claimed"], account["claimable"]) == (
-            "3500000000000000000",
-            "3500000000000000000",
+            "3500000",
+            "3500000",
             "0",
         )
         audited = guerdon(
@@ -216,6 +218,9 @@ def test_up_and_every_step_by_hand(tmp_path: Path) -> None:
             "ADNET_SECRET",
             "--label",
             "may",
+            "--unit",
+            "base",
+            "--yes",
         ]
         assert json.loads(run("import", "main", str(path), *source).stdout) == {
             "accepted": 1,

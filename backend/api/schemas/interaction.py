@@ -7,8 +7,16 @@ from backend.kit.schema import AmountText, HexText, Out
 from backend.partner.report import ITEMS_MAX
 
 
+class FirstReport(Out):
+    """What was reported first under an event id. It is kept."""
+
+    account: str
+    amount: AmountText
+    occurred_at: int
+
+
 class ItemAnswer(Out):
-    """What became of one reported item."""
+    """What became of one reported item. `first` is there where the item is in conflict with it."""
 
     status: Literal["accepted", "duplicate", "held", "rejected"]
     event_id: str | None
@@ -16,6 +24,7 @@ class ItemAnswer(Out):
     field: str | None = None
     message: str | None = None
     state: str | None = None
+    first: FirstReport | None = None
 
 
 class IntakeOut(Out):
