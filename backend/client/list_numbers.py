@@ -133,7 +133,7 @@ def require_one_meaning(cells: Sequence[str]) -> None:
     if any(re.fullmatch(r"[0-9]{4,}", cell) for cell in cells):
         return  # Without a mark: thousands are not grouped here.
     raise NumberFault(
-        f"can be {pointed[0]} or {pointed[0].replace('.', '')}: every point in the column stands "
+        f"can be {pointed[0]} or {pointed[0].replace('.', '')}: every point in the column is "
         f"before three digits. Say `--number-form {NumberForm.PLAIN}` or `--number-form "
         f"{NumberForm.POINT_GROUPS}`"
     )
