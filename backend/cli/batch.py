@@ -9,6 +9,9 @@ from backend.cli.context import ProgramName, halt_text, open_context
 from backend.cli.output import errors, output, show_facts, show_list, wants_json
 from backend.errors import Conflict
 
+NUMBER_MAX = 2**31 - 1
+"""Of a column of the database."""
+
 app = Commands(help="Batches: close, list, show, release.", no_args_is_help=True)
 
 
@@ -40,7 +43,9 @@ def list_batches(
     open_only: Annotated[
         bool, typer.Option("--open", help="Only batches that are not final yet.")
     ] = False,
-    bucket: Annotated[int | None, typer.Option(min=0, help="Only batches of this bucket.")] = None,
+    bucket: Annotated[
+        int | None, typer.Option(min=0, max=NUMBER_MAX, help="Only batches of this bucket.")
+    ] = None,
 ) -> None:
     """List the newest batches, with what each waits for."""
     from backend.batch import repository
@@ -88,19 +93,17 @@ def _states(named: list[str], open_only: bool) -> list[str]:
 @app.command()
 def show(
     program: ProgramName,
-    bucket: Annotated[int, typer.Argument(min=0, help="The batch's bucket.")],
-    sequence: Annotated[int, typer.Argument(min=1, help="The batch's sequence.")],
+    bucket: Annotated[int, typer.Argument(min=0, max=NUMBER_MAX, help="The batch's bucket.")],
+    sequence: Annotated[int, typer.Argument(min=1, max=NUMBER_MAX, help="The batch's sequence.")],
 ) -> None:
     """Show one batch; with --json its accounts and its proof too."""
     from backend.api.lookup import batch_detail
-    from backend.batch import repository
-    from backend.cli.names import find_program
+    from backend.cli.names import find_batch, find_program
 
     with open_context() as context, context.database.transaction() as session:
         row = find_program(session, program)
+        batch = find_batch(session, row, bucket, sequence)
         detail = batch_detail(session, row, bucket, sequence).model_dump(mode="json")
-        batch = repository.get(session, row.id, bucket, sequence)
-        assert batch is not None  # batch_detail has read it
         waits = {"note": batch.note, "prove_attempts": batch.prove_attempts}
         total = row.reward_token.text(batch.total)
     shown = (

@@ -12,6 +12,8 @@ from backend.cli.output import output, show_list
 
 app = Commands(help="Partners who report interactions.", no_args_is_help=True)
 
+OVERLAP_MAX = 366 * 86_400
+"""A year: a secret that is valid for longer was not rotated."""
 PartnerName = Annotated[str, typer.Argument(help="The partner.")]
 SecretEnv = Annotated[
     str | None,
@@ -47,7 +49,8 @@ def add(
             row = find_program(session, program)
             partners.add(session, row.id, name, secret)
             pin(row.distributor, name, secret)
-    output.document({"program": program, "partner": name, "secret": secret})
+            # Before the commit: a secret that could not be shown was never added.
+            output.document({"program": program, "partner": name, "secret": secret})
 
 
 @app.command()
@@ -55,7 +58,10 @@ def rotate(
     program: ProgramName,
     name: PartnerName,
     overlap: Annotated[
-        int, typer.Option(min=0, help="Seconds for which the present secret stays valid.")
+        int,
+        typer.Option(
+            min=0, max=OVERLAP_MAX, help="Seconds for which the present secret stays valid."
+        ),
     ] = 86_400,
     secret_env: SecretEnv = None,
     pins: Pins = None,
@@ -74,8 +80,9 @@ def rotate(
             row = find_program(session, program)
             partners.rotate(session, find_partner(session, row, name), secret, overlap)
             pin(row.distributor, name, secret)
-    facts = {"program": program, "partner": name, "secret": secret, "overlap_seconds": overlap}
-    output.document(facts)
+            facts = {"program": program, "partner": name, "secret": secret}
+            # Before the commit, as above.
+            output.document(facts | {"overlap_seconds": overlap})
 
 
 @app.command()

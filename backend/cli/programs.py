@@ -1,6 +1,5 @@
 """`guerdon program`: a program's life, from its contracts to its halts."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -200,7 +199,7 @@ def register(
                 batch_items_max=batch_items,
                 batch_age_max_seconds=batch_age,
             )
-    output.print_json(json.dumps({"name": name, "distributor": contract.address, "block": block}))
+    output.document({"name": name, "distributor": contract.address, "block": block})
 
 
 @app.command()
@@ -232,11 +231,10 @@ def fund(
             available = ledger.available_budget(session, row.id)
     errors.print(
         f"{row.reward_token.text(max(available, 0))} are available for rewards (as far as the "
-        "chain is final).",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
+        "chain is final)."
     )
+    facts = {"amount": amount, "token": row.token, "available_budget": str(max(available, 0))}
+    output.document({"program": row.name} | facts)
 
 
 @app.command()
@@ -263,7 +261,7 @@ def resume(
         "events": done.events,
         "last_indexed_block": done.last_indexed_block,
     }
-    output.print_json(json.dumps(facts))
+    output.document(facts)
 
 
 @app.command()
@@ -283,7 +281,7 @@ def attestors(
     with open_context() as context, context.database.transaction() as session:
         row = find_program(session, program)
         program_service.set_attestors(row, attestor_url)
-    output.print_json(json.dumps({"program": program, "attestors": row.attestors}))
+    output.document({"program": program, "attestors": row.attestors})
 
 
 @app.command("list")

@@ -302,7 +302,7 @@ def prepare_local(
     from backend.devstack.local import Plan, Urls, prepare
 
     if (folder / "environment").exists():
-        errors.print(f"{folder} already holds a program.", highlight=False, soft_wrap=True)
+        errors.print(f"{folder} already holds a program.")
         return
     hosts = [("0.0.0.0", urlsplit(url).port or 80) for url in attestor_url]
     with failures():

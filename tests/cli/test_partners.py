@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 from backend.attestor.partner_keys import PartnerKeyFile
 from backend.cli import context as cli_context
 from backend.kit.log import configure
+from backend.kit.terminal import OutputError
 from backend.main import app
 from backend.partner.schemes.standard_webhooks import generate_secret
 from backend.program.models import Program
@@ -172,6 +173,30 @@ def test_list(api: Api, command: Command) -> None:
         assert "maker" in shown
         assert "whsec" not in shown
     assert new.startswith("whsec_")
+
+
+@pytest.mark.parametrize("reader", ["full", "gone"])
+def test_a_secret_that_nobody_sees(
+    api: Api, command: Command, monkeypatch: pytest.MonkeyPatch, reader: str
+) -> None:
+    """A secret is shown once: where standard output is full, or its reader has left, no partner is
+    added and none gets another secret."""
+    program = api.engine.program()
+    old = api.engine.secrets[program.id, "adnet"]
+
+    def fail(_: object) -> None:
+        raise OutputError("No space left on device") if reader == "full" else BrokenPipeError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("backend.kit.terminal.output.document", fail)
+        patch.setattr("backend.cli.app._drop_output", lambda: None)
+        for words in (("add", program.name, "maker"), ("rotate", program.name, "adnet")):
+            result = command("partner", *words)
+            assert result.exit_code == 1
+            assert ("No space left" in result.stderr) == (reader == "full")
+    listed = printed(command("partner", "list", program.name, "--json"))
+    assert [(one["partner"], one["secrets_in_force"]) for one in listed] == [("adnet", 1)]
+    assert status(api, program, "e1", old) == 200
 
 
 def test_mistyped_names(api: Api, command: Command) -> None:

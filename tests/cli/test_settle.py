@@ -211,6 +211,8 @@ def test_what_there_is(program: OnChain, command: Command) -> None:
     text = command("batch", "show", name, batch["bucket"], batch["sequence"]).stdout
     assert detail["tx_hash"] in text
     assert program.row.reward_token.text(int(batch["total"])) in text
+    missing = command("batch", "show", name, batch["bucket"], 999).stderr
+    assert f"has no batch 999; its newest is {batch['sequence']} (" in missing
     for words in (["--open", "--state", "final"], ["--state", "done"]):
         result = command("batch", "list", name, *words)
         assert (result.exit_code, result.stdout) == (2, ""), words
