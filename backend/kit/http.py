@@ -126,7 +126,7 @@ def _validation_error(request: Request, error: RequestValidationError) -> JSONRe
 
 def _http_error(request: Request, error: HTTPException) -> JSONResponse:
     """What the framework refuses by itself, in the one shape of errors."""
-    headers = dict(error.headers or {})
+    headers = {name.lower(): value for name, value in (error.headers or {}).items()}
     answer: GuerdonError = BadRequest(str(error.detail))
     if error.status_code == 404:
         answer = NotFound(f"Path not found.{without_slash(request)}", "path")

@@ -69,6 +69,7 @@ class BoundedProtocol(H11Protocol):
         self._write_limit: asyncio.TimerHandle | None = None
         self._waits_since: float | None = None
         """Since when we wait for the client; None while it waits for us."""
+        self._refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -101,12 +102,14 @@ class BoundedProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
         super().data_received(data)
         self._note_state()
 
     def _note_state(self) -> None:
         """After what has arrived: wait for a head, for a body, or for ourselves."""
-        if self.transport.is_closing():
+        if self._refused or self.transport.is_closing():
             return
         if self.conn.their_state is h11.IDLE:
             if self._limit is None and self.timeout_keep_alive_task is None:
@@ -183,7 +186,10 @@ class BoundedProtocol(H11Protocol):
             h11.EndOfMessage(),
         ):
             self.transport.write(self.conn.send(event) or b"")
-        self.transport.close()
+        # Closed at once, a client that still sends could miss the answer.
+        self._refused = True
+        self.transport.write_eof()
+        self._start(self._bounds.rest_seconds, self.transport.abort)
 
     def _start(self, seconds: float, then: Any) -> None:
         self._stop()

@@ -107,9 +107,12 @@ def test_bodies_of_nobody_are_not_read(patient: Api, program: Program) -> None:
     ],
     ids=["nothing", "half a head", "a body that nobody reads", "no HTTP"],
 )
-def test_slow_connections_are_closed(patient: Api, sent: bytes, answers: set[bytes]) -> None:
+def test_slow_connections_are_closed(
+    patient: Api, sent: bytes, answers: set[bytes], caplog: pytest.LogCaptureFixture
+) -> None:
     """Five hundred connections that send nothing more are closed, told why where they asked."""
     assert stall(patient, 500, sent) == answers
+    assert [line for line in caplog.records if line.exc_info] == []
 
 
 def test_a_newcomer_gets_the_place_of_who_stalls(engine: Engine) -> None:
