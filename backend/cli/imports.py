@@ -62,7 +62,7 @@ def import_list(
     sum_repeated: SumRepeated = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before sending.")] = False,
 ) -> None:
-    """Report a reward list over HTTP: show what it pays, ask, send.
+    """Show what a reward list pays, and report it over HTTP.
 
     Safe to repeat: under one label an account is paid once, and a changed amount is refused.
     """
