@@ -104,19 +104,21 @@ def test_one_program_does_not_starve_another(workers: Workers) -> None:
 
 
 def test_buckets_take_turns(workers: Workers) -> None:
-    """A bucket with eight batches to prove ahead is one bucket among others."""
-    program, (_, other) = batches(workers.engine, 2)
+    """A bucket with nine batches under way, which can be proven ahead, is one bucket among others:
+    a younger batch of another bucket comes second."""
+    _, (head,) = batches(workers.engine, 1)
     with workers.engine.database.transaction() as session:
-        row = session.scalars(select(Batch).where(Batch.program_id == program.id)).first()
+        row = session.get_one(Batch, head)
         values = {
             column.key: getattr(row, column.key)
             for column in Batch.__table__.columns
             if column.key not in ("id", "created_at")
         }
         more = [values | {"sequence": number} for number in range(2, 10)]
-        session.execute(insert(Batch), more)
-        ids = [batch.id for batch in repository.movable(session)]
-    assert other in ids[:2]
+        session.execute(insert(Batch), [*more, values | {"bucket": 1}])
+        found = repository.movable(session)
+        assert [(one.bucket, one.sequence) for one in found][:3] == [(0, 1), (1, 1), (0, 2)]
+        assert len(found) == 10
 
 
 def test_looks_a_second_are_bounded(workers: Workers) -> None:

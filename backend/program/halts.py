@@ -26,7 +26,8 @@ the database, and is the operator's."""
 
 
 class ProgramHalted(Unavailable):
-    """Nothing is taken in for a halted program: what it answers might not outlast the repair."""
+    """Nothing is taken in or closed for a halted program: what is answered might not outlast the
+    repair."""
 
     code = "program_halted"
     retry_seconds = 300

@@ -129,6 +129,9 @@ def test_a_halted_program_takes_nothing_in(api: Api, reason: str, public: str) -
     assert public in said["message"]
     assert "secret" not in said["message"]
     assert answer.headers["retry-after"] == "300"
+    key = {"authorization": f"Bearer {OPERATOR_KEY}"}
+    closing = api.http.post(f"/v1/programs/{program.name}/batches/close", headers=key)
+    assert closing.json()["error"]["code"] == "program_halted"
     assert program.name in api.http.get("/readyz").json()["halted"]
     halted(None)
     assert api.post(program, [item("e1")]).json()["results"][0]["status"] == "accepted"

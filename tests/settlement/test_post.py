@@ -12,6 +12,7 @@ from backend.batch.models import Batch, BatchState
 from backend.chain.calldata import decode_post_batch, invalid_attestation
 from backend.chain.node import CallReverted
 from backend.chain.sender import SimulationReverted
+from backend.errors import Invalid
 from backend.settlement import post
 from prover.wire import Proof
 from tests.support.engine import address, report
@@ -120,3 +121,31 @@ def test_another_reason_is_no_attestors_fault(program: OnChain, batch: Batch) ->
     with pytest.raises(SimulationReverted, match="0xdeadbeef"):
         enqueue(program, batch, chain)
     assert len(chain.sent) == 1
+
+
+@pytest.mark.parametrize("refusal", ["no reason", "too much gas"])
+def test_a_simulation_that_names_nobody(
+    program: OnChain, batch: Batch, attestors: list[str], refusal: str
+) -> None:
+    """An attestor's code that burns all gas, or more than a post may have: other quorums are
+    simulated, the one that stands is stored, and whoever was in the others goes last from now
+    on."""
+
+    class Burns(Chain):
+        def enqueue(self, session: Session, purpose: str, to: str, data: bytes) -> Any:
+            signers = [one.attestor for one in decode_post_batch(data).attestations]
+            if attestors[0] in signers:
+                if refusal == "too much gas":
+                    raise Invalid("needs 30000000 gas, the cap is 16777216", field="data")
+                raise SimulationReverted(purpose, CallReverted("eth_call", b"", "out of gas"))
+            return super().enqueue(session, purpose, to, data)
+
+    chain = Burns()
+    code = {attestors[0]: b"\x5b"}
+    node = SimpleNamespace(code=lambda address, _: code.get(address, b""))
+    context = SimpleNamespace(database=program.engine.database, poster=chain, node=node)
+    post.enqueue(context, program.row, batch.id, 2)
+    assert chain.sent == [attestors[1:]]
+    with program.engine.database.transaction() as session:
+        blamed = post.faults(session, program.id)
+    assert blamed == {attestors[0]: (0, 2)}

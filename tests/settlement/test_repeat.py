@@ -10,9 +10,12 @@ from structlog.testing import capture_logs
 from backend import pipeline
 from backend.attestation.models import Attestation
 from backend.batch.models import Batch, BatchState
+from backend.chain.fees import FeePolicy
 from backend.chain.models import OutgoingTransaction, State
+from backend.chain.sender import Sender
 from backend.interaction.models import Interaction
 from backend.settlement import blame, post
+from backend.signer.keystore import KeystoreSigner
 from prover.wire import Proof
 from tests.support.anvil import Anvil
 from tests.support.engine import report
@@ -244,3 +247,17 @@ def test_a_worker_that_dies_before_it_has_remembered(
     assert faults(program) == {dishonest: (1, 0)}
     go_on(program, proven)
     assert row_of(program, proven).state == BatchState.FINAL
+
+
+def test_bytes_of_a_key_that_no_worker_holds(program: OnChain, chain: Anvil) -> None:
+    """They go out all the same: a nonce that is not used would hold up every later one of that
+    key, and the batches behind it."""
+    other = Sender(
+        chain.node, KeystoreSigner(chain.key(6)), FeePolicy(10**12), program.context.chain_id
+    )
+    with program.engine.database.transaction() as session:
+        stored = other.enqueue(session, "left behind", chain.key(1).address, b"").id
+    for _ in range(2):
+        post.track_orphaned(program.context)
+    with program.engine.database.transaction() as session:
+        assert session.get_one(OutgoingTransaction, stored).state == State.MINED

@@ -14,6 +14,7 @@ from backend.api.schemas.token import token_fields
 from backend.batch import repository
 from backend.batch.close import close_all
 from backend.program import repository as programs
+from backend.program.halts import require_running
 
 router = APIRouter(prefix="/v1/programs/{program}/batches", tags=["batches"], responses=ERRORS)
 
@@ -59,7 +60,7 @@ def read_batch(program: str, bucket: Number, sequence: Number, session: Snapshot
 @router.post(
     "/close",
     dependencies=[Depends(require_operator)],
-    responses=errors("unauthorized"),
+    responses=errors("unauthorized", "program_halted"),
     summary="Close batches now",
 )
 def close_now(program: str, using: Using) -> list[BatchOut]:
@@ -68,7 +69,8 @@ def close_now(program: str, using: Using) -> list[BatchOut]:
     Workers then attest, prove and post them.
     """
     with using.database.transaction() as session:
-        program_id = programs.get(session, program).id
-    closed = close_all(using.database, program_id, force=True)
+        row = programs.get(session, program)
+        require_running(row)
+    closed = close_all(using.database, row.id, force=True)
     using.wake()
     return [BatchOut.model_validate(batch) for batch in closed]

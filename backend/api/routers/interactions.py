@@ -41,6 +41,7 @@ log = structlog.get_logger()
 INTAKE_ERRORS = errors(
     *("bad_request", "repeated_header", "unauthorized", "bad_signature", "stale_timestamp"),
     *("secret_revoked", "unknown_partner", "too_slow", "too_large", "unsupported_media", "invalid"),
+    "program_halted",
 )
 INTAKE_RESPONSES: dict[int | str, dict[str, Any]] = {
     **ERRORS,

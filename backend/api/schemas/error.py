@@ -52,6 +52,7 @@ CODES = {
     "internal": (500, "a fault of the server"),
     "unavailable": (503, "a server that the API needs does not answer"),
     "busy": (503, "too much arrives at once"),
+    "program_halted": (503, "the program takes nothing in until its operator has looked"),
 }
 """Every code of an error, with its status and what it means."""
 
