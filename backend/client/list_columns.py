@@ -147,12 +147,13 @@ class _Sheet:
     def address(self) -> Column:
         """The one column that holds addresses, by what it is called too."""
         names = [said(name, self.symbol) for name in self.header]
-        holding = self._where(lambda cell: bool(ADDRESS_LIKE.fullmatch(cell)))
+        holding = self._where(_is_address)
         if not holding:
             # Every row is then told with what is wrong with its address.
             holding = [at for at, name in enumerate(names) if name is Said.ADDRESS]
         if len(holding) == 1 and names[holding[0]] is Said.ADDRESS:
             return self._column(holding[0])
+        where = self._place(holding, _is_address)
         if not holding:
             raise ListError(
                 f"{self.path}: no column holds addresses (0x and 40 hex digits): the header has "
@@ -160,12 +161,12 @@ class _Sheet:
             )
         if len(holding) == 1:
             raise ListError(
-                f"{self._place(holding)} looks like an address, but the column's name does not say "
+                f"{where} looks like an address, but the column's name does not say "
                 f"so: name it with `--address-column {_clean(self.header[holding[0]])!r}` if "
                 "these are the accounts to pay"
             )
         raise ListError(
-            f"{self._place(holding)}: several columns look like an address: name the accounts' "
+            f"{where}: several columns look like an address: name the accounts' "
             "column with `--address-column`"
         )
 
@@ -184,6 +185,7 @@ class _Sheet:
         could_be = sorted(called + rivals)
         if len(called) == 1 and not rivals:
             return self._column(called[0])
+        where = self._place(could_be, looks_like_number)
         if not could_be:
             raise ListError(
                 f"{self.path}: no column looks like an amount: the header has "
@@ -191,12 +193,12 @@ class _Sheet:
             )
         if len(could_be) == 1:
             raise ListError(
-                f"{self._place(could_be)} looks like an amount, but the column's name does not say "
+                f"{where} looks like an amount, but the column's name does not say "
                 f"so: name it with `--amount-column {_clean(self.header[could_be[0]])!r}` if that "
                 "is what to pay"
             )
         raise ListError(
-            f"{self._place(could_be)}: several columns look like an amount: name the one to pay "
+            f"{where}: several columns look like an amount: name the one to pay "
             "with `--amount-column`"
         )
 
@@ -216,10 +218,14 @@ class _Sheet:
         cells = [row.cells[at] for row in self.data if at < len(row.cells) and row.cells[at]]
         return 2 * sum(map(looks_like_number, cells)) > len(cells)
 
-    def _place(self, columns: Sequence[int]) -> str:
-        """Where it can be seen: the first row that has a cell in one of the columns."""
+    def _place(self, columns: Sequence[int], holds: Callable[[str], bool]) -> str:
+        """Where it can be seen: the first row that holds such a cell in one of the columns."""
         row = next(
-            (r for r in self.data if any(at < len(r.cells) and r.cells[at] for at in columns)),
+            (
+                r
+                for r in self.data
+                if any(at < len(r.cells) and holds(r.cells[at]) for at in columns)
+            ),
             self.data[0],
         )
         cells = [row.cells[at] if at < len(row.cells) else "" for at in columns]
@@ -228,6 +234,10 @@ class _Sheet:
             for at, cell in zip(columns, cells, strict=True)
         )
         return f"{self.path}, {self.word} {row.place}: {shown}"
+
+
+def _is_address(cell: str) -> bool:
+    return ADDRESS_LIKE.fullmatch(cell) is not None
 
 
 def _names(header: Sequence[str]) -> str:

@@ -232,7 +232,10 @@ def _add(rewards: RewardList, place: int, address: str, amount: int) -> None:
         return
     total = rewards.amounts.get(address, 0) + amount
     if total > ACCOUNT_MAX:
-        raise NumberFault(f"more than {ACCOUNT_MAX} for {address}: are the amounts in base units?")
+        raise NumberFault(
+            f"more than {ACCOUNT_MAX} base units for {address}: are the amounts in base units "
+            "(`--unit base`)?"
+        )
     rewards.amounts[address] = total
     places = rewards.places.setdefault(address, [])
     if place not in places[-1:]:
