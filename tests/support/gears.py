@@ -63,6 +63,7 @@ FIRST = (
     "tests/integration/test_unprovable.py",
     "tests/integration/test_failures.py",
     "tests/integration/test_kill_worker.py",
+    "tests/devstack/test_operations.py",
     "tests/devstack/test_commands.py",
 )
 """The files that take longest, begun before the others so that none is waited for at the end."""
