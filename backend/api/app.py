@@ -4,8 +4,10 @@ import structlog
 from fastapi import FastAPI, Request, Response
 
 from backend import queue
+from backend.api.claims import ClaimsSeen
 from backend.api.dependencies import Resources
 from backend.api.routers import ROUTERS
+from backend.chain.web3_node import connect
 from backend.config import Settings, settings
 from backend.errors import GuerdonError, Unavailable
 from backend.kit.body import Bodies, BodyBounds
@@ -52,6 +54,7 @@ def create_app(config: Settings | None = None) -> FastAPI:
         config,
         database,
         Bodies(BodyBounds(config.request_bytes_max, seconds=config.request_seconds)),
+        ClaimsSeen(lambda: connect(config.rpc_url, hurried=True)),
         wake=queue.soon,
         ping_redis=lambda: queue.ping(config.redis_url),
     )

@@ -10,6 +10,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import SecretStr
 from sqlalchemy.orm import Session
 
+from backend.api.claims import ClaimsSeen
 from backend.config import Settings
 from backend.errors import Unauthorized
 from backend.kit.body import Bodies
@@ -23,6 +24,7 @@ class Resources:
     settings: Settings
     database: Database
     bodies: Bodies
+    claims: ClaimsSeen
     wake: Callable[[], None]
     """Asks the workers for a tick now."""
     ping_redis: Callable[[], None]

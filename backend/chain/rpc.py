@@ -44,9 +44,13 @@ class _Passing(Unavailable):
 class RpcProvider(JSONBaseProvider):
     """Asks the node at `url`. Reads are tried several times. For any number of threads."""
 
-    def __init__(self, url: str) -> None:
-        """Raises Invalid if `url` is not an HTTP(S) URL."""
+    def __init__(
+        self, url: str, *, timeout_seconds: float = TIMEOUT_SECONDS, attempts: int = ATTEMPTS
+    ) -> None:
+        """With one attempt nothing is waited for either. Raises Invalid if `url` is not an HTTP(S)
+        URL."""
         super().__init__()
+        self._timeout_seconds, self._attempts = timeout_seconds, attempts
         self._url, self.where = url, _host(url)
         self._secrets = _secrets(url)
         self._local = threading.local()
@@ -59,7 +63,8 @@ class RpcProvider(JSONBaseProvider):
         question = self.encode_rpc_request(method, params)
         waited_seconds: float = 0
         for attempt in count(1):
-            last = method in SENT_ONCE or attempt >= ATTEMPTS
+            once = method in SENT_ONCE or self._attempts == 1
+            last = once or attempt >= self._attempts
             delay_seconds = BACKOFF_SECONDS * 2**attempt
             try:
                 return self._ask(method, question)
@@ -69,7 +74,7 @@ class RpcProvider(JSONBaseProvider):
             except RateLimited as error:
                 delay_seconds = max(delay_seconds, error.retry_after_seconds or 0)
                 waited_seconds += delay_seconds
-                if method in SENT_ONCE or waited_seconds > PATIENCE_SECONDS:
+                if once or waited_seconds > PATIENCE_SECONDS:
                     raise
             time.sleep(delay_seconds)
         raise AssertionError("unreachable")
@@ -81,7 +86,7 @@ class RpcProvider(JSONBaseProvider):
                 self._url,
                 data=question,
                 headers=_HEADERS,
-                timeout=TIMEOUT_SECONDS,
+                timeout=self._timeout_seconds,
                 stream=True,
                 allow_redirects=False,
             ) as response:

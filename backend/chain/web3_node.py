@@ -30,6 +30,8 @@ from backend.chain.rpc import RpcProvider
 from backend.errors import Unavailable
 
 TRACE_TIMEOUT = "20s"
+HURRIED: dict[str, Any] = {"timeout_seconds": 2, "attempts": 1}
+"""For a request of somebody who waits for an answer."""
 
 _EXECUTION_FAILED = re.compile(
     r"revert|invalid ?(\w*opcode|jump)|opcode ?not ?found|out ?of ?(gas|offset)"
@@ -42,14 +44,14 @@ _EXECUTION_FAILED = re.compile(
 Value = TypeVar("Value")
 
 
-def connect(rpc_url: str) -> "Web3Node":
-    """The node at an HTTP(S) URL; reads are tried five times.
+def connect(rpc_url: str, *, hurried: bool = False) -> "Web3Node":
+    """The node at an HTTP(S) URL; reads are tried five times, or once for two seconds if `hurried`.
 
     Raises:
         Invalid: not an HTTP(S) URL.
         Unavailable: nothing answers there, or not as an Ethereum node.
     """
-    provider = RpcProvider(rpc_url)
+    provider = RpcProvider(rpc_url, **HURRIED) if hurried else RpcProvider(rpc_url)
     node = Web3Node(Web3(provider))
     try:
         node.chain_id()

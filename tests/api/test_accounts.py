@@ -9,8 +9,10 @@ import pytest
 from sqlalchemy import text
 
 from backend.account import repository as accounts
+from backend.api.claims import ClaimsSeen
 from backend.batch.content import bucket_tree
 from backend.chain import calldata
+from backend.errors import Unavailable
 from backend.ledger import service as ledger
 from backend.payout import service as payouts
 from backend.program.models import Program
@@ -27,7 +29,8 @@ def standing(api: Api, program: Program, account: str) -> dict:
     assert answer.status_code == 200, answer.text
     value = answer.json()
     pending = sum(int(amount) for amount in value["pending"].values())
-    assert int(value["earned"]) == pending + int(value["claimable"]) + int(value["claimed"])
+    paid_or_payable = sum(int(value[name]) for name in ("claimable", "claiming", "claimed"))
+    assert int(value["earned"]) == pending + paid_or_payable
     assert all(int(amount) > 0 for amount in [*value["pending"].values(), *value["held"].values()])
     return value
 
@@ -205,6 +208,75 @@ def test_nothing_to_claim(api: Api) -> None:
     assert claim(api, program, alice)["claimable"] == "1000"
     api.engine.claim(program, alice, 1000)
     assert refusal() == (409, "nothing_to_claim", "address")
+
+
+class Chain:
+    """A node that says what the Distributor has paid, at block 77."""
+
+    def __init__(self, paid: int, chain_id: int = 31337) -> None:
+        self.paid, self._chain_id, self.asked = paid, chain_id, 0
+
+    def chain_id(self) -> int:
+        return self._chain_id
+
+    def block_number(self) -> int:
+        return 77
+
+    def call(self, to: str, data: bytes, block: object, **_: object) -> bytes:
+        assert block == 77
+        self.asked += 1
+        if self.paid < 0:
+            raise Unavailable("the node does not answer")
+        return self.paid.to_bytes(32, "big")
+
+
+@pytest.mark.parametrize(
+    ("paid", "claimable", "claiming"),
+    [(30, "70", "0"), (80, "20", "50"), (100, "0", "70"), (0, "70", "0"), (130, "0", "70")],
+    ids=["final claims alone", "a part", "all", "a node behind", "a node ahead by a batch"],
+)
+def test_claims_that_are_not_final(
+    api: Api, monkeypatch: pytest.MonkeyPatch, paid: int, claimable: str, claiming: str
+) -> None:
+    """What the chain has paid in blocks that are not final is not offered again, and is shown as
+    being claimed."""
+    program, alice = api.engine.program(), address("alice")
+    api.engine.take_in(program, [report("e1", amount=100)])
+    api.engine.settle(program)
+    api.engine.claim(program, alice, 30)
+    chain = Chain(paid)
+    monkeypatch.setattr(api.http.app.state.resources, "claims", ClaimsSeen(lambda: chain))
+    value = standing(api, program, alice)
+    sums = [int(value[name]) for name in ("claimable", "claiming", "claimed")]
+    assert (value["claimable"], value["claiming"], value["claimed"]) == (claimable, claiming, "30")
+    assert (value["seen_at_block"], sum(sums)) == (77, int(value["earned"]))
+    answer = api.get(program, f"/accounts/{alice}/claim")
+    if claimable == "0":
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"]) == (409, "claim_not_final")
+        assert "block 77" in error["message"]
+    else:
+        assert (answer.json()["claimable"], answer.json()["claiming"]) == (claimable, claiming)
+        assert answer.json()["cumulative"] == "100"
+
+
+def test_claims_without_a_node(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that does not answer, or that is on another chain, leaves the ledger's own numbers and
+    says so; it is not asked again at once."""
+    program, alice = api.engine.program(), address("alice")
+    api.engine.take_in(program, [report("e1", amount=100)])
+    api.engine.settle(program)
+    for chain in (Chain(-1), Chain(100, chain_id=1)):
+        monkeypatch.setattr(api.http.app.state.resources, "claims", ClaimsSeen(lambda c=chain: c))
+        for _ in range(3):
+            value = standing(api, program, alice)
+            assert (value["claimable"], value["claiming"], value["seen_at_block"]) == (
+                "100",
+                "0",
+                None,
+            )
+            assert claim(api, program, alice)["claimable"] == "100"
+        assert chain.asked == (chain.paid < 0)
 
 
 def test_claim_is_read_at_one_moment(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:

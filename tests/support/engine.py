@@ -322,11 +322,12 @@ def fresh_engine() -> Iterator[Engine]:
 
 
 def settings(url: str, **changes: Any) -> Settings:
-    """Settings of the API over a database; Redis is not there, and is not needed."""
+    """Settings of the API over a database; Redis and a node are not there, nor needed."""
     return Settings(
         **{
             "database_url": url,
             "redis_url": "redis://127.0.0.1:1/0",
+            "rpc_url": "http://127.0.0.1:1",
             "operator_api_key": OPERATOR_KEY,
         }
         | changes

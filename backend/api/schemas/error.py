@@ -46,6 +46,7 @@ CODES = {
     "too_slow": (408, "the body does not arrive in time"),
     "conflict": (409, "several chains have a program at this address: call it by its name"),
     "nothing_to_claim": (409, "the account has claimed everything that is on chain"),
+    "claim_not_final": (409, "the account has claimed everything; a claim is not final yet"),
     "too_large": (413, "the body is too large"),
     "unsupported_media": (415, "the body is compressed, or not JSON in UTF-8"),
     "invalid": (422, "a field breaks a rule"),
