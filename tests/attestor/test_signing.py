@@ -7,6 +7,7 @@ import pytest
 from eth_keys import keys
 from eth_utils import keccak
 
+from backend.attestor import service
 from backend.attestor.errors import AlreadyLanded, OtherDigestSigned, StateBehind
 from backend.errors import NotFound
 from prover.wire import Deltas
@@ -130,6 +131,14 @@ class TestEnvelope:
         world.restart(clock=lambda: NOW + 10 * 86400)
         late = batch.with_envelope(valid_until=NOW + 10 * 86400 + 60)
         assert world.attestor.attest(late.question).digest == late.digest
+
+    def test_the_clock_counts_on_local_chains_alone(self, world, batch, monkeypatch):
+        """Elsewhere a machine whose clock is ahead signs for no longer than the chain's time
+        allows: the place would be taken until then."""
+        monkeypatch.setattr(service, "is_local", lambda _: False)
+        world.restart(clock=lambda: NOW + 10 * 86400)
+        late = batch.with_envelope(valid_until=NOW + 10 * 86400 + 60)
+        assert refusal(world, late.question).reason == "validity"
 
     def test_landed_sequence(self, world, batch):
         """What has landed is not signed again."""

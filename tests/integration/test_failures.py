@@ -20,6 +20,7 @@ from backend.chain.artifacts import artifact
 from backend.chain.deploy import Deployer
 from backend.chain.distributor import Distributor
 from backend.chain.local import give_ether
+from backend.client.partner_client import DeliveryRefused
 from backend.errors import Unavailable
 from backend.ledger.service import available_budget
 from backend.pipeline import look_at_program
@@ -287,8 +288,8 @@ def test_audit_after_it_all(world: World) -> None:
 
 
 def test_deep_reorg_halts_the_program(world: World) -> None:
-    """Blocks that were booked as final vanish: the program halts for an operator. Nothing is
-    booked, batched or sent again."""
+    """Blocks that were booked as final vanish: the program halts for an operator. Nothing is taken
+    in, booked, batched or sent again."""
     snapshot = rpc(world, "evm_snapshot")
     world.report((0, 1))
     world.settle()
@@ -299,7 +300,8 @@ def test_deep_reorg_halts_the_program(world: World) -> None:
     rpc(world, "anvil_mine", hex(booked - world.local.context.node.block_number() + 3))
     world.wait("a halt", lambda: world.program().halted is not None)
     assert "was final and has changed" in world.program().halted
-    world.report((0, 1))
+    with pytest.raises(DeliveryRefused, match="program_halted"):
+        world.report((0, 1))
     with pytest.raises(AssertionError):
         world.wait("another batch", lambda: len(world.batches()) > batches, seconds=3)
     assert len(poster_receipts(world)) < nonce
