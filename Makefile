@@ -67,8 +67,8 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "Python's venv module is missing: apt-get install python3-venv" >&2; exit 1; }
 	@echo "Installing Python packages into $(VENV) (a minute or two, once)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install -qq --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable . 2>&1 | { grep -i error || true; }
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable . 2>&1 | { grep -i error || true; }
 	@touch $@
 
 # Not `npm ci`: it insists on lock entries for the platforms that this is not.
@@ -107,7 +107,7 @@ bench: setup ## measure; writes build/bench.json
 LOCK = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --python-version 3.11 \
   --custom-compile-command "make lock" pyproject.toml
 lock: $(VENV)/.installed ## pin every Python package anew, for all platforms and Python versions
-	@$(BIN)/pip install --quiet uv==0.13.9
+	@$(BIN)/python -m pip install --quiet uv==0.13.9
 	$(LOCK) --extra dev -o requirements.lock
 	$(LOCK) -o requirements-service.lock
 

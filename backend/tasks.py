@@ -23,6 +23,7 @@ from backend.kit import metrics
 from backend.kit.db import is_away
 from backend.kit.log import configure
 from backend.kit.metrics import INVARIANT_RUNS
+from backend.kit.processes import end_on_hangup
 from backend.program import halts
 from backend.program import repository as programs
 from backend.program import service as program_service
@@ -70,6 +71,11 @@ def _describe_tokens(**_: object) -> None:
         context.close()
 
 
+def _end_on_hangup(**_: object) -> None:
+    """Celery would restart on SIGHUP: a worker that nobody sees, after its terminal is gone."""
+    end_on_hangup()
+
+
 def _serve_metrics(**_: object) -> None:
     """Serve the metrics of all processes of this worker, from its main process."""
     if (port := settings().metrics_port) is None:
@@ -82,6 +88,7 @@ def _serve_metrics(**_: object) -> None:
 
 
 worker_process_init.connect(_start)
+worker_ready.connect(_end_on_hangup)
 worker_ready.connect(_check_keys)
 worker_ready.connect(_describe_tokens)
 worker_ready.connect(_serve_metrics)

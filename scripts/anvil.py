@@ -1,13 +1,12 @@
 """An Anvil chain on a free port, stopped when the block ends: for tests and benchmarks."""
 
-import ctypes
 import os
 import re
 import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,11 +19,11 @@ from web3 import Web3
 from web3.types import RPCEndpoint
 
 from backend.chain.web3_node import Web3Node
+from backend.kit.processes import dies_with_parent
 
 EXECUTABLE = Path(__file__).parents[1] / "node_modules" / ".bin" / "anvil"
 MNEMONIC = "test test test test test test test test test test test junk"
 _LISTENING = re.compile(r"Listening on (\S+:\d+)")
-_PR_SET_PDEATHSIG = 1
 
 Account.enable_unaudited_hdwallet_features()
 
@@ -100,14 +99,6 @@ def anvil(**options: object) -> Iterator[Anvil]:
             yield Anvil(f"http://{_wait_for_address(process, output)}", process.pid)
         finally:
             _stop(process)
-
-
-def dies_with_parent(number: int = signal.SIGTERM) -> Callable[[], None]:
-    """A `preexec_fn`: the kernel sends the new process this signal when its parent ends."""
-    if os.uname().sysname != "Linux":
-        return lambda: None  # elsewhere a killed run leaves its servers to the user
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
-    return lambda: prctl(_PR_SET_PDEATHSIG, number)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

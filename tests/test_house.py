@@ -200,17 +200,9 @@ def test_kit_is_free_of_the_domain() -> None:
 
 
 KIT = (
-    "address",
-    "body",
-    "http",
-    "log",
-    "metrics",
-    "server",
-    "time",
-    "failpoint",
-    "strict_json",
-    "files",
-)
+    "address", "body", "http", "log", "metrics", "processes",
+    "server", "time", "failpoint", "strict_json", "files",
+)  # fmt: skip
 ATTESTOR_MAY = (
     "backend.attestor",
     "backend.chain",

@@ -1,5 +1,8 @@
 """The API's composition root."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 import structlog
 from fastapi import FastAPI, Request, Response
 
@@ -15,6 +18,7 @@ from backend.kit.db import AWAY, BUSY, Database, is_away
 from backend.kit.http import add_error_handlers, add_handler, error_response
 from backend.kit.log import configure
 from backend.kit.metrics import HTTP_REFUSALS
+from backend.kit.processes import end_on_hangup
 
 log = structlog.get_logger()
 
@@ -43,6 +47,7 @@ def create_app(config: Settings | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url="/openapi.json",
+        lifespan=_lifespan,
     )
     database = Database(
         config.database_url,
@@ -64,6 +69,12 @@ def create_app(config: Settings | None = None) -> FastAPI:
     for kind in AWAY:
         add_handler(app, kind, _database_error)
     return app
+
+
+@asynccontextmanager
+async def _lifespan(_: FastAPI) -> AsyncIterator[None]:
+    end_on_hangup()
+    yield
 
 
 def _count(_: Request, error: GuerdonError) -> None:

@@ -1,4 +1,4 @@
-"""`python -m backend.attestor --config FILE`: run one attestor until SIGTERM or Ctrl-C."""
+"""`python -m backend.attestor --config FILE`: run one attestor until SIGTERM, SIGHUP or Ctrl-C."""
 
 import argparse
 import sys
@@ -11,6 +11,7 @@ from backend.attestor.app import create_app
 from backend.attestor.config import AttestorConfig, ConfigError, load_config
 from backend.attestor.store import Store, StoreError
 from backend.kit.log import configure
+from backend.kit.processes import end_on_hangup
 from backend.kit.server import ConnectionBounds, options
 from backend.signer.base import SignerError
 
@@ -52,6 +53,7 @@ def main() -> int:
         return 2
     # A daemon: a replay, which may take minutes, is not what a stop waits for.
     threading.Thread(target=app.state.attestor.catch_up, name="catch up", daemon=True).start()
+    end_on_hangup()
     uvicorn.run(app, host=config.host, port=config.port, **options(ConnectionBounds()))
     return 0
 

@@ -12,6 +12,7 @@ import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import starmap
 from pathlib import Path
 
 from backend.chain.deploy import TEST_TOKEN_DECIMALS, Deployment, deploy_program
@@ -44,6 +45,15 @@ class Urls:
     database: str
     redis: str
     rpc: str
+
+
+@dataclass(frozen=True)
+class Given:
+    """Servers that the user names, each in place of an embedded one."""
+
+    database: str | None = None
+    redis: str | None = None
+    rpc: str | None = None
 
 
 @dataclass(frozen=True)
@@ -130,8 +140,7 @@ def prepare(folder: Path, urls: Urls, plan: Plan, progress: Progress = lambda _:
         context.close()
         raise
     # Last: a folder with this file is complete.
-    lines = (f"export {name}='{value}'\n" for name, value in environment.items())
-    write_private(folder / "environment", "".join(lines))
+    write_private(folder / "environment", "".join(starmap(_export, environment.items())))
     return Prepared(
         folder,
         context,
@@ -145,6 +154,12 @@ def prepare(folder: Path, urls: Urls, plan: Plan, progress: Progress = lambda _:
         plan.partner,
         secret,
     )
+
+
+def _export(name: str, value: str) -> str:
+    """An assignment for a shell, in single quotes whatever the value holds."""
+    quoted = value.replace("'", "'\\''")
+    return f"export {name}='{quoted}'\n"
 
 
 def _environment(folder: Path, urls: Urls) -> dict[str, str]:
@@ -259,6 +274,7 @@ def start_local(
     test_token_decimals: int = TEST_TOKEN_DECIMALS,
     progress: Progress = lambda _: None,
     stack: Stack | None = None,
+    given: Given | None = None,
 ) -> Local:
     """Start servers, prepare a program and start its services.
 
@@ -268,14 +284,14 @@ def start_local(
     Raises: StackError, and the errors of a deployment.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    stack = stack or Stack(folder)
+    stack, given = stack or Stack(folder), given or Given()
     try:
         progress("PostgreSQL")
-        database_url = stack.start_postgres()
+        database_url = given.database or stack.start_postgres()
         progress("Redis")
-        redis_url = stack.start_redis()
+        redis_url = given.redis or stack.start_redis()
         progress("Anvil")
-        urls = Urls(database_url, redis_url, stack.start_chain())
+        urls = Urls(database_url, redis_url, given.rpc or stack.start_chain())
         hosts = [("127.0.0.1", free_port()) for _ in range(ATTESTORS)]
         plan = Plan(
             program=program,

@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import json
 import os
+import shlex
 import shutil
 import tempfile
 import time
@@ -51,6 +52,17 @@ DATA = ROOT / ".guerdon"
 
 STARTING_PARTS = 10
 
+ApiPort = Annotated[
+    int | None, typer.Option(min=1, max=65535, help="Port of the API; a free one if not given.")
+]
+DatabaseUrl = Annotated[
+    str | None, typer.Option(help="PostgreSQL to use, and to migrate, instead of an embedded one.")
+]
+RedisUrl = Annotated[str | None, typer.Option(help="Redis to use instead of an embedded one.")]
+RpcUrl = Annotated[
+    str | None, typer.Option(help="Local chain to use instead of an embedded one (Anvil).")
+]
+
 app = Commands()
 
 
@@ -60,23 +72,31 @@ def _stack(
     partner: str | None,
     instance: str,
     api_port: int | None,
+    servers: tuple[str | None, str | None, str | None],
     show: Steps,
     token_decimals: int,
 ) -> Iterator["Local"]:
-    """A running stack in a folder of its own below .guerdon. Its end leaves no process and no file.
+    """A running stack in a folder of its own. Its end leaves no process and no file.
 
-    GUERDON_KEEP_FILES keeps the files.
+    `servers` are the URLs of database, Redis and node that the user names. GUERDON_KEEP_FILES keeps
+    the files.
     """
-    from backend.devstack.local import start_local
-    from backend.devstack.stack import Stack
+    from backend.devstack.local import Given, start_local
+    from backend.devstack.stack import SERVERS, Stack, require_free_port
     from prover.circuit import instances
 
     if instance not in instances():
         raise typer.BadParameter(
             f"expected one of {', '.join(instances())}", param_hint="--instance"
         )
-    DATA.mkdir(exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f"{program}-", dir=DATA))
+    if api_port is not None:
+        require_free_port(api_port)
+    if exported := [name for name in SERVERS if os.environ.get(name)]:
+        show.line(
+            f"{', '.join(exported)}: not used. The stack starts its own servers, or takes those of "
+            "--database-url, --redis-url and --rpc-url."
+        )
+    folder = _data_folder(program)
     stack = Stack(folder)
     started = itertools.count(1)
 
@@ -98,6 +118,7 @@ def _stack(
             test_token_decimals=token_decimals,
             progress=progress,
             stack=stack,
+            given=Given(*servers),
         )
         show("Starting the stack", STARTING_PARTS, STARTING_PARTS)
         try:
@@ -109,6 +130,15 @@ def _stack(
             stack.close()
             if "GUERDON_KEEP_FILES" not in os.environ:
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def _data_folder(program: str) -> Path:
+    """A new folder below .guerdon, or in the temporary folder if this user may not write there."""
+    try:
+        DATA.mkdir(exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=f"{program}-", dir=DATA))
+    except OSError:
+        return Path(tempfile.mkdtemp(prefix=f"guerdon-{program}-"))
 
 
 def _wait_for_signal(local: "Local") -> None:
@@ -171,9 +201,10 @@ def demo(
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave the stack running at the end, until Ctrl-C.")
     ] = False,
-    api_port: Annotated[
-        int | None, typer.Option(help="Port of the API; a free one if not given.")
-    ] = None,
+    api_port: ApiPort = None,
+    database_url: DatabaseUrl = None,
+    redis_url: RedisUrl = None,
+    rpc_url: RpcUrl = None,
 ) -> None:
     """Run the main job on an embedded stack.
 
@@ -186,14 +217,14 @@ def demo(
             input_file, address_column, amount_column, decimals, unit, number_form, sum_repeated
         )
         if report is not None:
-            # A file that cannot be written must fail now, not after the whole run.
-            report.touch()
+            report.touch()  # a file that cannot be written must fail now, not after the whole run
         start = time.monotonic()
         # A database that outlives the run may hold the programs of earlier ones.
-        name = f"demo-{int(time.time())}" if "DATABASE_URL" in os.environ else "demo"
+        name = f"demo-{int(time.time())}" if database_url is not None else "demo"
+        own = database_url, redis_url, rpc_url
         with (
             steps() as show,
-            _stack(name, "adnet", instance, api_port, show, token_decimals) as local,
+            _stack(name, "adnet", instance, api_port, own, show, token_decimals) as local,
         ):
             run = Demo(local, rewards, show)
             facts = run.report(run.run())
@@ -252,28 +283,38 @@ def _read_list(
 def up(
     program: Annotated[str, typer.Option(help="Name of the empty program.")] = "main",
     instance: Annotated[str, typer.Option(help="Size of the circuit: dev or standard.")] = "dev",
-    api_port: Annotated[
-        int | None, typer.Option(help="Port of the API; a free one if not given.")
-    ] = None,
+    api_port: ApiPort = None,
     token_decimals: Annotated[
         int, typer.Option(min=0, max=36, help="Decimals of the test token.")
     ] = 18,
+    database_url: DatabaseUrl = None,
+    redis_url: RedisUrl = None,
+    rpc_url: RpcUrl = None,
 ) -> None:
     """Start the stack with an empty program, until Ctrl-C."""
     with (
         failures(),
         stop_on_signals(),
         steps() as show,
-        _stack(program, None, instance, api_port, show, token_decimals) as local,
+        _stack(
+            program,
+            None,
+            instance,
+            api_port,
+            (database_url, redis_url, rpc_url),
+            show,
+            token_decimals,
+        ) as local,
     ):
         show.line("")
         pins = " ".join(
-            f"--pins {path}" for path in sorted(local.folder.glob("attestor-*/partners.json"))
+            f"--pins {shlex.quote(str(path))}"
+            for path in sorted(local.folder.glob("attestor-*/partners.json"))
         )
         _run_until_signal(
             local,
             "In another shell:",
-            f"  . {local.folder / 'environment'}",
+            f"  . {shlex.quote(str(local.folder / 'environment'))}",
             f"  guerdon partner add {program} NAME {pins}",
             f"  guerdon program fund {program} AMOUNT",
         )

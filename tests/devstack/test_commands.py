@@ -1,21 +1,30 @@
 """`guerdon demo` and `guerdon up` from the outside: real processes, real output, nothing left
 behind."""
 
+import fcntl
 import json
 import os
 import re
 import shlex
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import sysconfig
+import tempfile
+import termios
 import time
+import venv
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
 import pytest
+from pip._vendor.distlib.scripts import ScriptMaker, enquote_executable
 from web3 import Web3
 
 ROOT = Path(__file__).parents[2]
@@ -26,24 +35,37 @@ A, B, C = (f"0x{digit * 40}" for digit in "123")
 
 
 class Running:
-    """A command that goes on until it is told to stop."""
+    """A command that goes on until it is told to stop. As a script starts its background jobs: the
+    signals that stop it are ignored at its start."""
 
-    def __init__(self, *arguments: str, log: Path) -> None:
-        self._log = log
-        # As a script starts its background jobs: the signals that stop it are ignored.
+    def __init__(
+        self,
+        *arguments: str,
+        log: Path,
+        root: Path = ROOT,
+        environment: dict[str, str] | None = None,
+    ) -> None:
         ignoring = ["sh", "-c", 'trap "" INT HUP; exec "$@"', "sh"]
+        guerdon = GUERDON if root == ROOT else str(root / ".venv" / "bin" / "guerdon")
+        self._log = log
         with log.open("wb") as output:
-            self._process = subprocess.Popen(
-                [*ignoring, GUERDON, *arguments],
-                cwd=ROOT,
+            self._process = self._start(
+                [*ignoring, guerdon, *arguments],
+                cwd=root,
                 stdout=output,
-                stderr=subprocess.STDOUT,
-                env=os.environ | {"COLUMNS": "200"},
+                env=os.environ | {"COLUMNS": "200"} | (environment or {}),
             )
+
+    def _start(self, command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(command, stderr=subprocess.STDOUT, **options)
 
     @property
     def output(self) -> str:
         return self._log.read_text(errors="replace")
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def wait_for(self, pattern: str) -> re.Match[str]:
         """Wait until the output holds `pattern`."""
@@ -86,6 +108,38 @@ class Running:
             self._process.wait(60)
 
 
+class InTerminal(Running):
+    """A command in a terminal of its own, which can be closed."""
+
+    def _start(self, command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+        self._terminal, end = os.openpty()
+        os.set_blocking(self._terminal, False)
+        options |= {"stdout": end, "env": options["env"] | {"TERM": "dumb", "NO_COLOR": "1"}}
+        try:
+            return subprocess.Popen(
+                command[-2:],
+                stdin=end,
+                stderr=end,
+                start_new_session=True,
+                preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+                **options,
+            )
+        finally:
+            os.close(end)
+
+    @property
+    def output(self) -> str:
+        with suppress(OSError), self._log.open("ab") as log:
+            while part := os.read(self._terminal, 1 << 16):
+                log.write(part)
+        return super().output.replace("\r", "")
+
+    def close_terminal(self) -> None:
+        """As a user closes the window: the kernel sends SIGHUP, and writing fails from then on."""
+        os.close(self._terminal)
+        self._process.wait(60)
+
+
 def _words(process: psutil.Process) -> list[str]:
     try:
         return process.cmdline()
@@ -94,8 +148,10 @@ def _words(process: psutil.Process) -> list[str]:
 
 
 @contextmanager
-def running(*arguments: str, log: Path) -> Iterator[Running]:
-    command = Running(*arguments, log=log)
+def running(
+    *arguments: str, log: Path, kind: type[Running] = Running, **options: Any
+) -> Iterator[Any]:
+    command = kind(*arguments, log=log, **options)
     try:
         yield command
     finally:
@@ -134,7 +190,8 @@ def test_a_bad_row_is_named_with_its_line(tmp_path: Path) -> None:
 
 def test_any_list_any_columns(tmp_path: Path) -> None:
     """A list with other columns, a token of 6 decimals and a repeated address runs to the end, and
-    all is shown in that token; --keep leaves a stack that serves and stops cleanly."""
+    all is shown in that token; --keep leaves a stack that serves, whose services end on SIGHUP, and
+    which ends with them."""
     path, report = tmp_path / "list.csv", tmp_path / "report.json"
     path.write_text(
         f"rank;wallet;tokens;note\n1;{A};1.5;x\n2;{B};0.25;y\n3;{A};2;z\n4;{C};0.000001;w\n"
@@ -183,17 +240,28 @@ def test_any_list_any_columns(tmp_path: Path) -> None:
         assert json.loads(audited.stdout)["totals"]["committed"] == facts["totals"]["committed"]
         family = demo.family()
         assert len(family) > 8
-        assert demo.stop(signal.SIGTERM) == 0
+        # Each service ends on SIGHUP, and is not started again, as Celery would by itself.
+        services = [
+            next(one for one in family if any(word.endswith(name) for word in _words(one)))
+            for name in ("celery", "backend.api", "backend.attestor")
+        ]
+        for service in services:
+            service.send_signal(signal.SIGHUP)
+        _, alive = psutil.wait_procs(services, timeout=60)
+        assert alive == []
+        # The demo ends with its stack.
+        psutil.Process(demo.pid).wait(60)
+        assert "ended with code" in demo.output
     assert_gone(family)
 
 
 def test_what_up_prints_is_what_to_type_next(tmp_path: Path) -> None:
     """With the file of settings that it names, a partner is added and the program funded as it
-    says; a list is reported, attested and posted without a further word. Ctrl-C leaves no process
-    behind. What comes after is in test_operations.py."""
+    says; a list is reported, attested and posted without a further word. Closing the terminal
+    leaves no process behind. What comes after is in test_operations.py."""
     path = tmp_path / "list.csv"
     path.write_text(f"address,amount\n{A},700\n{B},300\n")
-    with running("up", log=tmp_path / "log") as up:
+    with running("up", log=tmp_path / "log", kind=InTerminal) as up:
         up.wait_for("Running until Ctrl-C")
         api = up.wait_for(r"(?m)^API\s+(\S+)").group(1)
         environment = _environment(Path(up.wait_for(r"(?m)^  \. (\S+)").group(1)))
@@ -229,29 +297,127 @@ def test_what_up_prints_is_what_to_type_next(tmp_path: Path) -> None:
         run("program", "fund", "main", "100")
         _wait_for(api, "700", "300")
         family = up.family()
-        assert up.stop(signal.SIGINT) == 0
+        up.close_terminal()
     assert_gone(family)
 
 
-@pytest.mark.parametrize(
-    ("number", "command"),
-    [(signal.SIGHUP, "anvil"), (signal.SIGTERM, "backend.api.app:create_app")],
-)
-def test_a_start_that_is_cut_short_leaves_nothing(
-    tmp_path: Path, number: int, command: str
+STRANGE_ENVIRONMENT = {
+    "DATABASE_URL": "postgresql://stranger@192.0.2.1/production",
+    "GUERDON_REDIS_URL": "redis://192.0.2.1",
+    "RPC_URL": "http://192.0.2.1:8545",
+    "ALL_PROXY": "socks5://127.0.0.1:9",
+    "HTTP_PROXY": "http://127.0.0.1:9",
+    "http_proxy": "http://127.0.0.1:9",
+    "PGPORT": "6000",
+    "LC_ALL": "xx_YY.UTF-8",
+}
+
+
+@pytest.fixture(scope="module")
+def strange_checkout() -> Iterator[Path]:
+    """A copy of the checkout in a deep folder whose path has a space, a quote and more than ASCII,
+    with an environment as `make setup` makes one, but for the packages' files."""
+    with tempfile.TemporaryDirectory(prefix="guerdon-test-", ignore_cleanup_errors=True) as made:
+        # Not below pytest's folders: PostgreSQL may run as another user.
+        Path(made).chmod(0o755)
+        root = Path(made) / f"it's a café {'deep' * 20}" / "guer don"
+        for name in ("backend", "prover", "scripts", "contracts", "examples", "build/contracts"):
+            shutil.copytree(ROOT / name, root / name)
+        for name in ("Makefile", "pyproject.toml", "build/contracts.digest"):
+            shutil.copy2(ROOT / name, root / name)  # with its time, for make
+        for name in ("package.json", "package-lock.json", "requirements.lock"):
+            shutil.copy2(ROOT / name, root / name)  # with its time, for make
+        (root / "node_modules").symlink_to(ROOT / "node_modules")
+        venv.create(root / ".venv", symlinks=True)
+        folder = root / ".venv" / "lib" / f"python3.{sys.version_info.minor}" / "site-packages"
+        paths = ascii([str(root), sysconfig.get_path("purelib")])
+        (folder / "all.pth").write_text(f"import sys; sys.path += {paths}\n")
+        maker = ScriptMaker(None, str(root / ".venv" / "bin"))
+        maker.executable = enquote_executable(str(root / ".venv" / "bin" / "python"))
+        maker.variants = {""}
+        maker.make("guerdon = backend.main:app")
+        (root / ".venv" / ".installed").touch()
+        yield root
+
+
+def test_the_build_in_a_strange_folder(strange_checkout: Path) -> None:
+    """The verbs of `make setup` that look at the tree: contracts and circuits."""
+    done = subprocess.run(
+        ["make", "contracts", "circuits"],
+        cwd=strange_checkout,
+        env=os.environ | {"PATH": os.defpath + os.pathsep + os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_stack_in_a_strange_folder_and_environment(
+    tmp_path: Path, strange_checkout: Path
 ) -> None:
-    """A signal while the stack starts, as soon as `command` runs, leaves no process, no folder."""
+    """The whole stack starts; the servers that are exported are named and not used, no
+    proxy is asked, and a signal leaves no process and no folder."""
+    data = strange_checkout / ".guerdon"
+    with running(
+        "up", log=tmp_path / "log", root=strange_checkout, environment=STRANGE_ENVIRONMENT
+    ) as up:
+        up.wait_for("Running until Ctrl-C")
+        [line] = [line for line in up.output.splitlines() if "not used" in line]
+        assert all(name in line for name in ("DATABASE_URL", "GUERDON_REDIS_URL", "RPC_URL"))
+        [environment] = data.glob("main-*/environment")
+        sourced = subprocess.run(
+            ["sh", "-c", '. "$1"; printf %s "$GUERDON_KEYSTORE"', "sh", str(environment)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert Path(sourced.stdout).is_file()
+        family = up.family()
+        assert up.stop(signal.SIGTERM) == 0
+    assert_gone(family)
+    assert list(data.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGKILL])
+def test_a_start_that_is_cut_short_leaves_nothing(tmp_path: Path, number: int) -> None:
+    """A signal while the stack starts, as soon as Anvil runs, leaves no process; but for SIGKILL,
+    which nobody hears, no folder."""
     data = ROOT / ".guerdon"
     before = set(data.iterdir()) if data.exists() else set()
     with running("up", log=tmp_path / "log") as up:
-        deadline = time.monotonic() + START_SECONDS
-        while not up.runs(command):
-            assert time.monotonic() < deadline, up.output
-            time.sleep(0.05)
+        _wait_until_runs(up, "anvil")
         family = up.family()
         assert up.stop(number) != 0
     assert_gone(family)
-    assert set(data.iterdir()) - before == set()
+    left = set(data.iterdir()) - before
+    if number == signal.SIGKILL:
+        for folder in left:
+            shutil.rmtree(folder)
+    else:
+        assert left == set()
+
+
+def _wait_until_runs(command: Running, name: str) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not command.runs(name):
+        assert time.monotonic() < deadline, command.output
+        assert psutil.Process(command.pid).status() != psutil.STATUS_ZOMBIE, command.output
+        time.sleep(0.05)
+
+
+def test_a_taken_port_is_told_before_anything_starts() -> None:
+    """With what to do."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = str(listener.getsockname()[1])
+        for arguments in (("up",), ("demo",)):
+            done = guerdon(*arguments, "--api-port", port)
+            assert done.returncode == 1
+            assert f"port {port} of 127.0.0.1 cannot be used" in done.stderr
+            assert "choose another" in done.stderr
+            assert "Traceback" not in done.stderr
 
 
 def _environment(path: Path) -> dict[str, str]:

@@ -93,17 +93,15 @@ def test_a_service_hears_the_signals_that_its_starter_ignores(tmp_path: Path) ->
 def test_a_stop_between_start_and_registration_leaves_no_process(tmp_path: Path) -> None:
     """A signal that arrives while a process starts is heard once the stack knows the process: the
     stack can then stop it."""
-    stack = Stack(tmp_path)
 
     class Interrupting(subprocess.Popen[bytes]):
         def __init__(self, *arguments: object, **named: object) -> None:
             super().__init__(*arguments, **named)  # type: ignore[call-overload]  # as they came
             os.kill(os.getpid(), signal.SIGTERM)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(subprocess, "Popen", Interrupting)
-        with pytest.raises(KeyboardInterrupt), stop_on_signals():
-            stack.start("service", ["sleep", "600"])
+    stack = Stack(tmp_path, spawn=Interrupting)
+    with pytest.raises(KeyboardInterrupt), stop_on_signals():
+        stack.start("service", ["sleep", "600"])
     process = stack.services["service"].process
     stack.close()
     assert process.returncode is not None

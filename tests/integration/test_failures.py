@@ -21,6 +21,7 @@ from backend.chain.deploy import Deployer
 from backend.chain.distributor import Distributor
 from backend.chain.local import give_ether
 from backend.client.partner_client import DeliveryRefused
+from backend.devstack.local import Given
 from backend.errors import Unavailable
 from backend.ledger.service import available_budget
 from backend.pipeline import look_at_program
@@ -48,10 +49,8 @@ def node() -> Iterator[Proxy]:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory, node: Proxy) -> Iterator[World]:
     """A stack whose services all reach the chain through `node`."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RPC_URL", node.url)
-        with running_world(tmp_path_factory.mktemp("logs")) as found:
-            yield found
+    with running_world(tmp_path_factory.mktemp("logs"), given=Given(rpc=node.url)) as found:
+        yield found
 
 
 def rpc(world: World, method: str, *params: object) -> Any:

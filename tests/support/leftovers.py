@@ -5,21 +5,8 @@ the tests start dies with the test process even if that is killed.
 """
 
 import signal
-import subprocess
-from pathlib import Path
 
 import pytest
-
-
-def stop_with_parent(pid_file: Path, folder: Path) -> subprocess.Popen[bytes]:
-    """A reaper for a daemon: when this process ends, it stops the daemon that wrote `pid_file` and
-    removes `folder`."""
-    script = 'cat >/dev/null; [ ! -f "$1" ] || kill -QUIT "$(head -n 1 "$1")"; rm -rf "$2"'
-    return subprocess.Popen(
-        ["/bin/sh", "-c", script, "reaper", str(pid_file), str(folder)],
-        stdin=subprocess.PIPE,  # closed by the kernel when this process is gone
-        start_new_session=True,  # Ctrl-C in a terminal is not for the reaper
-    )
 
 
 def _interrupt(number: int, frame: object) -> None:

