@@ -1,5 +1,6 @@
 """Programs over HTTP and in the database: several side by side."""
 
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -8,8 +9,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from eth_utils import keccak
 
+from backend import tasks
 from backend.chain.node import Node
-from backend.errors import NotFound
+from backend.errors import NotFound, Unavailable
 from backend.kit.db import Base
 from backend.migrations import config, upgrade
 from backend.program import repository as programs
@@ -81,6 +83,30 @@ def test_an_old_program_learns_its_token(engine: Engine) -> None:
             describe_token(session, cast(Node, node), row)
             assert row.reward_token.text(12_500_000) == "12.5 USDC"
     assert node.asked == 2
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_a_worker_asks_at_its_start(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, silent: bool
+) -> None:
+    """For every program of its chain that lacks the facts; a node that does not answer stops no
+    worker."""
+
+    class Node:
+        def call(self, to: str, data: bytes, block: Any) -> bytes:
+            if silent:
+                raise Unavailable("the node does not answer")
+            return (6).to_bytes(32, "big") if data == DECIMALS else b"USDC".ljust(32, b"\0")
+
+    program = engine.program(symbol=None, decimals=None)
+    context = SimpleNamespace(
+        database=engine.database, node=Node(), chain_id=program.chain_id, close=lambda: None
+    )
+    monkeypatch.setattr(tasks, "Context", lambda _: context)
+    tasks._describe_tokens()
+    with engine.database.transaction() as session:
+        token = programs.get(session, program.name).reward_token
+    assert (token.symbol, token.decimals) == ((None, None) if silent else ("USDC", 6))
 
 
 def test_what_the_ledger_holds(api: Api) -> None:
