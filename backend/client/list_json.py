@@ -7,7 +7,9 @@ Merkl's file has amounts in base units as texts, and several reasons for an acco
 Merkl also takes {"amount": "…", "timestamp": "…"} for a reason.
 """
 
+import itertools
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,7 +20,7 @@ EXPECTED = (
     'expected Merkl\'s {"rewardToken": "0x…", "rewards": {"0xACCOUNT": {"REASON": "AMOUNT"}}}, or '
     'a list of objects [{"address": "0x…", "amount": "…"}, …]'
 )
-MERKL_HEADER = ["address", "reason", "amount"]
+MERKL_HEADER = ["address", "amount"]
 
 
 class _Fraction(str):
@@ -63,7 +65,8 @@ def read_json(path: Path, text: str) -> Any:
 
 
 def merkl_rewards(path: Path, value: Any) -> tuple[str, Table] | None:
-    """(reward token, rows of address, reason and amount) of Merkl's file; None if it is not one.
+    """(reward token, rows of address and amount, one for each reason) of Merkl's file; None if it
+    is not one.
 
     Raises ListError.
     """
@@ -78,13 +81,15 @@ def merkl_rewards(path: Path, value: Any) -> tuple[str, Table] | None:
     for place, (account, reasons) in enumerate(rewards.items(), start=1):
         if not isinstance(reasons, dict) or not reasons:
             raise ListError(
-                f"{path}: rewards.{account[:80]}: expected an object of reasons, each with its "
+                f"{path}: rewards[{account[:80]!r}]: expected an object of reasons, each with its "
                 "amount as a text"
             )
         for reason, amount in reasons.items():
             if isinstance(amount, dict):
-                amount = _with_timestamp(path, f"rewards.{account[:80]}.{reason[:80]}", amount)
-            rows.append(Row(place, [account.strip(), reason, _cell(amount)]))
+                amount = _with_timestamp(
+                    path, f"rewards[{account[:80]!r}][{reason[:80]!r}]", amount
+                )
+            rows.append(Row(place, [account.strip(), _cell(amount)]))
     return token, Table(rows, "entry", "Merkl's JSON: the reasons of an account are added up")
 
 
@@ -112,10 +117,15 @@ def object_rows(path: Path, value: Any) -> Table:
         if set(item) != set(header):
             raise ListError(
                 f"{path}, entry {place}: expected the keys of the first entry, "
-                f"{', '.join(header)}; got {', '.join(item)}"
+                f"{_shown(header)}; got {_shown(item)}"
             )
         rows.append(Row(place, [_cell(item[key]) for key in header]))
     return Table([Row(0, header), *rows], "entry")
+
+
+def _shown(keys: Iterable[str]) -> str:
+    """Keys as an error shows them: they come from a stranger's file."""
+    return ", ".join(repr(key[:80]) for key in itertools.islice(keys, 20))
 
 
 def _cell(value: Any) -> str:

@@ -40,6 +40,8 @@ def test_merkl(tmp_path: Path) -> None:
     assert (rewards.amounts, rewards.unit) == ({ALICE: 11, BOB: 7}, Unit.BASE)
     # The reasons of one account are Merkl's own way, and no repetition.
     assert (rewards.repeated, rewards.word) == ({}, "entry")
+    # A reason may look like a number, and is no amount.
+    assert read(tmp_path, merkl({ALICE: {"1": "5", "2025": "6"}})).amounts == {ALICE: 11}
     again = merkl({ALICE: {"a": "5"}, ALICE.lower(): {"a": "5"}})
     assert read(tmp_path, again).repeated == {ALICE: [1, 2]}
 
@@ -57,7 +59,7 @@ def test_merkl(tmp_path: Path) -> None:
         (merkl({ALICE: {"a": ["5"]}}), "is no text"),
         (merkl({ALICE: {"a": True}}), "is no text"),
         (merkl({ALICE: {"a": None}}), "is empty"),
-        (merkl({ALICE: "5"}), f"rewards.{ALICE}: expected an object of reasons"),
+        (merkl({ALICE: "5"}), "rewards\\['0x.*: expected an object of reasons"),
         (merkl({ALICE: {}}), "expected an object of reasons"),
         (merkl({ALICE: {"a": {"amount": "5", "usd": "1"}}}), 'expected {"amount"'),
         (merkl({"alice.eth": {"a": "5"}}), "entry 1: column `address`: 'alice.eth' is a name"),
@@ -79,6 +81,14 @@ def test_json_that_is_refused(tmp_path: Path, value: Any, message: str) -> None:
     """Numbers that programs round, keys that stand twice, another token, other shapes."""
     with pytest.raises(ListError, match=message):
         read(tmp_path, value)
+
+
+def test_keys_cannot_touch_the_terminal(tmp_path: Path) -> None:
+    """Control characters of a stranger's file are not repeated."""
+    for value in (merkl({"\x1b[2J": "5"}), [{"a\x1b[2J": 1}, {"b\x1b[2J": 1}], {"\x1b[2J": 1}):
+        with pytest.raises(ListError) as caught:
+            read(tmp_path, value)
+        assert "\x1b" not in str(caught.value)
 
 
 def test_merkl_holds_base_units(tmp_path: Path) -> None:

@@ -75,6 +75,11 @@ def test_same_event_with_another_content(api: Api, change: dict) -> None:
     result = answer.json()["results"][1]
     assert (answer.status_code, statuses(answer)) == (207, ["accepted", "rejected", "accepted"])
     assert (result["reason"], result["field"]) == ("conflict", "interactions[1].event_id")
+    # Both are named: the partner's own first report, and what is new.
+    first = {"account": made["account"], "amount": "10", "occurred_at": made["occurred_at"]}
+    assert result["first"] == first
+    [(name, value)] = change.items()
+    assert f"{name} {first[name]}, now {value}" in result["message"]
     assert [row.amount for row in rows(api.engine, program) if row.event_id == "e1"] == [10]
     holds(api.engine, program)
 

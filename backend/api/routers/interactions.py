@@ -68,9 +68,10 @@ async def report_interactions(program: str, request: Request, using: Using) -> R
     `webhook-signature`. `guerdon-partner` is the partner's name.
 
     The answer has one result for each item, in order: `accepted`, `duplicate` (reported before;
-    nothing changed), `held` (stored, with the reason) or `rejected` (with field and reason). The
-    status is 200 if no item was rejected, 207 if some were, 422 if all were. An answered item is
-    stored. After a timeout or a 5xx, send the same items again under the same event ids. A 503
+    nothing changed), `held` (stored, with the reason) or `rejected` (with field and reason; for an
+    event that was reported before with another content, `first` is what was reported). The status
+    is 200 if no item was rejected, 207 if some were, 422 if all were. An answered item is stored.
+    After a timeout or a 5xx, send the same items again under the same event ids. A 503
     `program_halted` says that the program takes nothing in until its operator has looked.
     """
     partner = read_header(request.headers, PARTNER_HEADER)
