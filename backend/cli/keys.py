@@ -156,9 +156,9 @@ def verify(
     from prover.circuit import load_instance
     from prover.keys import SetupError
 
-    if verifier and distributor:
-        raise typer.BadParameter("give one of the two", param_hint="--verifier, --distributor")
-    if rpc_url and not (verifier or distributor):
+    if verifier is not None and distributor is not None:
+        raise typer.BadParameter("give one, not both", param_hint="--verifier, --distributor")
+    if rpc_url is not None and verifier is None and distributor is None:
         raise typer.BadParameter(
             "nothing to read there: give --verifier or --distributor too", param_hint="--rpc-url"
         )
@@ -214,8 +214,6 @@ def _deployed(rpc_url: str | None, verifier: str | None, distributor: str | None
     from backend.chain.web3_node import connect
     from backend.kit.address import checked_address
 
-    if verifier is not None and distributor is not None:
-        raise Invalid("verifier: expected --verifier or --distributor, not both", "verifier")
     if verifier is not None:
         verifier = checked_address(verifier, "verifier")
     if distributor is not None:

@@ -71,7 +71,7 @@ class Stream:
             self._console = (made_for, console)
         return self._console[1]
 
-    def print(self, what: str | Text | Table = "", *, style: str | None = None, **_: bool) -> None:
+    def print(self, what: str | Text | Table = "", *, style: str | None = None) -> None:
         """A line or a table. Text is taken as it is: brackets mean nothing. Raises OutputError."""
         with _written():
             if isinstance(what, Table):
@@ -93,10 +93,6 @@ class Stream:
             self.file.write(json.dumps(value, indent=2) + "\n")
             self.file.flush()
         self.documents += 1
-
-    def print_json(self, text: str) -> None:
-        """A JSON text as a document."""
-        self.document(json.loads(text))
 
 
 def new_table(title: str, *columns: str) -> Table:

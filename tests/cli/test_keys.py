@@ -135,8 +135,12 @@ def test_a_verifier_is_compared_with_the_key() -> None:
             in guerdon("verify", key.path, *node, "--verifier", right).stderr
         )
         assert "ours" in guerdon("verify", key.path, *node, "--verifier", right.upper()).stderr
-        both = ["--verifier", right, "--distributor", right]
-        assert "not both" in guerdon("verify", key.path, *node, *both, fails=True).stderr
+        for options, said in (
+            (["--verifier", right, "--distributor", right], "not both"),
+            ([], "--rpc-url: nothing to read there"),
+        ):
+            refused = runner.invoke(app, ["keys", "verify", str(key.path), *node, *options])
+            assert (refused.exit_code, said in refused.stderr) == (2, True), refused.output
         for address, message in (
             (wrong, "not this one"),
             (hasher, "bytes of code, expected"),
