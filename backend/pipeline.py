@@ -52,8 +52,9 @@ log = structlog.get_logger()
 
 WAIT_SECONDS = 0.3
 """How long a batch that waits for something outside is left alone at first. Each further look in
-the same state comes after twice the time, up to BACKOFF_SECONDS_MAX: no look comes much later than
-the batch has waited already. What the database sees wakes the batch at once (`repository.wake`)."""
+the same state comes after twice the time, up to WAIT_SECONDS_MAX: no look comes much later than the
+batch has waited already. What the database sees wakes the batch at once (`repository.wake`)."""
+WAIT_SECONDS_MAX = 20
 BACKOFF_SECONDS_MAX = 60
 READINGS_A_LOOK = 4
 CLOSINGS_A_LOOK = 4
@@ -247,9 +248,13 @@ def _note(context: Context, batch_id: int, waits: Waits) -> None:
             return
         batch.failures = batch.failures + 1 if waits.failed else 0
         batch.waits = 0 if waits.failed else batch.waits + 1
-        seconds = 2**batch.failures if waits.failed else WAIT_SECONDS * 2 ** (batch.waits - 1)
+        if waits.failed:
+            seconds: float = min(2 ** min(batch.failures, 10), BACKOFF_SECONDS_MAX)
+        else:
+            doublings = min(batch.waits - 1, 10)  # A batch may wait for weeks.
+            seconds = min(WAIT_SECONDS * 2**doublings, WAIT_SECONDS_MAX)
         batch.note = waits.reason
-        batch.retry_at = in_seconds(min(waits.seconds or seconds, BACKOFF_SECONDS_MAX))
+        batch.retry_at = in_seconds(waits.seconds or seconds)
 
 
 def _attest(context: Context, program: Program, batch: Batch) -> Outcome:

@@ -139,7 +139,7 @@ def test_failures_back_off(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_waits_grow(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch that waits is looked at soon at first, and each time after twice the time, up to a
-    limit: ten minutes of an attestor's refusals are some twenty questions. A batch that moves is
+    limit: ten minutes of an attestor's refusals are some forty questions. A batch that moves is
     looked at soon again."""
     _, batch = closed_batch(engine)
     context, waits = context_of(engine), []
@@ -147,8 +147,12 @@ def test_waits_grow(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     while sum(waits) < 600:
         pipeline.advance(context, batch.id)
         waits.append(seconds_left(engine, batch))
-    assert [round(seconds, 0) for seconds in waits[:9]] == [0, 1, 1, 2, 5, 10, 19, 38, 60]
-    assert len(waits) < 20
+    assert [round(seconds, 0) for seconds in waits[:9]] == [0, 1, 1, 2, 5, 10, 19, 20, 20]
+    assert len(waits) < 40
+    with engine.database.transaction() as session:
+        session.get_one(Batch, batch.id).waits = 10**6
+    pipeline.advance(context, batch.id)
+    assert round(seconds_left(engine, batch)) == 20
     with engine.database.transaction() as session:
         transition(session.get_one(Batch, batch.id), BatchState.ATTESTED)
     steps(monkeypatch, attested=Waits("not final"))

@@ -355,7 +355,7 @@ def wake(
     session.execute(
         update(Batch)
         .where(Batch.id.in_(waiting))
-        .values(retry_at=None)
+        .values(retry_at=None, waits=0)
         .execution_options(synchronize_session=False)
     )
 

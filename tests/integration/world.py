@@ -179,7 +179,9 @@ class World:
         """Batches that wait before they are tried again have waited long enough: how long a failure
         holds one up is not under test here, and it is up to a minute."""
         with self.local.context.database.transaction() as session:
-            session.execute(update(Batch).where(Batch.retry_at.is_not(None)).values(retry_at=None))
+            session.execute(
+                update(Batch).where(Batch.retry_at.is_not(None)).values(retry_at=None, waits=0)
+            )
 
     def _settled(self) -> bool:
         with self.local.context.database.transaction() as session:
