@@ -12,6 +12,7 @@ from backend.attestor.rules import ItemClaim, SaltedDelivery
 from backend.attestor.service import AttestationRequest
 from backend.attestor.store import StoredLeaf
 from backend.errors import BadRequest, Invalid
+from backend.kit.strict_json import loads_once
 from backend.partner.evidence import HEADERS_MAX, Delivery
 from backend.partner.report import ADDRESS, OCCURRED_AT_MAX, to_checksum
 from prover.field import P
@@ -195,9 +196,13 @@ def parse(model: type[Model], body: bytes) -> Model:
     """`body` as `model`. Raises BadRequest for broken JSON, Invalid for the first field that breaks
     a rule; neither repeats the input."""
     try:
-        return model.model_validate_json(body)
+        found = model.model_validate_json(body)
+        loads_once(body)
+        return found
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+    except ValueError:
+        raise BadRequest("expected each key once in an object", field="body") from None
     field = ".".join(map(str, first["loc"])) or None
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "json_invalid":

@@ -1,6 +1,7 @@
 """What a partner's server does: report interactions in signed bulk requests."""
 
 import json
+import time
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -16,6 +17,11 @@ from backend.kit.token import Token
 from backend.partner.evidence import PARTNER_HEADER, Delivery
 from backend.partner.report import ITEMS_MAX
 from backend.partner.schemes.standard_webhooks import sign
+
+ATTEMPTS = 5
+WAIT_SECONDS_MAX = 10
+LATER = (408, 429, 503)
+"""Statuses of a server that has too much to do now."""
 
 
 @dataclass(frozen=True)
@@ -99,15 +105,31 @@ class PartnerClient:
         return results
 
     def send(self, interactions: Sequence[Reported], secret: str | None = None) -> httpx.Response:
-        """Send one request, signed with `secret` if given, else with the partner's."""
+        """Send one request, signed with `secret` if given, else with the partner's.
+
+        An API that asks to send again later is asked again, some times: nothing is booked twice.
+        """
         body = json.dumps(
             {"interactions": [interaction.to_json() for interaction in interactions]}
         ).encode()
-        delivery = sign(secret or self._secret, f"msg_{uuid.uuid4().hex}", utc_now(), body)
-        return self._http.post(self._url, content=body, headers=headers(self._partner, delivery))
+        for attempt in range(1, ATTEMPTS + 1):
+            # Signed again, because the wait counts towards the signature's five minutes.
+            delivery = sign(secret or self._secret, f"msg_{uuid.uuid4().hex}", utc_now(), body)
+            signed = headers(self._partner, delivery)
+            response = self._http.post(self._url, content=body, headers=signed)
+            if response.status_code not in LATER or attempt == ATTEMPTS:
+                break
+            time.sleep(_wait_seconds(response))
+        return response
 
     def close(self) -> None:
         self._http.close()
+
+
+def _wait_seconds(response: httpx.Response) -> int:
+    """What Retry-After asks for, within reason."""
+    asked = response.headers.get("retry-after", "")
+    return min(int(asked), WAIT_SECONDS_MAX) if asked.isascii() and asked.isdigit() else 1
 
 
 def _json(response: httpx.Response, *expected: int) -> dict[str, Any]:

@@ -156,6 +156,56 @@ def test_broken_json(client, body):
     assert (answer.status_code, answer.json()["error"]["field"]) == (400, "body")
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace('"bucket"', '"bucket": 1, "bucket"', 1),
+        lambda text: text.replace('"salt"', '"salt": "0x00", "salt"', 1),
+        lambda text: text.replace('"bucket": 0', '"bucket": NaN'),
+        lambda text: text.replace('"bucket": 0', '"bucket": ' + "9" * 5000),
+        lambda text: text.replace('"bucket": 0', '"bucket": ' + "[" * 100_000),
+        lambda text: "\ufeff" + text,
+        lambda text: text + "{}",
+    ],
+    ids=["key twice", "inner key twice", "NaN", "huge number", "deep", "byte order mark", "two"],
+)
+def test_json_with_two_readings(client, batch, change):
+    """JSON that readers take differently is refused, whatever else is right."""
+    text = json.dumps(batch.payload)
+    assert change(text) != text
+    answer = client.post("/v1/attestations", content=change(text).encode())
+    assert answer.status_code in (400, 422)
+    assert answer.json()["error"]["field"] in ("body", "bucket")
+
+
+@pytest.mark.parametrize(
+    ("headers", "field"),
+    [
+        ({"content-encoding": "gzip"}, "content-encoding"),
+        ({"content-type": "text/plain"}, "content-type"),
+    ],
+)
+def test_other_bodies(client, headers, field):
+    """What is compressed or not JSON is a 415 that says so."""
+    answer = client.post("/v1/attestations", content=b"{}", headers=headers)
+    assert (answer.status_code, answer.json()["error"]["field"]) == (415, field)
+
+
+def test_methods_and_slashes(client):
+    """HEAD beside GET, the methods by name, no redirects, and no pages that need another host."""
+    for path in ("/healthz", "/readyz", "/metrics"):
+        assert (client.head(path).status_code, client.head(path).content) == (200, b"")
+    for path, allowed in (("/v1/leaves", "POST, OPTIONS"), ("/healthz", "GET, HEAD, OPTIONS")):
+        assert client.delete(path).headers["allow"] == allowed
+        assert client.options(path).headers["allow"] == allowed
+        answer = client.post(path + "/", follow_redirects=False)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+        asked = {"origin": "https://a.example", "access-control-request-method": "GET"}
+        assert "access-control-allow-origin" not in client.options(path, headers=asked).headers
+    for path in ("/docs", "/redoc", "/openapi.json"):
+        assert client.get(path).status_code == 404
+
+
 @pytest.mark.parametrize("body", [b"[]", b"null", b"1"])
 def test_json_of_another_shape(client, body):
     """JSON that is no object is refused as such."""

@@ -1,9 +1,12 @@
 """The partner's side: bulk reports against the real API, and what it tells when they are not
 taken."""
 
+from typing import Any
+
 import httpx
 import pytest
 
+from backend.client import partner_client
 from backend.client.partner_client import DeliveryRefused, PartnerClient, Reported, chunks
 from tests.support.engine import Api, address, now
 
@@ -45,6 +48,34 @@ def test_refused_request_is_an_error(served: Api) -> None:
     ) == {"accepted": 1, "rejected": 1}
     with pytest.raises(httpx.TransportError):
         PartnerClient("http://127.0.0.1:1", program.name, "adnet", secret).report([reported("e")])
+
+
+@pytest.mark.parametrize(("times", "calls"), [(2, 3), (99, 5)])
+def test_a_busy_api_is_asked_again(
+    served: Api, monkeypatch: pytest.MonkeyPatch, times: int, calls: int
+) -> None:
+    """503 with Retry-After is no end: the same items go again, signed again, after as long as the
+    API asks for, and some times at most."""
+    program = served.engine.program()
+    partner = client(served, program.name, served.engine.secrets[program.id, "adnet"])
+    post, waits, sent = partner._http.post, [], []
+
+    def busy(*arguments: Any, **options: Any) -> httpx.Response:
+        sent.append(options["headers"]["webhook-id"])
+        if len(sent) <= times:
+            return httpx.Response(
+                503, headers={"retry-after": "7"}, request=httpx.Request("POST", "x")
+            )
+        return post(*arguments, **options)
+
+    monkeypatch.setattr(partner._http, "post", busy)
+    monkeypatch.setattr(partner_client.time, "sleep", waits.append)
+    if times == 2:
+        assert partner.report([reported("e")]) == {"accepted": 1}
+    else:
+        with pytest.raises(DeliveryRefused, match="503"):
+            partner.report([reported("e")])
+    assert (len(set(sent)), waits) == (calls, [7] * (calls - 1))
 
 
 def test_chunks() -> None:
