@@ -84,7 +84,9 @@ class Deployer:
             gas = self.node.estimate_gas(to, data, sender=self.signer.address)
         except CallReverted as error:
             reason = explain_revert(error.data) if error.data else error.said
-            raise DeploymentError(f"{what}: refused by the chain: {reason}") from error
+            raise DeploymentError(
+                f"{what}: refused by the chain for {self.signer.address}: {reason}"
+            ) from error
         transaction = {
             **bid.fields(),
             "chainId": self.node.chain_id(),

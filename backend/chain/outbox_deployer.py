@@ -41,7 +41,9 @@ class OutboxDeployer(Deployer):
                 )
                 transaction_id, nonce = row.id, row.nonce
         except SimulationReverted as error:
-            raise DeploymentError(f"{what}: refused by the chain: {error.message}") from error
+            raise DeploymentError(
+                f"{what}: refused by the chain for {self.signer.address}: {error.message}"
+            ) from error
         deadline = time.monotonic() + CONFIRMATION_SECONDS
         problem = ""
         while time.monotonic() < deadline:

@@ -22,7 +22,7 @@ from backend.chain.local import give_ether, require_local
 from backend.config import Settings
 from backend.context import Context
 from backend.devstack.stack import Stack, free_port
-from backend.kit.files import write_private
+from backend.kit.files import private_folder, write_private
 from backend.migrations import upgrade
 from backend.partner import repository as partners
 from backend.partner.schemes.standard_webhooks import generate_secret
@@ -255,7 +255,7 @@ def _write_attestors(
 def _attestor_key(folder: Path, token: str) -> str:
     """An attestor's key, password and token in its own folder; returns its address."""
     password = secrets.token_urlsafe(24)
-    folder.mkdir(parents=True, exist_ok=True)
+    private_folder(folder)
     write_private(folder / "password", password)
     write_private(folder / "token", token)
     return keystore.create(folder / "key.json", password, scrypt_n=keystore.SCRYPT_N_LOCAL).address
@@ -283,7 +283,7 @@ def start_local(
 
     Raises: StackError, and the errors of a deployment.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    private_folder(folder)
     stack, given = stack or Stack(folder), given or Given()
     try:
         progress("PostgreSQL")

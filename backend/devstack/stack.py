@@ -21,6 +21,7 @@ import httpx
 from backend.devstack import ROOT
 from backend.devstack.signals import signals_held_back
 from backend.errors import CommandError
+from backend.kit.files import make_private, private_folder
 from backend.kit.processes import dies_with_parent
 
 NODE_MODULES = ROOT / "node_modules"
@@ -164,7 +165,8 @@ class Stack:
     def start(self, name: str, command: list[str], **environment: str) -> Service:
         """Start a process of its own session, its output in a log file."""
         log = self.folder / "logs" / f"{name}.log"
-        log.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(log.parent)
+        make_private(log)
         # Held back: a process that is not registered yet would outlive a run that is cut short.
         with log.open("ab") as output, signals_held_back():
             process = self.spawn(
