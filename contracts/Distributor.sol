@@ -26,12 +26,12 @@ contract Distributor is DistributorControl, EIP712, ReentrancyGuardTransient {
     /// @dev Packing: `sequence` and `opened` share one word; the payments of two neighbouring slots share one word.
     /// @param sequence Sequence of the last batch, 0 before the first.
     /// @param opened Number of occupied slots. Slots 0 to opened - 1 are occupied.
-    /// @param roots The last 16 roots. The root after sequence q is at index q mod 16.
+    /// @param roots Every root, by the sequence of the batch that led to it. None is ever overwritten.
     /// @param claimed Amount paid, by slot. A tree of the maximum height 8 has 2^15 slots.
     struct Bucket {
         uint64 sequence;
         uint32 opened;
-        uint256[16] roots;
+        mapping(uint64 sequence => uint256) roots;
         uint128[1 << 15] claimed;
     }
 
@@ -43,7 +43,6 @@ contract Distributor is DistributorControl, EIP712, ReentrancyGuardTransient {
         uint128 claimed;
     }
 
-    uint256 private constant KEPT_ROOTS = 16;
     uint256 private constant P = Deltas.P;
     bytes32 private constant BATCH_TYPEHASH = keccak256(
         "Batch(uint32 bucket,uint64 sequence,uint256 oldRoot,uint256 newRoot,uint256 itemsRoot,"
@@ -106,7 +105,7 @@ contract Distributor is DistributorControl, EIP712, ReentrancyGuardTransient {
         uint32 opened = bucket.opened;
         _requireNext(batch, bucket.sequence);
 
-        uint256 oldRoot = batch.sequence == 1 ? _zeroRoot : bucket.roots[(batch.sequence - 1) % KEPT_ROOTS];
+        uint256 oldRoot = batch.sequence == 1 ? _zeroRoot : bucket.roots[batch.sequence - 1];
         bytes32 digest = _batchDigest(batch, oldRoot, keccak256(deltas), status.attestorEpoch);
         _attestors.check(status.attestorEpoch, status.threshold, digest, attestations);
 
@@ -121,7 +120,7 @@ contract Distributor is DistributorControl, EIP712, ReentrancyGuardTransient {
 
         bucket.sequence = batch.sequence;
         bucket.opened = opened + uint32(openings);
-        bucket.roots[batch.sequence % KEPT_ROOTS] = batch.newRoot;
+        bucket.roots[batch.sequence] = batch.newRoot;
 
         emit BatchPosted(
             batch.bucket,
@@ -228,9 +227,9 @@ contract Distributor is DistributorControl, EIP712, ReentrancyGuardTransient {
         uint256[] calldata siblings,
         address recipient
     ) private {
-        uint256 keptRoot = _claimableRoot(bucket, sequence);
+        uint256 postedRoot = _claimableRoot(bucket, sequence);
         if (payout.account == address(0)) revert ZeroAddress();
-        if (hasher.rootOfOne(payout, siblings, levels) != keptRoot) revert NotInBucket(bucket, sequence);
+        if (hasher.rootOfOne(payout, siblings, levels) != postedRoot) revert NotInBucket(bucket, sequence);
 
         uint128 paid = _buckets[bucket].claimed[payout.slot];
         if (payout.cumulative <= paid) revert NothingToClaim();
@@ -249,8 +248,8 @@ contract Distributor is DistributorControl, EIP712, ReentrancyGuardTransient {
         external
         nonReentrant
     {
-        uint256 keptRoot = _claimableRoot(bucket, sequence);
-        if (hasher.root(payouts, siblings, levels) != keptRoot) revert NotInBucket(bucket, sequence);
+        uint256 postedRoot = _claimableRoot(bucket, sequence);
+        if (hasher.root(payouts, siblings, levels) != postedRoot) revert NotInBucket(bucket, sequence);
 
         uint256 paidNow = 0;
         for (uint256 i = 0; i < payouts.length; ++i) {
@@ -281,11 +280,12 @@ contract Distributor is DistributorControl, EIP712, ReentrancyGuardTransient {
         }
     }
 
-    /// @dev Returns the root to claim against. Reverts while claims are paused or if the root is not stored.
+    /// @dev Returns the root to claim against. Reverts while claims are paused or if no batch led to it. Every root that
+    /// was posted stays good: amounts are cumulative, so an older root pays less or nothing, never too much.
     function _claimableRoot(uint32 bucket, uint64 sequence) private view returns (uint256) {
         uint64 until = _status.claimsPausedUntil;
         if (block.timestamp < until) revert ClaimsPaused(until);
-        if (sequence == 0) revert RootNotKept(bucket, sequence);
+        if (sequence == 0) revert UnknownRoot(bucket, sequence);
         return root(bucket, sequence);
     }
 
@@ -312,11 +312,11 @@ contract Distributor is DistributorControl, EIP712, ReentrancyGuardTransient {
     }
 
     /// @inheritdoc IDistributor
-    function root(uint32 bucket, uint64 sequence) public view returns (uint256) {
+    function root(uint32 bucket, uint64 sequence) public view returns (uint256 postedRoot) {
         if (sequence == 0) return _zeroRoot;
-        uint64 last = _buckets[bucket].sequence;
-        if (sequence > last || last - sequence >= KEPT_ROOTS) revert RootNotKept(bucket, sequence);
-        return _buckets[bucket].roots[sequence % KEPT_ROOTS];
+        postedRoot = _buckets[bucket].roots[sequence];
+        // No batch has the root 0: `_requireNext` refuses it.
+        if (postedRoot == 0) revert UnknownRoot(bucket, sequence);
     }
 
     /// @inheritdoc IDistributor

@@ -1,4 +1,4 @@
-"""What the contract answers against what the log gives: buckets, kept roots, claims, attestors,
+"""What the contract answers against what the log gives: buckets, roots, claims, attestors,
 totals and the reserve."""
 
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Any
 
 from backend.audit.replay import Replay
 from backend.audit.report import AuditReport
-from backend.chain.distributor import ROOTS_KEPT, Distributor, NotADistributor
+from backend.chain.distributor import Distributor, NotADistributor
 from backend.errors import NotFound
 
 FAMILIES_BEYOND_MAX = 16
@@ -58,7 +58,7 @@ class ViewCheck:
         state = self.replay.state.bucket(bucket)
         said = (state.sequence, state.opened)
         self._equal("bucket_mismatch", f"buckets({bucket})", said, self.distributor.bucket, bucket)
-        for sequence in range(max(1, state.sequence - ROOTS_KEPT + 1), state.sequence + 1):
+        for sequence in range(1, state.sequence + 1):
             expected = self.replay.rebuilt_roots[bucket].get(sequence)
             if expected is not None:
                 name = f"root({bucket}, {sequence})"

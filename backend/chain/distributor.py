@@ -31,9 +31,6 @@ from backend.chain.node import BlockId, CallReverted, Log, Node
 from backend.errors import GuerdonError, NotFound, Unavailable
 from backend.kit.address import checked_address
 
-ROOTS_KEPT = 16
-"""Roots that the contract holds per bucket."""
-
 _TOKEN = ContractAbi(
     [
         {
@@ -119,14 +116,14 @@ class Distributor:
         return int(sequence), int(opened)
 
     def root(self, bucket: int, sequence: int, block: BlockId = "latest") -> int:
-        """The bucket's root after a batch. Raises NotFound unless it is among the last 16, and
-        NotADistributor."""
+        """The bucket's root after a batch. Raises NotFound if that batch is not
+        posted, and NotADistributor."""
         data = self._abi.call_data("root", (bucket, sequence))
         try:
             [root] = self._abi.results("root", self.node.call(self.address, data, block))
         except CallReverted as error:
             raise NotFound(
-                f"bucket {bucket}: the root of sequence {sequence} is not kept", field="sequence"
+                f"bucket {bucket}: sequence {sequence} is not posted", field="sequence"
             ) from error
         except (DecodingError, ValueError, OverflowError) as error:
             raise _not_a_distributor(self.address, "root", error) from error

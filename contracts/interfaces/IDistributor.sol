@@ -65,7 +65,7 @@ enum SkipReason {
 /// @author Guerdon contributors
 /// @custom:security-contact security@example.org is a placeholder. Deployers replace it with their own address.
 /// @notice Pays the accounts of a reward program.
-/// @dev Accounts are held in buckets. The contract stores the last 16 Merkle roots of each bucket.
+/// @dev Accounts are held in buckets. The contract stores every Merkle root of each bucket.
 ///
 /// Anyone may post the next root of a bucket. The contract accepts the root if at least `threshold` attestors have
 /// signed the batch and a proof shows that the new root is the old root plus the attested items. No key, not even the
@@ -196,9 +196,8 @@ interface IDistributor is ITreeErrors {
     /// @notice Thrown when claims are paused.
     error ClaimsPaused(uint64 until);
 
-    /// @notice Thrown when the root of a sequence is not available: the sequence is not posted yet or is more than 15
-    /// batches old. Claims also reject sequence 0.
-    error RootNotKept(uint32 bucket, uint64 sequence);
+    /// @notice Thrown when a sequence of the bucket is not posted yet. Claims also reject sequence 0.
+    error UnknownRoot(uint32 bucket, uint64 sequence);
 
     /// @notice Thrown when the payouts and siblings do not lead to the bucket's root at that sequence.
     error NotInBucket(uint32 bucket, uint64 sequence);
@@ -278,8 +277,8 @@ interface IDistributor is ITreeErrors {
     /* CLAIMS */
 
     /// @notice Pays an account all that it has earned in a slot and has not been paid. Anyone may call.
-    /// @dev `sequence` names the state of the bucket that `siblings` were read from. The last 16 states are accepted,
-    /// so a batch that is posted in between does not invalidate the claim.
+    /// @dev `sequence` names the state of the bucket that `siblings` were read from. Every state is
+    /// accepted, so no later batch invalidates the claim.
     /// @param bucket Number of the account's bucket.
     /// @param slot Number of the account's slot.
     /// @param sequence Sequence of the bucket at which `cumulative` and `siblings` were read.
@@ -429,7 +428,7 @@ interface IDistributor is ITreeErrors {
     function buckets(uint32 bucket) external view returns (uint64 sequence, uint32 opened);
 
     /// @notice Returns the root of a bucket after a batch. Sequence 0 has the root of the empty tree.
-    /// @dev Reverts with `RootNotKept` if `sequence` is neither 0 nor among the bucket's last 16.
+    /// @dev Reverts with `UnknownRoot` if `sequence` is not posted yet.
     function root(uint32 bucket, uint64 sequence) external view returns (uint256);
 
     /// @notice Returns the amount that the account of a slot has been paid, in token base units.

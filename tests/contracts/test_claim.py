@@ -67,7 +67,7 @@ def test_siblings_are_field_elements(program: Program) -> None:
         assert _refused("NotAFieldElement", program, _bent(args, siblings=bent)) == (sibling + P,)
 
 
-def test_states_that_are_not_kept_are_refused(program: Program) -> None:
+def test_states_that_are_not_posted_are_refused(program: Program) -> None:
     """Sequence 0, one that is not posted, and any of a bucket without batches have no root to prove
     against."""
     args = program.claim_args(1)
@@ -79,24 +79,17 @@ def test_states_that_are_not_kept_are_refused(program: Program) -> None:
         {"bucket": 4},
     ):
         bent = _bent(args, **changes)
-        assert _refused("RootNotKept", program, bent) == (bent[0], bent[2])
+        assert _refused("UnknownRoot", program, bent) == (bent[0], bent[2])
 
 
-def test_a_root_older_than_16_is_refused(program: Program) -> None:
-    """A path good at sequence q is good until q + 15 has landed and no longer; the views say the
-    same."""
-    distributor = program.distributor
-    args = program.claim_args(1)
-    assert args[2] == 2
-    for _ in range(15):
+def test_every_posted_root_stays(program: Program) -> None:
+    """The view gives the root of each sequence, as it was when it was posted."""
+    distributor, roots = program.distributor, [program.bucket().root]
+    for _ in range(3):
         program.post([(ACCOUNTS[0], 1)])
-    assert tuple(distributor.buckets(0)) == (17, 3)
-    assert distributor.root(0, 2)
-    distributor.claim.call(*args)
-    program.post([(ACCOUNTS[0], 1)])
-    assert _refused("RootNotKept", program, args) == (0, 2)
-    assert refused("RootNotKept", distributor.root, 0, 2) == (0, 2)
-    distributor.claim(*program.claim_args(1), sender=program.sender)
+        roots.append(program.bucket().root)
+    assert [distributor.root(0, sequence) for sequence in range(2, 6)] == roots
+    assert refused("UnknownRoot", distributor.root, 0, 6) == (0, 6)
 
 
 def test_nothing_is_paid_twice(program: Program, token: Any) -> None:

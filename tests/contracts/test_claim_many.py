@@ -72,11 +72,11 @@ def test_siblings_are_exact_field_elements(program: Program) -> None:
         )
 
 
-def test_states_that_are_not_kept_are_refused(program: Program) -> None:
+def test_states_that_are_not_posted_are_refused(program: Program) -> None:
     """Sequence 0 and one that is not posted have no root to prove against."""
     bucket, _, payouts, siblings = program.claim_many_args([0, 2])
     for sequence in (0, 3, 18):
-        assert _refused("RootNotKept", program, [bucket, sequence, payouts, siblings]) == (
+        assert _refused("UnknownRoot", program, [bucket, sequence, payouts, siblings]) == (
             0,
             sequence,
         )

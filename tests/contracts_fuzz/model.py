@@ -19,7 +19,6 @@ from tests.contracts_fuzz.node import ideal_proof, sign
 DAY = 86_400
 DELAY, LIFETIME, COOLDOWN = 7 * DAY, 14 * DAY, 30 * DAY
 LONGEST = {"posting": 14 * DAY, "claims": 7 * DAY}
-KEPT_ROOTS = 16
 ATTESTORS_MAX = 64
 NOBODY = "0x" + "00" * 20
 Events = list[tuple[Any, ...]]
@@ -282,14 +281,13 @@ class Model:
     def _claimable(self, time: int, index: int, sequence: int) -> Tree:
         if time < self.paused_until["claims"]:
             raise Refused("ClaimsPaused", self.paused_until["claims"])
-        if not self.kept(index, sequence):
-            raise Refused("RootNotKept", index, sequence)
+        if not self.posted(index, sequence):
+            raise Refused("UnknownRoot", index, sequence)
         return self.bucket(index).trees[sequence]
 
-    def kept(self, index: int, sequence: int) -> bool:
+    def posted(self, index: int, sequence: int) -> bool:
         """Whether a claim can be made against that state."""
-        last = self.bucket(index).sequence
-        return 0 < sequence <= last < sequence + KEPT_ROOTS
+        return 0 < sequence <= self.bucket(index).sequence
 
     def _require_path(
         self, index: int, sequence: int, tree: Tree, payouts: list[tuple], siblings: list[int]

@@ -271,22 +271,13 @@ class Path:
 
 
 def _path(rng: random.Random, model: Model, several: bool) -> Path:
-    """Slots of a state that is kept, and now and then of one that is not."""
+    """Slots of a state that is posted, and now and then of one that is not."""
     index = rng.choice([index for index in range(BUCKETS) if model.bucket(index).sequence] or [0])
     bucket = model.bucket(index)
-    oldest = max(1, bucket.sequence - 15)
-    sequence = rng.choice(
-        (bucket.sequence, max(0, rng.randint(oldest, max(oldest, bucket.sequence))), oldest)
-    )
+    oldest = min(1, bucket.sequence)
+    sequence = rng.choice((bucket.sequence, rng.randint(oldest, bucket.sequence), oldest))
     if rng.random() < 0.06:
-        sequence = rng.choice(
-            (
-                0,
-                bucket.sequence + 1,
-                max(0, bucket.sequence - 16),
-                max(0, bucket.sequence - rng.randint(16, 40)),
-            )
-        )
+        sequence = rng.choice((0, bucket.sequence + 1, bucket.sequence + rng.randint(2, 2**40)))
     tree = bucket.trees[min(sequence, bucket.sequence)]
     used = sum(tree.pair(slot) != (0, 0) for slot in range(model.slots))
     choice = range(model.slots) if rng.random() < 0.05 or not used else range(used)

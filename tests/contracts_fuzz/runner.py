@@ -258,7 +258,7 @@ class Run:
         return state
 
     def _whole_state(self) -> dict[tuple, Any]:
-        """Everything: all roots kept and not kept, all payments, all balances."""
+        """Everything: all roots posted and not posted, all payments, all balances."""
         model, cast = self.model, self.chain.cast
         state = self._small_state(Move(NOBODY, "mint", ()))
         for index in range(BUCKETS):
@@ -266,11 +266,11 @@ class Run:
             state |= self._claimed(index, list(range(model.slots)))
             state["distributor", "buckets", index] = (bucket.sequence, len(bucket.pairs))
             for sequence in range(bucket.sequence + 2):
-                kept = sequence == 0 or model.kept(index, sequence)
+                posted = sequence == 0 or model.posted(index, sequence)
                 root = (
                     (bucket.trees[sequence].root,)
-                    if kept
-                    else Refused("RootNotKept", index, sequence)
+                    if posted
+                    else Refused("UnknownRoot", index, sequence)
                 )
                 state["distributor", "root", index, sequence] = root
         return state | {

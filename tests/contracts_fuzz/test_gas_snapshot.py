@@ -24,9 +24,7 @@ LIMITS = {
     "post_512_gas": 540_000,
     "post_1_gas": 335_000,
     "claim_first_gas": 168_000,
-    "claim_first_oldest_root_gas": 168_000,
     "claim_repeat_gas": 138_000,
-    "claim_repeat_oldest_root_gas": 138_000,
     "claim_many_512_check_gas_per_account": 11_000,
 }
 CODE_BYTES_MAX = 24_576

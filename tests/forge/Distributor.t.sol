@@ -136,7 +136,7 @@ contract DistributorTest is Vectors {
         _distributor.claim(0, 0, 1, payout.account, payout.cumulative + 1, siblings);
         vm.expectRevert(refusal);
         _distributor.claim(0, 0, 1, address(0xBAD), payout.cumulative, siblings);
-        vm.expectRevert(abi.encodeWithSelector(IDistributor.RootNotKept.selector, 0, 2));
+        vm.expectRevert(abi.encodeWithSelector(IDistributor.UnknownRoot.selector, 0, 2));
         _distributor.claim(0, 0, 2, payout.account, payout.cumulative, siblings);
     }
 

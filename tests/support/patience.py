@@ -24,6 +24,11 @@ def share() -> float:
     return min(1.0, (os.cpu_count() or 1) / max(os.getloadavg()[0], 1.0))
 
 
+def idle_seconds(started: float) -> float:
+    """What an idle machine would have needed since `started`, a time of `time.monotonic()`."""
+    return (time.monotonic() - started) * share()
+
+
 class Patience:
     """A budget of idle time that comes back with every sign of progress."""
 
