@@ -71,7 +71,7 @@ class TestEvidence:
             lambda d: changed(d, "webhook-id", d.header("webhook-id") + "x"),
             lambda d: changed(d, "webhook-timestamp", str(int(d.header("webhook-timestamp")) + 1)),
             lambda d: changed(d, "webhook-signature", "v1,"),
-            lambda d: replace(d, body=b"\xff" + d.body),
+            lambda d: replace(d, body=b" " + d.body),
         ],
     )
     def test_altered_delivery(self, world, change):
@@ -81,6 +81,13 @@ class TestEvidence:
         altered = replace(sent, delivery=change(sent.delivery))
         question = replace(world.coordinator.batch(0, [sent]).question, deliveries=(altered,))
         assert refusal(world, question).reason == "signature"
+
+    def test_a_body_that_is_no_text(self, world):
+        """No partner signs bytes that are not UTF-8: the body is refused before its signature."""
+        sent = world.coordinator.deliver([report("a", account(1))])
+        altered = replace(sent, delivery=replace(sent.delivery, body=b"\xff" + sent.delivery.body))
+        question = replace(world.coordinator.batch(0, [sent]).question, deliveries=(altered,))
+        assert refusal(world, question).reason == "body"
 
     @pytest.mark.parametrize(
         ("change", "at"),
