@@ -299,7 +299,7 @@ def test_deep_reorg_halts_the_program(world: World) -> None:
     rpc(world, "anvil_mine", hex(booked - world.local.context.node.block_number() + 3))
     world.wait("a halt", lambda: world.program().halted is not None)
     assert "was final and has changed" in world.program().halted
-    with pytest.raises(DeliveryRefused, match="program_halted"):
+    with pytest.raises(DeliveryRefused, match="the program is halted"):
         world.report((0, 1))
     with pytest.raises(AssertionError):
         world.wait("another batch", lambda: len(world.batches()) > batches, seconds=3)
