@@ -44,6 +44,16 @@ def head(program: str, partner: str = "adnet") -> bytes:
     ).encode()
 
 
+def honest_report(api: Api) -> int:
+    """The status of a report by a partner who, as all should, comes again when told to."""
+    program = api.engine.program()
+    for _ in range(20):
+        answer = api.post(program, [item("e")])
+        if answer.status_code not in (408, 503):
+            break
+    return answer.status_code
+
+
 async def _stall(api: Api, count: int, sent: bytes) -> list[bytes]:
     """What `count` connections are answered that send `sent`, and then nothing. Meanwhile an
     honest report is answered."""
@@ -64,8 +74,7 @@ async def _stall(api: Api, count: int, sent: bytes) -> list[bytes]:
     stalled = [asyncio.create_task(one()) for _ in range(count)]
     for _ in range(count):
         await opened.acquire()
-    honest = await asyncio.to_thread(api.post, api.engine.program(), [item("e")])
-    assert honest.status_code == 200, honest.text
+    assert await asyncio.to_thread(honest_report, api) == 200
     return await asyncio.wait_for(asyncio.gather(*stalled), 60)
 
 
