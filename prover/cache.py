@@ -11,18 +11,32 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+ADVICE = "set GUERDON_CACHE to a folder that can be written"
+
+
+class CacheError(OSError):
+    """There is no cache folder. The message says why and what to do."""
+
 
 def cache_root() -> Path:
-    """GUERDON_CACHE, or `guerdon` in XDG_CACHE_HOME, or ~/.cache/guerdon."""
+    """GUERDON_CACHE, or `guerdon` in XDG_CACHE_HOME, or ~/.cache/guerdon. Raises CacheError."""
     if explicit := os.environ.get("GUERDON_CACHE"):
         return Path(explicit)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "guerdon"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "guerdon"
+    except RuntimeError:
+        # A user without an entry in the password file, as in some containers, and no HOME.
+        raise CacheError(f"this user has no home folder: {ADVICE}") from None
 
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as lock:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        opened = path.open("a")
+    except OSError as error:
+        raise CacheError(f"{path.parent}: {error.strerror}: {ADVICE}") from None
+    with opened as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -31,7 +45,7 @@ def cached_folder(path: Path, build: Callable[[Path], None]) -> Path:
     """Return `path`, after `build(folder)` has filled it once.
 
     Safe against other processes and against a crash half way: the folder gets its name only when it
-    is complete.
+    is complete. Raises CacheError if there can be no folder.
     """
     if path.exists():
         return path

@@ -1,11 +1,14 @@
 """The audit: everything about a program that the chain alone can show, rebuilt and compared. No
 database, no operator's word."""
 
+import itertools
+import time
 from collections.abc import Callable, Mapping
 
 from backend.audit.contracts import check_contracts
 from backend.audit.creation import check_creation
 from backend.audit.keys import ExpectedKey, known_keys
+from backend.audit.payouts import PayoutCheck
 from backend.audit.posting import PostingCheck, ProofJob
 from backend.audit.proofs import check_proofs
 from backend.audit.replay import Replay
@@ -15,7 +18,7 @@ from backend.chain import erc20
 from backend.chain.distributor import Distributor, NotADistributor, ProgramInfo
 from backend.chain.finality import final_block
 from backend.chain.logs import deployment_block
-from backend.chain.node import Node
+from backend.chain.node import Block, Node
 from backend.errors import Conflict, Invalid, Unavailable
 from backend.kit.address import checked_address
 from prover.circuit import Instance
@@ -26,7 +29,14 @@ from prover.tree import capacity
 
 LEVELS_MAX = 8
 Progress = Callable[[str, int, int], None]
-"""Called with (stage, done, total); stages are "logs", "batches", "proofs" and "contract"."""
+"""Called with (stage, done, total); stages are "logs", "batches", "proofs", "payouts" and
+"contract"."""
+
+
+class StaleHead(Unavailable):
+    """The node's newest block is older than the user wants to rely on."""
+
+    code = "stale_head"
 
 
 class AuditImpossible(Conflict):
@@ -44,6 +54,7 @@ def audit(
     *,
     expected_keys: Mapping[str, ExpectedKey] | None = None,
     finality: str = "latest",
+    age_seconds_max: int | None = None,
 ) -> AuditReport:
     """Audit a program from the chain alone, up to its newest block that is settled by `finality`.
 
@@ -53,18 +64,20 @@ def audit(
 
     Raises:
         Invalid: the address is none, or has no code.
+        StaleHead: the last block is older than `age_seconds_max`.
         AuditImpossible: no Distributor stands there, or the chain was reorganised during the audit.
         Unavailable: the node does not answer or does not serve what is needed.
     """
     report_progress = progress or (lambda stage, done, total: None)
     distributor = Distributor(node, checked_address(distributor_address, "distributor"))
-    head = final_block(node, finality)
+    head, age_seconds = _head(node, finality, age_seconds_max)
     first = _first_block(node, distributor.address, first_block, head.number)
     info = _info(distributor, head.number)
     token = erc20.describe(node, info.token, head.number)
     report = AuditReport(
         info.chain_id, distributor.address, first, head.number, token, info.verifier
     )
+    report.last_block_time, report.age_seconds = head.timestamp, age_seconds
     key = check_contracts(
         node,
         info,
@@ -77,6 +90,7 @@ def audit(
     check_creation(node, info, distributor.address, replay.first_attestors, report)
     jobs = _postings(node, distributor, info, replay, report, report_progress)
     _proofs(jobs, key, report, report_progress)
+    _payouts(node, info, distributor.address, replay, report, report_progress)
     _views(distributor, head.number, replay, report, report_progress)
     if node.block(head.number).hash != head.hash:
         raise AuditImpossible(
@@ -85,6 +99,18 @@ def audit(
     report.accounts = len(replay.state.home)
     report.totals |= {"committed": replay.committed, "claimed": replay.claimed}
     return report
+
+
+def _head(node: Node, finality: str, age_seconds_max: int | None) -> tuple[Block, int]:
+    """The last block to audit, and its age. Raises StaleHead."""
+    head = final_block(node, finality)
+    age_seconds = max(0, int(time.time()) - head.timestamp)
+    if age_seconds_max is not None and age_seconds > age_seconds_max:
+        raise StaleHead(
+            f"the node's last block ({finality}), {head.number}, is {age_seconds} s old, more than "
+            f"{age_seconds_max}: ask a node that has caught up"
+        )
+    return head, age_seconds
 
 
 def _first_block(node: Node, address: str, given: int | None, head: int) -> int:
@@ -173,6 +199,24 @@ def _postings(
             jobs.append(job)
         progress("batches", done, len(replay.steps))
     return jobs
+
+
+def _payouts(
+    node: Node,
+    info: ProgramInfo,
+    distributor: str,
+    replay: Replay,
+    report: AuditReport,
+    progress: Progress,
+) -> None:
+    check = PayoutCheck(node, Domain(info.chain_id, distributor), info.token, report)
+    done = itertools.count(1)
+    check.check(
+        replay.claims,
+        report.first_block,
+        report.last_block,
+        lambda: progress("payouts", next(done), len(replay.claims)),
+    )
 
 
 def _proofs(

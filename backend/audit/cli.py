@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from backend.audit.report import AuditReport, Finding
 
 FINDINGS, IMPOSSIBLE = 1, 2
+OLD_SECONDS = 3600
+"""Older than this, a last block is warned of: longer than chains take to finalize one."""
 
 
 def audit(
@@ -40,6 +42,10 @@ def audit(
             "folder. Else one of the local cache.",
         ),
     ] = None,
+    max_age: Annotated[
+        int | None,
+        typer.Option(min=0, help="Refuse a last block that is older than this many seconds."),
+    ] = None,
     finality: Annotated[
         str, typer.Option("--finality", help=f"Audit up to: {FINALITY_EXPECTED}.")
     ] = "latest",
@@ -58,7 +64,13 @@ def audit(
         node = connect(rpc_url)
         with _progress_bars(errors.console()) as progress:
             report = run_audit(
-                node, distributor, first_block, progress, expected_keys=expected, finality=finality
+                node,
+                distributor,
+                first_block,
+                progress,
+                expected_keys=expected,
+                finality=finality,
+                age_seconds_max=max_age,
             )
     except Exception as error:  # Exit code 1 must mean findings and nothing else.
         body = (
@@ -101,6 +113,7 @@ def _print(report: "AuditReport") -> None:
     facts.show_header = False
     rows = {
         "blocks": f"{report.first_block} to {report.last_block}",
+        "as of": _as_of(report),
         "token": "" if report.token is None else report.token.address,
         "verifying key": report.key_digest or "none that can be read",
         "accounts": report.accounts,
@@ -130,7 +143,23 @@ def _print(report: "AuditReport") -> None:
             f"{len(report.findings)} findings: this program does not hold.", style="bold red"
         )
     else:
-        output.print("Everything holds.", style="bold green")
+        output.print(f"Everything holds as of {_as_of(report)}.", style="bold green")
+    if report.age_seconds > OLD_SECONDS:
+        errors.print(
+            "This block is old. What has happened since is not in this audit: ask a node that has "
+            "caught up, and bound the age with --max-age.",
+            style="yellow",
+        )
+
+
+def _as_of(report: "AuditReport") -> str:
+    """The last block with its age, in the largest unit that it fills twice."""
+    age, unit = report.age_seconds, "s"
+    for size, name in ((60, "min"), (60, "h"), (24, "days")):
+        if age < 2 * size:
+            break
+        age, unit = age // size, name
+    return f"block {report.last_block}, {age} {unit} old"
 
 
 def _shown(report: "AuditReport", amount: int) -> str:

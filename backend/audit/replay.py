@@ -87,6 +87,7 @@ class Replay:
     """The first that the log says."""
     committed: int = 0
     claimed: int = 0
+    claims: list[Claimed] = field(default_factory=list)
     claimed_by_slot: dict[tuple[int, int], int] = field(default_factory=lambda: defaultdict(int))
     roots: dict[int, dict[int, int]] = field(default_factory=lambda: defaultdict(dict))
     """bucket -> sequence -> the root that the log says."""
@@ -261,6 +262,7 @@ class Replay:
             "tx_hash": event.tx_hash,
         }
         key = (event.bucket, event.slot)
+        self.claims.append(event)
         self.claimed += event.amount
         self.claimed_by_slot[key] += event.amount
         address, cumulative = (

@@ -58,6 +58,10 @@ class AuditReport:
     """committed, claimed, reserve: as rebuilt from the log; the reserve is the token balance."""
     accounts: int = 0
     batches: list[BatchReport] = field(default_factory=list)
+    last_block_time: int = 0
+    """Unix seconds, by the chain's clock."""
+    age_seconds: int = 0
+    """How old the last block was when the audit began, by this machine's clock."""
 
     @property
     def ok(self) -> bool:
@@ -90,6 +94,8 @@ class AuditReport:
             "key_digest": self.key_digest,
             "first_block": self.first_block,
             "last_block": self.last_block,
+            "last_block_time": self.last_block_time,
+            "age_seconds": self.age_seconds,
             "accounts": self.accounts,
             "batches": batches,
             "totals": {name: str(amount) for name, amount in self.totals.items()},

@@ -220,6 +220,45 @@ def _post_batch_at(data: memoryview, signatures_size_max: int) -> PostBatchCall:
     return PostBatchCall(batch, deltas, proof, attestations)
 
 
+@dataclass(frozen=True, slots=True)
+class ClaimToCall:
+    """What a `claimTo` call says of whose claim is paid to whom, and by which permission."""
+
+    bucket: int
+    slot: int
+    account: str
+    cumulative: int
+    recipient: str
+    deadline: int
+    permission: bytes
+
+
+def find_claims_to(data: bytes, *, whole: bool) -> Iterator[ClaimToCall]:
+    """The `claimTo` call that calldata is, if `whole`; else every one inside of it, as for
+    `find_post_batches`. What does not decode is passed over."""
+    view, at = memoryview(data), 0 if whole else data.find(CLAIM_TO)
+    while at >= 0:
+        with contextlib.suppress(ValueError):
+            yield _claim_to_at(view[at:])
+        at = -1 if whole else data.find(CLAIM_TO, at + 1)
+
+
+def _claim_to_at(data: memoryview) -> ClaimToCall:
+    if data[:4] != CLAIM_TO or len(data) < _HEAD + 32 * len(_CLAIM_TO):
+        raise ValueError("calldata: expected a claimTo call, found none")
+    call = _Calldata(data)
+    word = [_HEAD + 32 * i for i in range(len(_CLAIM_TO))]
+    return ClaimToCall(
+        call.number(word[0], 32),
+        call.number(word[1], 16),
+        to_checksum_address(call.number(word[3], 160).to_bytes(20, "big")),
+        call.number(word[4], 128),
+        to_checksum_address(call.number(word[6], 160).to_bytes(20, "big")),
+        call.number(word[7]),
+        call.copy(*call.parameter(word[8], 1)),
+    )
+
+
 class _Calldata:
     """Calldata from its selector on, read as solc's decoder reads it (YulUtilFunctions.cpp,
     ABIFunctions.cpp).

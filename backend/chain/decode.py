@@ -119,6 +119,7 @@ def transaction(value: Any) -> Transaction | None:
         None if to is None else address(to, "to"),
         data(found.get("input", found.get("data")), "input"),
         None if number is None else quantity(number, "blockNumber"),
+        None if (sender := found.get("from")) is None else address(sender, "from"),
     )
 
 
@@ -136,7 +137,14 @@ def frames(value: Any, to: str) -> list[Frame]:
             kind = call.get("type")
             if not isinstance(kind, str):
                 raise _malformed("type", "a text", kind)
-            found.append(Frame(kind.upper(), data(call.get("input", "0x"), "input")))
+            sender = call.get("from")
+            found.append(
+                Frame(
+                    kind.upper(),
+                    data(call.get("input", "0x"), "input"),
+                    None if sender is None else address(sender, "from"),
+                )
+            )
         pending.extend(reversed(sequence(call.get("calls") or [], "calls")))
     return found
 

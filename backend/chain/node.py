@@ -96,17 +96,19 @@ class Transaction:
     to: str | None
     data: bytes
     block_number: int | None
+    sender: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
     """One call of a transaction, at any depth, that did not fail.
 
-    `kind` is CALL, DELEGATECALL, CREATE, CREATE2, ...
+    `kind` is CALL, DELEGATECALL, CREATE, CREATE2, ... `sender` made it, where the node says so.
     """
 
     kind: str
     data: bytes
+    sender: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

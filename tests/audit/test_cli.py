@@ -1,11 +1,13 @@
 """The command line: exit codes, the table and the JSON."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
+from backend.audit import auditor
 from backend.audit.cli import audit
 from prover.groth16 import dev_key
 from tests.support.anvil import Anvil
@@ -88,3 +90,23 @@ def test_another_expected_key_is_exit_1(honest: Program) -> None:
     result = runner.invoke(app, options)
     assert result.exit_code == 1
     assert "verifier_key_differs" in result.stdout
+
+
+def test_the_age_of_the_last_block_is_said_and_bounded(
+    honest: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What holds, holds as of a block: its number and its age are told, an old one is warned of,
+    and one older than --max-age is exit code 2, before anything is read."""
+    chain = honest.chain
+    options = ["--rpc-url", chain.url, "--distributor", honest.address]
+    key = ["--key", str(dev_key(DEV).path)]
+    head = chain.node.block("latest")
+    monkeypatch.setattr(auditor, "time", SimpleNamespace(time=lambda: head.timestamp + 7200))
+    old = runner.invoke(app, [*options, *key])
+    assert old.exit_code == 0, old.output
+    assert f"as of block {head.number}, 2 h old" in " ".join(old.stdout.split())
+    assert "has caught up" in " ".join(old.stderr.split())
+    stale = runner.invoke(app, [*options, "--max-age", "7199", "--json"])
+    assert (stale.exit_code, json.loads(stale.stdout)["error"]["code"]) == (2, "stale_head")
+    fresh = runner.invoke(app, [*options, *key, "--max-age", "7200", "--json"])
+    assert (fresh.exit_code, json.loads(fresh.stdout)["age_seconds"]) == (0, 7200)

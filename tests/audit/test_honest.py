@@ -40,7 +40,8 @@ def test_honest_chain_holds(honest: Program) -> None:
     assert report.totals["committed"] == earned
     assert report.totals["reserve"] == 100_000 - 40_000 - report.totals["claimed"]
     assert all(done == total for done, total in stages.values())
-    assert set(stages) == {"logs", "batches", "proofs", "contract"}
+    assert set(stages) == {"logs", "batches", "proofs", "payouts", "contract"}
+    assert (report.checks["payouts"], report.checks["recipients"]) == (6, 1)
 
 
 def test_report_is_json_with_decimal_amounts(honest: Program, remembered_proofs: None) -> None:

@@ -235,6 +235,18 @@ LIES = [
         "claim_of_nothing",
         (0, 1),
     ),
+    (
+        "a claim that another was paid",
+        change_log(word(0, lambda recipient: recipient ^ 1), CLAIMED, 0, 5),
+        "recipient_foreign",
+        (0, None),
+    ),
+    (
+        "a claim to another than was signed",
+        change_log(word(0, lambda recipient: recipient ^ 1), CLAIMED, 0, 3),
+        "claim_not_paid",
+        (0, None),
+    ),
     ("funding is hidden", drop_log(TRANSFER), "reserve_exceeded", (0, 1)),
     ("attestors are hidden", drop_log(CHANGED, 1), "attestations_too_few", (0, 1)),
     ("the change of attestors is hidden", drop_log(CHANGED, 2), "attestors_mismatch", None),

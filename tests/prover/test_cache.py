@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from prover.cache import cache_root, cached_folder
+from prover.cache import CacheError, cache_root, cached_folder
 
 
 def build_slowly(folder: Path) -> None:
@@ -113,3 +113,16 @@ def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cache_root() == Path("/xdg/guerdon")
     monkeypatch.setenv("GUERDON_CACHE", "/mine")
     assert cache_root() == Path("/mine")
+
+
+def test_no_place_for_a_cache_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A user without a home, and a folder that cannot be made: what to set."""
+    for name in ("GUERDON_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    with monkeypatch.context() as nobody:
+        nobody.setattr("pwd.getpwuid", {}.__getitem__)  # knows nobody
+        with pytest.raises(CacheError, match="no home folder: set GUERDON_CACHE"):
+            cache_root()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CacheError, match="Not a directory: set GUERDON_CACHE"):
+        cached_folder(tmp_path / "file" / "keys" / "x", lambda _: None)
