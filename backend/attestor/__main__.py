@@ -4,16 +4,10 @@ import argparse
 import sys
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import uvicorn
-
-from backend.attestor.app import create_app
-from backend.attestor.config import AttestorConfig, ConfigError, load_config
-from backend.attestor.store import Store, StoreError
-from backend.kit.log import configure
-from backend.kit.processes import end_on_hangup
-from backend.kit.server import ConnectionBounds, options
-from backend.signer.base import SignerError
+if TYPE_CHECKING:
+    from backend.attestor.config import AttestorConfig
 
 
 def _arguments() -> argparse.Namespace:
@@ -33,7 +27,9 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _forget_chain(config: AttestorConfig) -> None:
+def _forget_chain(config: "AttestorConfig") -> None:
+    from backend.attestor.store import Store
+
     store = Store(config.database)
     for program in config.programs:
         store.forget_chain(f"{config.chain_id}:{program.distributor}")
@@ -42,6 +38,17 @@ def _forget_chain(config: AttestorConfig) -> None:
 
 def main() -> int:
     arguments = _arguments()
+    # A wrong command line is told at once: what the attestor works with takes a second to import.
+    import uvicorn
+
+    from backend.attestor.app import create_app
+    from backend.attestor.config import ConfigError, load_config
+    from backend.attestor.store import StoreError
+    from backend.kit.log import configure
+    from backend.kit.processes import end_on_hangup
+    from backend.kit.server import ConnectionBounds, options
+    from backend.signer.base import SignerError
+
     configure()
     try:
         config = load_config(arguments.config, host=arguments.host, port=arguments.port)

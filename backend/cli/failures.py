@@ -9,7 +9,7 @@ from rich.text import Text
 
 from backend.cli.output import wants_json
 from backend.errors import GuerdonError
-from backend.kit.terminal import OutputError, errors, output
+from backend.kit.terminal import errors, output
 
 _NO_SUCH_TABLE_OR_COLUMN = ("42P01", "42703")
 """PostgreSQL's codes."""
@@ -27,7 +27,7 @@ def failures() -> Iterator[None]:
     configure(logging.ERROR)
     try:
         yield
-    except (typer.Exit, typer.Abort, BrokenPipeError, OutputError):
+    except (typer.Exit, typer.Abort, BrokenPipeError):
         raise
     except Exception as error:
         if (reason := _reason(error)) is None:
