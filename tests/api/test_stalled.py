@@ -19,7 +19,7 @@ SECONDS = 1.5
 BODIES = BodyBounds(
     2 * 2**20, held_bytes_max=8 * 2**20, seconds=SECONDS, bytes_per_second=2**22, safe_seconds=0.2
 )
-CONNECTIONS = ConnectionBounds(600, head_seconds=SECONDS, rest_seconds=0.5, safe_seconds=0.2)
+CONNECTIONS = ConnectionBounds(600, head_seconds=SECONDS, rest_seconds=1, safe_seconds=0.2)
 PART = b" " * 2**18
 
 
@@ -85,13 +85,15 @@ def stall(api: Api, count: int, sent: bytes) -> set[bytes]:
 
 def test_stalled_bodies(patient: Api, program: Program) -> None:
     """Three hundred callers each send an eighth of a large body and stall: the memory that they
-    take is bounded below what they sent, an honest report is answered meanwhile, and each is
-    told to come again."""
+    take is bounded below what they sent, an honest report is answered meanwhile, and all are
+    cut off, with the word to come again."""
     gc.collect()
     before = psutil.Process().memory_info().rss
     answers = stall(patient, 300, head(program.name) + PART)
     grown = psutil.Process().memory_info().rss - before
-    assert answers <= {b"408", b"503"}
+    # One that still sends when its connection is closed may miss its answer.
+    assert answers <= {b"408", b"503", b""}
+    assert answers & {b"408", b"503"}
     assert grown < 300 * len(PART) * 9 // 10
 
 
