@@ -6,7 +6,7 @@ import pytest
 
 from backend.chain import logs
 from backend.chain.logs import fetch_logs
-from backend.chain.node import Log, NodeRefused
+from backend.chain.node import BadAnswer, Log, NodeRefused, RateLimited
 from backend.errors import Unavailable
 
 ADDRESS = "0x" + "11" * 20
@@ -52,3 +52,21 @@ def test_a_range_never_exceeds_the_maximum(monkeypatch: pytest.MonkeyPatch) -> N
     node = RangedNode(1000)
     fetch_logs(node, ADDRESS, [], 0, 99)
     assert max(last - first + 1 for first, last in node.asked) == 16
+
+
+@pytest.mark.parametrize(
+    "error", [RateLimited("asked too often", 7), BadAnswer("a web page"), Unavailable("silent")]
+)
+def test_only_a_refusal_halves_the_range(error: Unavailable) -> None:
+    """A node that was asked too often, or does not answer, is not asked sixteen times more."""
+
+    class Silent(RangedNode):
+        def logs(self, *question: object) -> list[Log]:
+            self.asked.append(question)
+            raise error
+
+    node = Silent(0)
+    with pytest.raises(type(error)) as caught:
+        fetch_logs(node, ADDRESS, [], 1, 100_000)
+    assert caught.value is error
+    assert len(node.asked) == 1
