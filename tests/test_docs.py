@@ -393,3 +393,11 @@ def test_the_scans_see_faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         "anew",
         "stands(?! for)",
     ]
+
+
+def test_decisions_are_numbered_once() -> None:
+    """Each ADR has a number of its own, in its name and in its title, and none is left out."""
+    found = sorted((ROOT / "docs" / "adr").glob("*.md"))
+    assert [int(path.name[:4]) for path in found] == list(range(1, len(found) + 1))
+    for number, path in enumerate(found, start=1):
+        assert path.read_text().startswith(f"# {number}. "), path.name
