@@ -86,7 +86,16 @@ def _has_header(first: Row, named: Named) -> bool:
     names = [name for name in (named.address, named.amount) if name and _position(name) is None]
     if names and all(name in cells for name in names):
         return True
-    return not any(looks_like_account(cell) or looks_like_number(cell) for cell in cells)
+    if any(looks_like_account(cell) or looks_like_number(cell) for cell in cells):
+        return False
+    if named.address is None or named.amount is None or names:
+        return True
+    # By position alone, a row without account and number may be a damaged one: its words must say.
+    return any(
+        said(cells[at - 1]) is kind
+        for name, kind in ((named.address, Said.ADDRESS), (named.amount, Said.AMOUNT))
+        if (at := _position(name)) and at <= len(cells)
+    )
 
 
 def _position(name: str) -> int | None:
