@@ -76,4 +76,4 @@ def test_labels_have_few_values() -> None:
         if hasattr(value, "_labelnames")
         for label in value._labelnames
     }
-    assert labels == {"outcome", "code", "state", "instance", "program", "result"}
+    assert labels == {"cause", "outcome", "code", "state", "instance", "program", "result"}

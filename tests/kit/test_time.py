@@ -12,6 +12,7 @@ READERS = {
     "cli/imports.py": "a report's time, at the partner",
     "attestation/envelope.py": "on a local chain alone",
     "attestor/service.py": "on a local chain alone",
+    "audit/auditor.py": "the age of the head that the report names: it decides nothing of money",
     "devstack/demo.py": "on a local chain alone",
     "devstack/run.py": "a name",
     "kit/time.py": "where the function is",
