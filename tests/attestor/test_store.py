@@ -27,13 +27,14 @@ LEAF = StoredLeaf(b"\1" * 32, b"\2" * 32, "0x" + "11" * 20, 2**95, NOW, b"\3" * 
 # refusal.
 SIGN = """
 import sys
+from pathlib import Path
 from backend.errors import GuerdonError
 from backend.attestor.store import Store
 from tests.attestor.test_store import ENVELOPE, LEAF, MOMENT, PROGRAM
 digest = bytes.fromhex(sys.argv[2])
 try:
     sign = lambda: digest + digest + b"\\x1b"
-    print(Store(sys.argv[1]).sign_once(PROGRAM, ENVELOPE, digest, [LEAF], MOMENT, sign).hex())
+    print(Store(Path(sys.argv[1])).sign_once(PROGRAM, ENVELOPE, digest, [LEAF], MOMENT, sign).hex())
 except GuerdonError as error:
     print(error.code)
 """

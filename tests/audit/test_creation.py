@@ -87,7 +87,8 @@ def seeds_for_eve(twin: Program) -> tuple[dict[int, int], Tree]:
     base = int.from_bytes(
         keccak(encode(["uint32", "uint256"], [SECRET_BUCKET, BUCKETS_SLOT])), "big"
     )
-    return {base: 1 | 1 << 64, base + 2: tree.root}, tree
+    root = int.from_bytes(keccak(encode(["uint64", "uint256"], [1, base + 1])), "big")
+    return {base: 1 | 1 << 64, root: tree.root}, tree
 
 
 def send(chain: Anvil, data: bytes, to: str | None = None) -> Any:

@@ -232,7 +232,7 @@ def test_history_costs_one_look_a_slot(own_engine: Engine) -> None:
 
 _COLUMNS = (
     "items, accounts_touched, total, old_root, new_root, items_root, interactions_root, "
-    "ledger_head, deltas, prove_attempts, failures"
+    "ledger_head, deltas, prove_attempts, failures, waits"
 )
 _MORE_BATCHES = f"""
     INSERT INTO batch (id, program_id, bucket, sequence, state, {_COLUMNS})

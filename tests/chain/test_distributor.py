@@ -127,7 +127,7 @@ def test_views(program: Program) -> None:
     totals = distributor.totals()
     assert (totals.committed, totals.claimed, totals.reserve) == (76, 76, 924)
     assert distributor.totals(program.deployment.block).committed == 0
-    with pytest.raises(NotFound, match="sequence 2 is not kept"):
+    with pytest.raises(NotFound, match="sequence 2 is not posted"):
         distributor.root(0, 2)
 
 

@@ -180,7 +180,7 @@ def test_an_operators_transaction_is_tracked(program: OnChain) -> None:
 @pytest.mark.parametrize("first", [1, 2, 16])
 def test_two_pushes_at_once(program: OnChain, monkeypatch: pytest.MonkeyPatch, first: int) -> None:
     """Two pushes whose calls differ run at the same time: no account is named in two transactions,
-    and both pushes report it as paid."""
+    and both pushes report it as paid, or as paid already."""
     start = threading.Barrier(2)
     opened: Callable[[str], None] = pushing.failpoint
 
@@ -196,8 +196,10 @@ def test_two_pushes_at_once(program: OnChain, monkeypatch: pytest.MonkeyPatch, f
     with ThreadPoolExecutor(2) as pool:
         runs = [pool.submit(push, program, together=size) for size in (first, 3)]
         outcomes = [results(run.result(60)) for run in runs]
-    everybody = of(program, ann=Result.PAID, bob=Result.PAID, cat=Result.PAID)
-    assert outcomes == [everybody, everybody]
+    for account in (address(name) for name in ("ann", "bob", "cat")):
+        # What the chain has paid by then, the slower push does not buy again.
+        told = {outcome[account] for outcome in outcomes}
+        assert Result.PAID in told <= {Result.PAID, Result.ALREADY_PAID}
     assert rows(program) == ALL_PAID
     assert [program.balance(name) for name in ("ann", "bob", "cat")] == [10, 20, 30]
 

@@ -6,9 +6,18 @@ The tests of a file share one migrated database and have programs of their own i
 from collections.abc import Iterator
 
 import pytest
+import structlog
 
 from tests.support.engine import Api, Engine, fresh_engine, in_process, serve
 from tests.support.postgres import postgres
+
+
+@pytest.fixture(autouse=True)
+def logs_as_before() -> Iterator[None]:
+    """A command sets the logs of its process: the next test does not inherit its level."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 @pytest.fixture

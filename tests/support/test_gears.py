@@ -74,7 +74,7 @@ def test_a_run_that_is_cut_short_leaves_nothing(tmp_path: Path, number: int) -> 
     cut = subprocess.Popen([*PYTEST, *plugins, "-c", str(config(tmp_path)), str(path)], cwd=ROOT)
     wait(lambda: ready.exists() or cut.poll() is not None)
     pid, folder = ready.read_text().split()
-    postmaster = int((Path(folder) / "postmaster.pid").read_text().split()[0])
+    postmaster = int((Path(folder) / "data" / "postmaster.pid").read_text().split()[0])
     servers = [psutil.Process(int(pid)), psutil.Process(postmaster)]
     servers += [child for server in servers for child in server.children(recursive=True)]
     os.kill(cut.pid, number)
