@@ -127,7 +127,9 @@ def is_turn(name: str, seconds: float) -> bool:
     return bool(taken)
 
 
+@functools.cache
 def _connect(url: str) -> redis.Redis:
+    """One client a process: its pool makes new connections in a forked process."""
     return redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2)
 
 

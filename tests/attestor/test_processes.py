@@ -34,6 +34,7 @@ from backend.signer import keystore
 from prover.eip712 import Domain
 from tests.attestor.world import Batch, Coordinator, account, report, write_pins
 from tests.support.anvil import anvil
+from tests.support.nursery import spawn
 from tests.support.program import Program, attestor_keys, real_program
 
 ROOT = Path(__file__).parents[2]
@@ -64,9 +65,7 @@ class Process:
             str(self.port),
         ]
         with (self.folder / "log").open("a") as log:
-            self.process = subprocess.Popen(
-                command, cwd=ROOT, stderr=log, env={**os.environ, **environment}
-            )
+            self.process = spawn(command, cwd=ROOT, stdout=log, env={**os.environ, **environment})
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             try:

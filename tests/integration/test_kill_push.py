@@ -15,7 +15,15 @@ from tests.integration.exact import assert_exact
 from tests.integration.world import World
 
 GUERDON = Path(sys.executable).parent / "guerdon"
-PLACES = ("tx.stored", "push.stored", "tx.broadcast", "push.sent", "push.settled")
+PLACES = (
+    "tx.stored",
+    "push.sent",
+    *(
+        pytest.param(place, marks=pytest.mark.soak)
+        for place in ("push.stored", "tx.broadcast", "push.settled")
+    ),
+)
+"""Deaths inside this process at all of them are in tests/payout/test_rows.py."""
 
 
 def claim(world: World, **environment: str) -> int:

@@ -57,7 +57,9 @@ def test_api_killed_under_load(world: World) -> None:
     assert_exact(world)
 
 
-@pytest.mark.parametrize("step", ["attestor.signed", "attestor.signed.committed"])
+@pytest.mark.parametrize(
+    "step", ["attestor.signed.committed", pytest.param("attestor.signed", marks=pytest.mark.soak)]
+)
 def test_attestor_killed(world: World, step: str) -> None:
     """One of three attestors dies around the moment at which its signature is stored: the other two
     are enough."""
@@ -119,7 +121,9 @@ def test_redis_killed(world: World) -> None:
     assert_exact(world)
 
 
-@pytest.mark.parametrize("state", [BatchState.CLOSED, BatchState.POSTED])
+@pytest.mark.parametrize(
+    "state", [pytest.param(BatchState.CLOSED, marks=pytest.mark.soak), BatchState.POSTED]
+)
 def test_everything_killed_at_once(world: World, state: BatchState) -> None:
     """Worker, API, Redis and all attestors die together with a batch under way; together they
     finish it."""

@@ -34,7 +34,9 @@ TRACKED = "post.tracked"
 """After tx.broadcast too, but a worker that died there finds the batch on chain."""
 
 
-@pytest.mark.parametrize("steps", [STEPS, (TRACKED,)], ids=["every step", TRACKED])
+@pytest.mark.parametrize(
+    "steps", [STEPS, pytest.param((TRACKED,), marks=pytest.mark.soak)], ids=["every step", TRACKED]
+)
 def test_worker_killed(world: World, steps: tuple[str, ...]) -> None:
     """One batch, and the whole worker dies at each of its steps in turn: each new worker takes up
     where the last one died, and the batch lands once."""
@@ -86,7 +88,9 @@ def _prover_pids(world: World) -> list[int]:
     return [pid for pid, line in lines.items() if "prover.groth16_process" in line]
 
 
-@pytest.mark.parametrize("whole", [False, True], ids=["prover", "worker"])
+@pytest.mark.parametrize(
+    "whole", [False, pytest.param(True, marks=pytest.mark.soak)], ids=["prover", "worker"]
+)
 def test_killed_while_proving(world: World, whole: bool) -> None:
     """The Groth16 process dies in the middle of a proof, alone or with the whole worker: the proof
     is made again, the batch lands once."""

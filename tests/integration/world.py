@@ -172,8 +172,7 @@ class World:
     def settle(self) -> None:
         """Until everything that was taken in is final on chain and no transaction of ours is
         open."""
-        self.hurry()
-        self.wait("settling", self._settled)
+        wait_until("settling", self._settled, self._hurried, STALL_SECONDS)
 
     def hurry(self) -> None:
         """Batches that wait before they are tried again have waited long enough: how long a failure
@@ -182,6 +181,10 @@ class World:
             session.execute(
                 update(Batch).where(Batch.retry_at.is_not(None)).values(retry_at=None, waits=0)
             )
+
+    def _hurried(self) -> str:
+        self.hurry()
+        return self.standing()
 
     def _settled(self) -> bool:
         with self.local.context.database.transaction() as session:
@@ -251,7 +254,7 @@ def running_world(logs: Path, **options: object) -> Iterator[World]:
             program="main",
             partner="adnet",
             batch_age_max_seconds=0,
-            tick_seconds=0.2,
+            tick_seconds=0.4,
             stack=Stack(folder, spawn=spawn),
             **options,
         )

@@ -69,6 +69,9 @@ class Forked:
     def terminate(self) -> None:
         self._process.terminate()
 
+    def kill(self) -> None:
+        self._process.kill()
+
 
 @cache
 def _nursery() -> ForkServerContext:
