@@ -4,12 +4,13 @@ A column is taken only if its name and its content agree, or if the user names i
 column could be meant, none is taken: the error names them and says which option decides.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from backend.client.list_accounts import looks_like_account
-from backend.client.list_file import ADDRESS_LIKE, ListError, Row, Table
+from backend.client.list_file import ADDRESS_LIKE, ListError, Quoted, Row, Table
 from backend.client.list_numbers import looks_like_number
 from backend.client.list_words import Said, said
 
@@ -45,7 +46,8 @@ class Chosen:
 def choose(path: Path, table: Table, named: Named, symbol: str | None) -> Chosen:
     """Split the header off, and choose the columns. Raises ListError."""
     first, *rest = table.rows
-    if not _has_header(first, named):
+    # The keys of JSON's objects are a header whatever they are.
+    if first.place and not _has_header(first, named):
         chosen = _by_position(path, table, named)
         _require_one_cell(path, table, chosen, [""] * len(first.cells))
         return chosen
@@ -62,21 +64,62 @@ def choose(path: Path, table: Table, named: Named, symbol: str | None) -> Chosen
 
 
 def _require_one_cell(path: Path, table: Table, chosen: Chosen, names: Sequence[str]) -> None:
-    """Refuse amounts that may be one half of a number with a comma in it, which nobody quoted: a
-    column of digits stands beside them and has no name. Raises ListError."""
+    """Refuse amounts that may be one half of a number with a comma in it, which nobody quoted.
+    Raises ListError."""
     if table.delimiter != ",":
         return
+    rows = [row for row in chosen.data if len(row.cells) == chosen.width]
     for at in (chosen.amount.at - 1, chosen.amount.at + 1):
-        if not 0 <= at < chosen.width or names[at]:
+        if not 0 <= at < chosen.width or at == chosen.address.at:
             continue
-        rows = [row for row in chosen.data if len(row.cells) == chosen.width]
-        if rows and all(row.cells[at].isdigit() for row in rows):
-            row = rows[0]
-            left, right = (_shown(row.cells[i]) for i in sorted((at, chosen.amount.at)))
+        pair = sorted((at, chosen.amount.at))
+        if row := _halved(rows, (pair[0], pair[1]), at, names[at]):
+            left, right = (_shown(row.cells[i]) for i in pair)
             raise ListError(
                 f"{path}, {table.word} {row.place}: {left} and {right} may be one number with a "
-                "comma in it: put numbers in quotes, or give every column a name in a first line"
+                "comma in it: put numbers in quotes, and leave out a column that holds numbers and "
+                "has no name"
             )
+
+
+def _halved(rows: Sequence[Row], pair: tuple[int, int], beside: int, name: str) -> Row | None:
+    """The first row whose two cells may be one number; None if the column `beside` the amounts
+    holds something of its own.
+
+    A column of its own has a name, and holds numbers in all rows or in none that could be a part.
+    """
+    digits = [row for row in rows if _may_be_one(row, pair, _DIGITS, _DIGITS)]
+    groups = [row for row in rows if _may_be_one(row, pair, _LEFT_GROUP, _RIGHT_GROUP)]
+    whole = bool(rows) and all(_NUMERIC.fullmatch(row.cells[beside]) for row in rows)
+    if said(name) is Said.OTHER:
+        # A rank may be missing here and there.
+        found = [] if whole else groups
+    elif name and whole:
+        found = groups if len(groups) == len(rows) else []
+    else:
+        found = sorted({row.place: row for row in digits + groups}.values(), key=_place)
+    return found[0] if found else None
+
+
+def _place(row: Row) -> int:
+    return row.place
+
+
+def _may_be_one(
+    row: Row, pair: tuple[int, int], left: re.Pattern[str], right: re.Pattern[str]
+) -> bool:
+    cells = [row.cells[at] for at in pair]
+    if any(isinstance(cell, Quoted) for cell in cells):
+        return False
+    return bool(left.fullmatch(cells[0]) and right.fullmatch(cells[1]))
+
+
+_NOTHING = re.compile(r"(?i)|-+|\?+|n/?a|nan|null|none|tbd")
+_SCALED = re.compile(r"[0-9.,]+ ?[kKmMbB]")
+_DIGITS = re.compile(r"[0-9]+")
+_NUMERIC = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+_LEFT_GROUP = re.compile(r"[1-9][0-9]{0,2}(?:\.[0-9]{3})*")
+_RIGHT_GROUP = re.compile(r"[0-9]{3}(?:\.[0-9]+)?|(?<=\.)[0-9]+")
 
 
 def _has_header(first: Row, named: Named) -> bool:
@@ -223,9 +266,11 @@ class _Sheet:
         ]
 
     def _is_numeric(self, at: int) -> bool:
-        """Whether most of a column's cells that are not empty look like numbers."""
-        cells = [row.cells[at] for row in self.data if at < len(row.cells) and row.cells[at]]
-        return 2 * sum(map(looks_like_number, cells)) > len(cells)
+        """Whether most of a column's cells that say anything look like numbers."""
+        cells = [row.cells[at] for row in self.data if at < len(row.cells)]
+        cells = [cell for cell in cells if not _NOTHING.fullmatch(cell)]
+        numbers = sum(looks_like_number(cell) or bool(_SCALED.fullmatch(cell)) for cell in cells)
+        return 2 * numbers > len(cells)
 
     def _place(self, columns: Sequence[int], holds: Callable[[str], bool]) -> str:
         """Where it can be seen: the first row that holds such a cell in one of the columns."""

@@ -16,12 +16,19 @@ from backend.errors import CommandError
 DELIMITERS = ",;\t|"
 ADDRESS_LIKE = re.compile(r"0[xX][0-9a-fA-F]{40}")
 SAMPLE_ROWS = 20
+_QUOTED = re.compile(r'"([^"]*)"')
 FAULTS_SHOWN_MAX = 100
 FILE_BYTES_MAX = 256 * 2**20
 
 
 class ListError(CommandError):
     """The list cannot be used. The message names line, column and what was expected."""
+
+
+class Quoted(str):
+    """A cell that stood in quotes: no part of a number in the cell beside it."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +126,7 @@ def csv_table(path: Path, text: str, note: str | None) -> Table:
 
 
 def _rows(path: Path, text: str, delimiter: str, first: int) -> Iterator[Row]:
+    lines = io.StringIO(text, newline="").readlines()
     # Strict: otherwise an open quote makes one cell of the rest of the file.
     reader = csv.reader(
         io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True
@@ -126,7 +134,9 @@ def _rows(path: Path, text: str, delimiter: str, first: int) -> Iterator[Row]:
     line = first
     try:
         for row in reader:
-            cells = [cell.strip() for cell in row]
+            raw = "".join(lines[line - first : reader.line_num])
+            quoted = set(_QUOTED.findall(raw)) if '"' in raw else ()
+            cells = [Quoted(cell.strip()) if cell in quoted else cell.strip() for cell in row]
             if any(cells):
                 yield Row(line, cells)
             line = reader.line_num + first

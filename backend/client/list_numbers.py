@@ -130,8 +130,6 @@ def require_one_meaning(cells: Sequence[str]) -> None:
     grouped = re.compile(r"[1-9][0-9]{0,2}\.[0-9]{3}")
     if not pointed or not all(grouped.fullmatch(cell) for cell in pointed):
         return
-    if any(re.fullmatch(r"[0-9]{4,}", cell) for cell in cells):
-        return  # Without a mark: thousands are not grouped here.
     raise NumberFault(
         f"can be {pointed[0]} or {pointed[0].replace('.', '')}: every point in the column is "
         f"before three digits. Say `--number-form {NumberForm.PLAIN}` or `--number-form "

@@ -25,7 +25,8 @@ def _set(text: str) -> frozenset[str]:
 
 _ADDRESS = _set("""
     address addresses addr wallet wallets walletaddress account accounts recipient recipients
-    receiver reciever beneficiary payee claimant holder user owner winner participant to
+    receiver reciever beneficiary payee claimant claimer destination delegate voter contributor
+    holder user owner winner participant to
     adresse adressen walletadresse empfänger empfängeradresse destinataire bénéficiaire portefeuille
     dirección direccion billetera cartera destinatario beneficiario endereço endereco carteira
     indirizzo portafoglio adres ontvanger adress mottagare plånbok portfel odbiorca adresa
@@ -35,10 +36,11 @@ _ADDRESS = _set("""
 """)  # noqa: RUF001
 _ADDRESS_MODIFIERS = _set("""
     eth evm ethereum op optimism arb arbitrum base polygon 0x public key the of your my l2 onchain
-    de la du der des del do
+    de la du der des del do da proxy safe smart
 """)
 _AMOUNT = _set("""
     amount amounts amt reward rewards airdrop payout allocation tokens quantity qty claimable bonus
+    prize incentive rebate grant 配布数量
     betrag menge belohnung prämie auszahlung auszahlungsbetrag zuteilung montant quantité quantite
     récompense recompense importe monto cantidad recompensa quantia quantidade montante importo
     quantità ricompensa bedrag hoeveelheid beloning belopp belöning beløb beløp kwota ilość nagroda
@@ -47,13 +49,14 @@ _AMOUNT = _set("""
     jumlah lượng จำนวน المبلغ الكمية סכום राशि मात्रा
 """)
 _AMOUNT_MODIFIERS = _set("""
-    token total final in of the to pay base unit units wei raw user eligible số de
+    token total final in of the to pay send claim base unit units wei raw user eligible số de
 """)
 _SUMS = _set("total sum summe somme suma")
 _TICKERS = _set("""
     op arb usdc usdt dai eth weth matic pol uni zk strk scr ens wld bnb avax celo gno xdai link aave
     crv comp mkr lisk mode velo aero snx
 """)
+_ALL = _AMOUNT_MODIFIERS | _SUMS | _TICKERS
 _BASE_UNITS = _set("wei raw")
 _OTHER = _set("""
     rank ranking rang id ids uid uuid index idx no nr num number row line position place tier level
@@ -83,7 +86,11 @@ def said(name: str, symbol: str | None = None) -> Said:
     if any(part in _OTHER for part in parts):
         # A rank among rewards, or a number of tokens: it takes a person to tell.
         return Said.UNKNOWN if any(part in _AMOUNT for part in parts) else Said.OTHER
-    tickers = _TICKERS | frozenset(words(symbol or ""))
+    own = frozenset(words(symbol or ""))
+    if "base" in parts and not {"unit", "units"} & set(parts) and _made_of(parts, _AMOUNT, _ALL):
+        return Said.UNKNOWN  # An amount before something is added to it or multiplied.
+    # Where the token is known, another's symbol says that these are another token's amounts.
+    tickers = own or _TICKERS
     if _made_of(parts, _ADDRESS, _ADDRESS_MODIFIERS):
         return Said.ADDRESS
     if _made_of(parts, _AMOUNT, _AMOUNT_MODIFIERS | _SUMS | tickers):

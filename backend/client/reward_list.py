@@ -15,6 +15,7 @@ from backend.client.list_numbers import (
     read_amount,
     require_one_meaning,
 )
+from backend.client.list_tokens import require_one_token
 from backend.client.list_units import ACCOUNT_MAX, TOTAL_MAX
 from backend.client.list_words import says_base_units
 from backend.kit.token import Token
@@ -89,7 +90,7 @@ def read_reward_list(
     if merkl:
         _require_token(path, "rewardToken", merkl[0], expected)
         said = _agreed(path, said, Unit.BASE, "Merkl's JSON holds base units")
-    safe = not merkl and [name.lower() for name in table.rows[0].cells[:4]] == SAFE_HEADER
+    safe = not merkl and set(SAFE_HEADER) <= {name.lower() for name in table.rows[0].cells}
     if safe:
         _check_safe(path, table, expected)
         said = _agreed(path, said, Unit.TOKENS, "Safe's template holds whole tokens")
@@ -100,6 +101,7 @@ def read_reward_list(
     chosen = choose(
         path, table, Named(address_column, amount_column), token.symbol if token else None
     )
+    require_one_token(path, table, chosen, None if any_token else token)
     if says_base_units(chosen.amount.name):
         said = _agreed(path, said, Unit.BASE, f"{chosen.amount.name} says base units")
     rewards = RewardList(
@@ -128,9 +130,11 @@ def _require_token(path: Path, where: str, named: str, expected: str | None) -> 
 def _check_safe(path: Path, table: Table, expected: str | None) -> None:
     """Each row must pay the program's token, as an ERC-20: others are told, not skipped."""
     faults = []
-    tokens = {row.cells[1].lower() for row in table.rows[1:] if len(row.cells) > 1}
+    places = [_names(table).index(name) for name in SAFE_HEADER[:2]]
+    tokens = set()
     for row in table.rows[1:]:
-        kind, token = (*row.cells, "", "")[:2]
+        kind, token = (row.cells[at] if at < len(row.cells) else "" for at in places)
+        tokens |= {token.lower()} - {""}
         if kind.lower() != "erc20":
             faults.append(
                 Fault(row.place, f"column `token_type`: {kind[:CELL_SHOWN_MAX]!r}: expected erc20")
@@ -149,9 +153,17 @@ def _check_safe(path: Path, table: Table, expected: str | None) -> None:
         raise refuse(path, table.word, faults)
 
 
+def _names(table: Table) -> list[str]:
+    return [name.lower() for name in table.rows[0].cells]
+
+
 def _without_token(table: Table) -> Table:
     """Safe's template without its token's address and type, which are checked."""
-    rows = [Row(row.place, row.cells[2:]) for row in table.rows]
+    places = {_names(table).index(name) for name in SAFE_HEADER[:2]}
+    rows = [
+        Row(row.place, [cell for at, cell in enumerate(row.cells) if at not in places])
+        for row in table.rows
+    ]
     note = "; ".join(filter(None, [table.note, "Safe's CSV airdrop"]))
     return Table(rows, table.word, note, table.delimiter)
 

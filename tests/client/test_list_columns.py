@@ -1,6 +1,8 @@
 """The columns of a list: one is taken only if name and content agree, and nothing else could be
 meant."""
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from backend.client.list_file import ListError
 from backend.client.list_words import Said, said
 from backend.client.reward_list import read_reward_list
+from backend.kit.token import Token
 from tests.support.engine import address
 
 ALICE, BOB, CAROL = address("alice"), address("bob"), address("carol")
@@ -64,9 +67,10 @@ def test_only_an_amount_is_paid(tmp_path: Path, other: str) -> None:
     it is left alone if it is certainly none, and else the user is asked."""
     with pytest.raises(ListError, match=r"--amount-column|looks like an amount"):
         read(tmp_path, f"address,{other}\n{ALICE},5\n{BOB},7\n")
+    second = 5 if other == "chain_id" else 7  # a list pays on one chain
     for text in (
-        f"address,{other},amount\n{ALICE},5,50\n{BOB},7,70\n",
-        f"amount,{other},address\n50,5,{ALICE}\n70,7,{BOB}\n",
+        f"address,{other},amount\n{ALICE},5,50\n{BOB},{second},70\n",
+        f"amount,{other},address\n50,5,{ALICE}\n70,{second},{BOB}\n",
     ):
         if other in NO_AMOUNTS:
             assert read(tmp_path, text) == {ALICE: 50, BOB: 70}
@@ -202,3 +206,103 @@ def test_halves_of_a_number(tmp_path: Path, text: str) -> None:
     with pytest.raises(ListError, match="may be one number with a comma in it"):
         read(tmp_path, text, **named)
     assert len(read(tmp_path, text.replace(",", ";"), **named)) == text.count("0x")
+
+
+A_, B_, C_ = (address(f"halved {name}") for name in "abc")
+
+
+def placed(text: str) -> str:
+    """The list with addresses for the cells A, B and C."""
+    for name, owner in (("A", A_), ("B", B_), ("C", C_)):
+        text = re.sub(rf"(?m)(^|,){name}(?=,|$)", rf"\g<1>{owner}", text)
+    return text
+
+
+TOKEN = Token("0x4200000000000000000000000000000000000042", "OP", 18)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("A,1,250\nB,500,\n", ("1", "2")),
+        ("A,1,250.00\nB,2,500.50\n", ("1", "2")),
+        ("1,250,A\n500,,B\n", ("3", "1")),
+        ("address,amount,\nA,1,250\nB,500,\n", ("address", "amount")),
+        ("address,amount,\nA,1,250.00\nB,2,500.00\n", ("address", "amount")),
+        ("address,amount,note\nA,1,250\nB,500,\n", ("address", "amount")),
+        ("address,amount,note\nA,1,250\nB,2,500\n", ("address", "amount")),
+        ("address,amount,note\nA,1,250\nB,500,x\nC,700,x\n", (None, None)),
+        ("address,amount,memo\nA,1,250.50\nB,500,x\nC,7,x\n", (None, None)),
+        ("address,amount,name,note\nA,1,250,000\nB,500,bob,x\nC,500,al,x\n", (None, None)),
+        ("address,amount,date\nA,1,250\nB,500,2024-01-01\nC,5,2024-01-01\n", (None, None)),
+        ("address,amount,note\nA,12,5\nB,7,x\nC,7,x\n", (None, None)),
+    ],
+)
+def test_one_number_split_in_some_rows(
+    tmp_path: Path, text: str, named: tuple[str | None, str | None]
+) -> None:
+    """An unquoted 1,250 in some of the rows, whatever stands in the others: no half is paid."""
+    path = tmp_path / "list.csv"
+    path.write_text(placed(text))
+    with pytest.raises(ListError, match="may be one number with a comma in it"):
+        read_reward_list(path, *named, decimals=18, token=TOKEN)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("address,amount,rank\nA,5,1\nB,6,\n", (None, None)),
+        ("address,amount,score\nA,5,250\nB,6000,900\n", ("address", "amount")),
+        ('address,amount,note\nA,"5","250"\nB,"6",x\n', (None, None)),
+        ("address,amount,note\nA,5,x\nB,6,y\n", (None, None)),
+    ],
+)
+def test_a_column_of_its_own(
+    tmp_path: Path, text: str, named: tuple[str | None, str | None]
+) -> None:
+    """Numbers beside the amounts that are no part of them stop nothing."""
+    path = tmp_path / "list.csv"
+    path.write_text(placed(text))
+    found = read_reward_list(path, *named, decimals=0, token=replace(TOKEN, decimals=0))
+    assert next(iter(found.amounts.values())) == 5
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "address,usdc_amount\nA,5\n",
+        "address,total_usdt\nA,5\n",
+        "Address,Amount (ETH)\nA,0.5\n",
+        "address,base_amount,multiplier\nA,100,2\nB,100,3\n",
+        "address,reward,net\nA,5,4\nB,6,n/a\n",
+        "address,reward,net\nA,5,1.2k\nB,6,1.3k\n",
+        "address,reward,points\nA,5,-\nB,6,7\n",
+    ],
+)
+def test_amounts_of_something_else(tmp_path: Path, text: str) -> None:
+    """Another token's amounts, amounts before a factor, and rivals with gaps: the user must say."""
+    path = tmp_path / "list.csv"
+    path.write_text(placed(text))
+    with pytest.raises(ListError, match="--amount-column"):
+        read_reward_list(path, decimals=18, token=TOKEN)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "address,amount,token\nA,5,OP\nB,6,ARB\n",
+        "address,amount,symbol\nA,5,op\nB,6,USDC\n",
+        f"token_address,address,amount\n{C_},A,1.5\n{TOKEN.address},B,2\n",
+        "address,amount,decimals\nA,5,18\nB,6,6\n",
+        "address,amount,chain_id\nA,5,10\nB,6,1\n",
+        f"token_address,token_type,receiver,amount\n{C_},erc20,A,1.5\n",
+    ],
+)
+def test_rows_of_another_token(tmp_path: Path, text: str) -> None:
+    """A row that names another token, other decimals or another chain is refused by its line."""
+    path = tmp_path / "list.csv"
+    path.write_text(placed(text))
+    with pytest.raises(ListError, match=r"line [23]: column `.+`: .+: expected "):
+        read_reward_list(
+            path, "receiver" if "receiver" in text else "address", decimals=18, token=TOKEN
+        )
