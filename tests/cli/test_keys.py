@@ -50,6 +50,7 @@ def ptau(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return powers
 
 
+@pytest.mark.soak
 def test_a_ceremony_by_commands(ptau: Path, tmp_path: Path) -> None:
     """init, two people, a beacon, finalize: each step prints the hashes, the key is then listed,
     verified and preferred."""

@@ -255,6 +255,7 @@ def test_any_list_any_columns(tmp_path: Path) -> None:
     assert_gone(family)
 
 
+@pytest.mark.soak
 def test_what_up_prints_is_what_to_type_next(tmp_path: Path) -> None:
     """With the file of settings that it names, a partner is added and the program funded as it
     says; a list is reported, attested and posted without a further word. Closing the terminal

@@ -168,6 +168,7 @@ def test_stranger_posts_before_our_bytes_leave(world: World) -> None:
     assert_exact(world)
 
 
+@pytest.mark.soak
 def test_stranger_posts_between_simulation_and_storing(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

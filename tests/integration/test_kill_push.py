@@ -17,10 +17,9 @@ from tests.integration.world import World
 GUERDON = Path(sys.executable).parent / "guerdon"
 PLACES = (
     "tx.stored",
-    "push.sent",
     *(
         pytest.param(place, marks=pytest.mark.soak)
-        for place in ("push.stored", "tx.broadcast", "push.settled")
+        for place in ("push.stored", "tx.broadcast", "push.sent", "push.settled")
     ),
 )
 """Deaths inside this process at all of them are in tests/payout/test_rows.py."""

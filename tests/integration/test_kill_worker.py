@@ -110,6 +110,7 @@ def test_killed_while_proving(world: World, whole: bool) -> None:
     assert_exact(world)
 
 
+@pytest.mark.soak
 def test_killed_while_booking_claims(world: World) -> None:
     """Claims that the chain has paid are booked once, though the worker dies with them booked and
     not committed."""

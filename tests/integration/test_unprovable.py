@@ -111,6 +111,7 @@ def test_poisonous_interaction(world: World, monkeypatch: pytest.MonkeyPatch) ->
     assert_exact(world)
 
 
+@pytest.mark.soak
 def test_worker_dies_of_a_batch(world: World) -> None:
     """A batch whose proof takes the worker with it three times is quarantined, through a crash at
     either side of that commit; its halves can be proven, and land."""
@@ -180,6 +181,7 @@ def test_proven_ahead(world: World) -> None:
     assert_exact(world)
 
 
+@pytest.mark.soak
 def test_proven_ahead_and_expired(world: World) -> None:
     """A proof that was made ahead and has expired before its turn is made again."""
     close(world, 1)
