@@ -98,9 +98,9 @@ def read_reward_list(
         decimals = token.decimals if decimals is None and token else decimals
         if decimals is None:
             raise ListError(f"{path}: Safe's template holds whole tokens: say `--decimals`")
-    chosen = choose(
-        path, table, Named(address_column, amount_column), token.symbol if token else None
-    )
+    # A list that may be of any token may name any.
+    symbol = None if any_token or token is None else token.symbol
+    chosen = choose(path, table, Named(address_column, amount_column), symbol)
     require_one_token(path, table, chosen, None if any_token else token)
     if says_base_units(chosen.amount.name):
         said = _agreed(path, said, Unit.BASE, f"{chosen.amount.name} says base units")

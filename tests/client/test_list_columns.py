@@ -306,3 +306,14 @@ def test_rows_of_another_token(tmp_path: Path, text: str) -> None:
         read_reward_list(
             path, "receiver" if "receiver" in text else "address", decimals=18, token=TOKEN
         )
+
+
+def test_a_list_of_any_token(tmp_path: Path) -> None:
+    """The demo pays a test token from anybody's list: another token's name stops nothing."""
+    path = tmp_path / "list.csv"
+    path.write_text(placed("address,op_total,token\nA,5,OP\n"))
+    named = replace(TOKEN, symbol="TRW", decimals=0)
+    found = read_reward_list(path, decimals=0, token=named, any_token=True)
+    assert found.amounts == {A_: 5}
+    with pytest.raises(ListError, match="--amount-column"):
+        read_reward_list(path, decimals=0, token=named)
