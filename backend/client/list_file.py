@@ -16,7 +16,7 @@ from backend.errors import CommandError
 DELIMITERS = ",;\t|"
 ADDRESS_LIKE = re.compile(r"0[xX][0-9a-fA-F]{40}")
 SAMPLE_ROWS = 20
-_QUOTED = re.compile(r'"([^"]*)"')
+_CELL = re.compile(r'(?:^|,) *("(?:[^"]|"")*"|[^,"]*)(?=,|\r|\n|$)')
 FAULTS_SHOWN_MAX = 100
 FILE_BYTES_MAX = 256 * 2**20
 
@@ -135,8 +135,10 @@ def _rows(path: Path, text: str, delimiter: str, first: int) -> Iterator[Row]:
     try:
         for row in reader:
             raw = "".join(lines[line - first : reader.line_num])
-            quoted = set(_QUOTED.findall(raw)) if '"' in raw else ()
-            cells = [Quoted(cell.strip()) if cell in quoted else cell.strip() for cell in row]
+            marks = _quoted(raw, len(row)) if '"' in raw and delimiter == "," else ()
+            cells = [
+                Quoted(cell.strip()) if at in marks else cell.strip() for at, cell in enumerate(row)
+            ]
             if any(cells):
                 yield Row(line, cells)
             line = reader.line_num + first
@@ -144,6 +146,15 @@ def _rows(path: Path, text: str, delimiter: str, first: int) -> Iterator[Row]:
         raise ListError(
             f"{path}, line {line}: the row that begins here cannot be read: {error}"
         ) from error
+
+
+def _quoted(raw: str, width: int) -> set[int]:
+    """The places of the cells in quotes in one row between commas. None where the row is written in
+    another way: a cell that is taken for unquoted may be refused, and never pays."""
+    found = [match[1] for match in _CELL.finditer(raw.rstrip("\r\n"))]
+    if len(found) != width:
+        return set()
+    return {at for at, cell in enumerate(found) if cell.startswith('"')}
 
 
 def _delimiter(text: str) -> str:

@@ -236,6 +236,7 @@ TOKEN = Token("0x4200000000000000000000000000000000000042", "OP", 18)
         ("address,amount,name,note\nA,1,250,000\nB,500,bob,x\nC,500,al,x\n", (None, None)),
         ("address,amount,date\nA,1,250\nB,500,2024-01-01\nC,5,2024-01-01\n", (None, None)),
         ("address,amount,note\nA,12,5\nB,7,x\nC,7,x\n", (None, None)),
+        ('address,amount,note,label\nA,1,250,"250"\nB,500,x,y\nC,5,x,y\n', (None, None)),
     ],
 )
 def test_one_number_split_in_some_rows(
