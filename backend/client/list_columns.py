@@ -15,6 +15,7 @@ from backend.client.list_numbers import looks_like_number
 from backend.client.list_words import Said, said
 
 CELL_SHOWN_MAX = 60
+ABOVE_HEADER_MAX = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class Chosen:
 def choose(path: Path, table: Table, named: Named, symbol: str | None) -> Chosen:
     """Split the header off, and choose the columns. Raises ListError."""
     first, *rest = table.rows
+    _require_a_table(path, table, named)
     # The keys of JSON's objects are a header whatever they are.
     if first.place and not _has_header(first, named):
         chosen = _by_position(path, table, named)
@@ -61,6 +63,26 @@ def choose(path: Path, table: Table, named: Named, symbol: str | None) -> Chosen
     chosen = Chosen(address, amount, rest, len(first.cells))
     _require_one_cell(path, table, chosen, first.cells)
     return chosen
+
+
+def _require_a_table(path: Path, table: Table, named: Named) -> None:
+    """Refuse a file whose rows are one cell each, and lines above the header. Raises ListError."""
+    first = table.rows[0]
+    if any(
+        said(cell) is Said.ADDRESS or cell in (named.address, named.amount) for cell in first.cells
+    ):
+        return
+    if table.delimiter and all(len(row.cells) == 1 for row in table.rows):
+        raise ListError(
+            f"{path}, {table.word} {first.place}: no delimiter is between the cells: expected an "
+            "address and an amount with a comma, a semicolon, a tab or | between them"
+        )
+    for row in table.rows[1:ABOVE_HEADER_MAX]:
+        if {Said.ADDRESS, Said.AMOUNT} <= {said(cell) for cell in row.cells}:
+            raise ListError(
+                f"{path}, {table.word} {first.place}: this is no header, {table.word} {row.place} "
+                "looks like one: take out the lines above it"
+            )
 
 
 def _require_one_cell(path: Path, table: Table, chosen: Chosen, names: Sequence[str]) -> None:

@@ -100,7 +100,13 @@ def read_reward_list(
             raise ListError(f"{path}: Safe's template holds whole tokens: say `--decimals`")
     # A list that may be of any token may name any.
     symbol = None if any_token or token is None else token.symbol
-    chosen = choose(path, table, Named(address_column, amount_column), symbol)
+    try:
+        chosen = choose(path, table, Named(address_column, amount_column), symbol)
+    except ListError as error:
+        if encoding is None:
+            raise
+        # The header may be in another code page than the one that was taken for it.
+        raise ListError(f"{error} (the file was read as {encoding}: save it as UTF-8)") from error
     require_one_token(path, table, chosen, None if any_token else token)
     if says_base_units(chosen.amount.name):
         said = _agreed(path, said, Unit.BASE, f"{chosen.amount.name} says base units")
@@ -116,7 +122,10 @@ def read_reward_list(
 
 def _agreed(path: Path, said: Unit | None, holds: Unit, why: str) -> Unit:
     if said not in (None, holds):
-        raise ListError(f"{path}: {why}, but the command says {said}")
+        raise ListError(
+            f"{path}: {why}, but the command says {said}: say `--unit {holds}`, or rename the "
+            "column if it holds something else"
+        )
     return holds
 
 
@@ -148,7 +157,11 @@ def _check_safe(path: Path, table: Table, expected: str | None) -> None:
                 )
             )
     if not faults and len(tokens) > 1:
-        raise ListError(f"{path}: column `token_address`: expected one token, got {len(tokens)}")
+        shown = ", ".join(sorted(token[:CELL_SHOWN_MAX] for token in tokens)[:3])
+        raise ListError(
+            f"{path}: column `token_address`: expected one token, got {len(tokens)} ({shown}): "
+            "pay each token from a list of its own"
+        )
     if faults:
         raise refuse(path, table.word, faults)
 
@@ -214,7 +227,12 @@ def _wrong_width(row: Row, chosen: Chosen) -> str:
         if column.at >= len(row.cells) or not row.cells[column.at]
     ]
     if len(row.cells) > chosen.width:
-        missing.append("is a number with a comma in it, or a text, not quoted?")
+        extra = row.cells[chosen.width :]
+        missing.append(
+            "is a number with a comma in it, or a text, not quoted?"
+            if any(extra)
+            else "take out the delimiter at its end, or put one at the end of the header too"
+        )
     return "; ".join([reason, *missing])
 
 

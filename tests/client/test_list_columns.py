@@ -124,7 +124,6 @@ def test_real_amount_beside_what_is_none(tmp_path: Path) -> None:
         (f"address\n{ALICE}\n", "no column looks like an amount"),
         (f"address,amount_note\n{ALICE},x\n", "no column looks like an amount"),
         ("name,amount\nalice,5\n", "no column holds addresses"),
-        (f"Airdrop May,\naddress,amount\n{ALICE},5\n", "holds addresses|name does not say"),
     ],
 )
 def test_what_is_not_clear_is_asked(tmp_path: Path, text: str, message: str) -> None:
@@ -318,3 +317,35 @@ def test_a_list_of_any_token(tmp_path: Path) -> None:
     assert found.amounts == {A_: 5}
     with pytest.raises(ListError, match="--amount-column"):
         read_reward_list(path, decimals=0, token=named)
+
+
+@pytest.mark.parametrize(
+    ("text", "said_of_it"),
+    [
+        (
+            "Airdrop July,\naddress,amount\nA,5\n",
+            "line 1: this is no header, line 2 looks like one",
+        ),
+        ("# airdrop\naddress,amount\nA,5\n", "line 1: this is no header, line 2 looks like one"),
+        (f"{A_}=1.5\n{B_}=2\n", "line 1: no delimiter is between the cells"),
+        ("<html>\n<table>\n", "line 1: no delimiter is between the cells"),
+        ("address,amount\nA,5,\n", "line 2: expected 2 cells.*take out the delimiter at its end"),
+        ("address,amount_wei\nA,5\n", "says base units.*say `--unit base`"),
+    ],
+)
+def test_what_to_do_is_said(tmp_path: Path, text: str, said_of_it: str) -> None:
+    """A refusal names what the operator changes in the file or in the command."""
+    path = tmp_path / "list.csv"
+    path.write_text(placed(text))
+    with pytest.raises(ListError, match=said_of_it):
+        read_reward_list(path, decimals=18, token=TOKEN)
+
+
+def test_a_header_in_another_code_page(tmp_path: Path) -> None:
+    """What the file was read as is said with the refusal."""
+    path = tmp_path / "list.csv"
+    path.write_bytes(
+        f"\u0430\u0434\u0440\u0435\u0441,\u0441\u0443\u043c\u043c\u0430\n{A_},5\n".encode("cp1251")
+    )
+    with pytest.raises(ListError, match="read as cp1252: save it as UTF-8"):
+        read_reward_list(path, decimals=18, token=TOKEN)
