@@ -15,8 +15,9 @@ from typing import IO
 
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
+from hexbytes import HexBytes
 from web3 import Web3
-from web3.types import RPCEndpoint
+from web3.types import RPCEndpoint, TxReceipt
 
 from backend.chain.web3_node import Web3Node
 from backend.kit.processes import dies_with_parent
@@ -55,6 +56,21 @@ class Anvil:
             MNEMONIC, account_path=f"m/44'/60'/0'/0/{index}"
         )
         return account
+
+    def mined(self, sent: bytes) -> TxReceipt:
+        """The receipt of a transaction: Anvil answers with the hash before the block is made."""
+        return self.w3.eth.wait_for_transaction_receipt(HexBytes(sent), poll_latency=0.01)
+
+    def settle_pool(self) -> None:
+        """Wait until a chain that mines each transaction at once has mined what it was sent."""
+        deadline = time.monotonic() + 10
+        while self.rpc("anvil_getAutomine") and self._pending() and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+    def _pending(self) -> int:
+        status = self.rpc("txpool_status")
+        assert isinstance(status, dict)
+        return int(status["pending"], 16)
 
     def rpc(self, method: str, *params: object) -> object:
         """Make a raw call (anvil_setCode, evm_increaseTime, ...).

@@ -38,7 +38,7 @@ def test_sent_before_the_deployment(
         minting = chain.w3.eth.contract(token, abi=artifact("HostileToken").abi).functions.mint(
             expected, dust
         )
-        minting.transact({"from": chain.key(OWNER).address})
+        chain.mined(minting.transact({"from": chain.key(OWNER).address}))
         program = real_program(chain, token=token, **options)
         assert program.address == expected
         return program

@@ -211,7 +211,7 @@ def test_a_lost_post_is_sent_again_in_its_envelope(
     pipeline.advance(program.context, proven.id, until=BatchState.POSTED)
     digest = row_of(program, proven).digest
     sender = program.context.poster.address
-    chain.w3.eth.send_transaction({"from": sender, "to": sender, "value": 0})
+    chain.mined(chain.w3.eth.send_transaction({"from": sender, "to": sender, "value": 0}))
     go_on(program, proven)
     assert [row.state for row in posts(program, proven)] == [State.LOST, State.FINAL]
     assert (row_of(program, proven).state, row_of(program, proven).digest) == (

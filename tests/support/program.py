@@ -83,7 +83,8 @@ class Program:
     def fund(self, amount: int) -> None:
         """Mint test tokens into the Distributor."""
         token = self.chain.w3.eth.contract(self.deployment.token, abi=_MINT)
-        token.functions.mint(self.address, amount).transact({"from": self.chain.key(0).address})
+        minting = token.functions.mint(self.address, amount)
+        self.chain.mined(minting.transact({"from": self.chain.key(0).address}))
 
     def plan(
         self,
@@ -150,7 +151,7 @@ class Program:
         sent = self.chain.w3.eth.send_transaction(
             {"from": self.chain.key(sender).address, "to": to or self.address, "data": data}
         )
-        return self.chain.w3.eth.wait_for_transaction_receipt(sent)
+        return self.chain.mined(sent)
 
     def calldata(self, posting: Posting) -> bytes:
         return Distributor.post_batch(

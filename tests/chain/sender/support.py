@@ -56,9 +56,14 @@ class Bench:
             return sender.enqueue(session, purpose, to, data, value)
 
     def do(self, sender: Sender, step: str, transaction_id: int, *arguments: object) -> State:
-        """One of the sender's steps in a transaction of its own."""
+        """One of the sender's steps in a transaction of its own.
+
+        What it sends is mined after it, if the chain mines at once.
+        """
         with self.database.transaction() as session:
-            return getattr(sender, step)(session, transaction_id, *arguments)
+            state: State = getattr(sender, step)(session, transaction_id, *arguments)
+        self.chain.settle_pool()
+        return state
 
     def row(self, transaction_id: int) -> OutgoingTransaction:
         with self.database.transaction() as session:

@@ -275,4 +275,4 @@ def _use_key_elsewhere(stack: Bench) -> None:
             "maxPriorityFeePerGas": GWEI,
         }
     )
-    stack.chain.w3.eth.send_raw_transaction(signed.raw_transaction)
+    stack.chain.mined(stack.chain.w3.eth.send_raw_transaction(signed.raw_transaction))
