@@ -6,8 +6,10 @@ seconds.
 """
 
 import contextlib
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from eth_abi import encode
 from eth_utils import keccak, to_checksum_address
@@ -16,11 +18,18 @@ ATTESTATIONS_MAX = 64
 """Attestors that a program can have (Attestations.sol); a call holds each at most once, or the
 contract refuses it."""
 
+POSTS_MAX = 64
+"""Batches that one call of `postBatches` may hold (Distributor.sol)."""
+
 _HEAD = 4
 """Where arguments begin: behind the selector."""
 _LOGGED = ("uint32", "uint64", "uint256", "uint256", "bytes32", "bytes32")
 _BATCH = f"({','.join(_LOGGED)},uint64)"
 _POST_BATCH = (_BATCH, "bytes", "uint256[8]", "(address,bytes)[]")
+_POST = f"({_BATCH},bytes32,bytes,uint256[8],(address,bytes)[])"
+_POST_BATCHES = (f"{_POST}[]",)
+_POST_SIZE = 32 * 18
+"""Bytes of a post's head: the batch, its hash, two offsets and the proof."""
 _CLAIM = ("uint32", "uint16", "uint64", "address", "uint128", "uint256[]")
 _CLAIM_MANY = ("uint32", "uint64", "(uint16,address,uint128)[]", "uint256[]")
 _CLAIM_TO = (*_CLAIM, "address", "uint256", "bytes")
@@ -31,6 +40,7 @@ def _selector(name: str, types: Sequence[str]) -> bytes:
 
 
 POST_BATCH, CLAIM = _selector("postBatch", _POST_BATCH), _selector("claim", _CLAIM)
+POST_BATCHES = _selector("postBatches", _POST_BATCHES)
 CLAIM_MANY, CLAIM_TO = _selector("claimMany", _CLAIM_MANY), _selector("claimTo", _CLAIM_TO)
 
 
@@ -65,6 +75,17 @@ class PostBatchCall:
     attestations: tuple[Attestation, ...]
 
 
+class Post(NamedTuple):
+    """One batch of `postBatches`. `struct_hash` is the batch's EIP-712 hashStruct, over the root
+    and the epoch that the contract must have stored."""
+
+    batch: Batch
+    struct_hash: bytes
+    deltas: bytes
+    proof: tuple[int, ...]
+    attestations: tuple[Attestation, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class SlotPayout:
     """One account of `claimMany`: its slot and all that it has earned there."""
@@ -79,8 +100,27 @@ def post_batch(
 ) -> bytes:
     """Calldata of `postBatch`. Attestations are put in the ascending order of addresses that the
     contract asks for."""
-    ordered = sorted(attestations, key=lambda attestation: int(attestation.attestor, 16))
-    fields = (
+    arguments = (_fields(batch), deltas, list(proof_words), _ordered(attestations))
+    return POST_BATCH + encode(_POST_BATCH, arguments)
+
+
+def post_batches(posts: Sequence[Post]) -> bytes:
+    """Calldata of `postBatches`, in the order of `posts`; attestations as for `post_batch`."""
+    rows = [
+        (
+            _fields(post.batch),
+            post.struct_hash,
+            post.deltas,
+            list(post.proof),
+            _ordered(post.attestations),
+        )
+        for post in posts
+    ]
+    return POST_BATCHES + encode(_POST_BATCHES, (rows,))
+
+
+def _fields(batch: Batch) -> tuple[int | bytes, ...]:
+    return (
         batch.bucket,
         batch.sequence,
         batch.new_root,
@@ -89,8 +129,11 @@ def post_batch(
         batch.ledger_head,
         batch.valid_until,
     )
-    signatures = [(attestation.attestor, attestation.signature) for attestation in ordered]
-    return POST_BATCH + encode(_POST_BATCH, (fields, deltas, list(proof_words), signatures))
+
+
+def _ordered(attestations: Sequence[Attestation]) -> list[tuple[str, bytes]]:
+    ordered = sorted(attestations, key=lambda attestation: int(attestation.attestor, 16))
+    return [(attestation.attestor, attestation.signature) for attestation in ordered]
 
 
 INVALID_ATTESTATION = keccak(text="InvalidAttestation(address)")[:4]
@@ -197,15 +240,7 @@ def _post_batch_at(data: memoryview, signatures_size_max: int) -> PostBatchCall:
         raise ValueError("calldata: expected a postBatch call, found none")
     call = _Calldata(data)
     word = [_HEAD + 32 * i for i in range(17)]
-    batch = Batch(
-        call.number(word[0], 32),
-        call.number(word[1], 64),
-        call.number(word[2]),
-        call.number(word[3]),
-        call.copy(word[4], 32),
-        call.copy(word[5], 32),
-        call.number(word[6], 64),
-    )
+    batch = call.batch(_HEAD)
     deltas = call.copy(*call.parameter(word[7], 1))
     proof = tuple(call.number(at) for at in word[8:16])
     base, count = call.parameter(word[16], 32)
@@ -218,6 +253,80 @@ def _post_batch_at(data: memoryview, signatures_size_max: int) -> PostBatchCall:
         Attestation(attestor, call.copy(start, length)) for attestor, start, length in places
     )
     return PostBatchCall(batch, deltas, proof, attestations)
+
+
+class GivenPost:
+    """One batch of a `postBatches` call, read as the contract reads it: no further than it must.
+
+    Attestations of which enough hold leave the rest unread, and a batch that is skipped its deltas:
+    each property and each step of `attestations` raises ValueError for what Solidity's decoder
+    refuses there.
+    """
+
+    def __init__(self, call: "_Calldata", place: int) -> None:
+        self._call, self._at = call, place
+
+    @property
+    def logged(self) -> bytes:
+        """The batch but validUntil: the end of its `post_batch_start`."""
+        return self._call.copy(self._at, 32 * len(_LOGGED))
+
+    @property
+    def batch(self) -> Batch:
+        return self._call.batch(self._at)
+
+    @property
+    def struct_hash(self) -> bytes:
+        return self._call.copy(self._at + 32 * 7, 32)
+
+    @property
+    def deltas(self) -> bytes:
+        return self._call.copy(*self._call.array(self._at, self._at + 32 * 8, 1))
+
+    @property
+    def proof(self) -> tuple[int, ...]:
+        return tuple(self._call.number(self._at + 32 * i) for i in range(9, 17))
+
+    @property
+    def attestations(self) -> Iterator[Attestation]:
+        """In the call's order, each read when its turn comes: there may be very many."""
+        base, count = self._call.array(self._at, self._at + 32 * 17, 32)
+        for i in range(count):
+            attestor, start, length = self._call.attestation(base, i)
+            yield Attestation(attestor, self._call.copy(start, length))
+
+
+def read_post_batches(data: bytes) -> list[GivenPost]:
+    """The batches of the `postBatches` call that calldata is. Raises ValueError if it is none."""
+    call = _Calldata(memoryview(data))
+    if data[:4] != POST_BATCHES:
+        raise ValueError("calldata: expected a postBatches call, found none")
+    base, count = call.parameter(_HEAD, 32)
+    if not 1 <= count <= POSTS_MAX:
+        raise ValueError(f"calldata: {count} batches, expected 1 to {POSTS_MAX}")
+    return [GivenPost(call, call.tail(base, base + 32 * i, _POST_SIZE)) for i in range(count)]
+
+
+def find_posts(data: bytes, start: bytes) -> Iterator[GivenPost]:
+    """Everything inside calldata that could be the batch of `start` (`post_batch_start`) in a
+    `postBatches` call, whole or wrapped. A result is a candidate, as for `find_post_batches`."""
+    call, logged = _Calldata(memoryview(data)), start[len(POST_BATCH) :]
+    at = data.find(logged)
+    while at >= 0:
+        yield GivenPost(call, at)
+        at = data.find(logged, at + 1)
+
+
+def decode_post_batches(data: bytes) -> list[Post]:
+    """The whole content of the `postBatches` call that calldata is: one that we made. Raises
+    ValueError if it is none, or has more attestations than there can be attestors."""
+    posts = []
+    for given in read_post_batches(data):
+        attestations = tuple(itertools.islice(given.attestations, ATTESTATIONS_MAX + 1))
+        if len(attestations) > ATTESTATIONS_MAX:
+            raise ValueError(f"calldata: expected at most {ATTESTATIONS_MAX} attestations")
+        posts.append(Post(given.batch, given.struct_hash, given.deltas, given.proof, attestations))
+    return posts
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +393,19 @@ class _Calldata:
             raise ValueError(f"calldata: expected {bits} bits at byte {at}")
         return value
 
+    def batch(self, at: int) -> Batch:
+        """The `Batch` whose words begin at `at`."""
+        word = [at + 32 * i for i in range(7)]
+        return Batch(
+            self.number(word[0], 32),
+            self.number(word[1], 64),
+            self.number(word[2]),
+            self.number(word[3]),
+            self.copy(word[4], 32),
+            self.copy(word[5], 32),
+            self.number(word[6], 64),
+        )
+
     def parameter(self, head: int, stride: int) -> tuple[int, int]:
         """(start, length) of the bytes or the array whose offset stands at `head`."""
         at = _HEAD + self.number(head, 64)
@@ -296,18 +418,26 @@ class _Calldata:
 
     def attestation(self, base: int, index: int) -> tuple[str, int, int]:
         """(attestor, start of its signature, length) of an entry of the array at `base`."""
-        place = self._tail(base, base + 32 * index, 64)
+        place = self.tail(base, base + 32 * index, 64)
         attestor = self.number(place, 160)
-        at = self._tail(place, _signed(place + 32), 32)
-        length = self.number(at, 64)
-        start = _signed(at + 32)
-        # Only a start before the calldata, where there are zeros, lets solc's check pass a length
-        # beyond it: no signature is that.
-        if start > self.size - length or length > self.size:
-            raise ValueError(f"calldata: {length} bytes of signature at byte {start} do not fit")
+        start, length = self.array(place, _signed(place + 32), 1)
         return to_checksum_address(attestor.to_bytes(20, "big")), start, length
 
-    def _tail(self, base: int, at: int, needed: int) -> int:
+    def array(self, base: int, at: int, stride: int) -> tuple[int, int]:
+        """(start, length) of the bytes or the array inside a struct at `base`, whose offset stands
+        at `at`."""
+        place = self.tail(base, at, 32)
+        length = self.number(place, 64)
+        start = _signed(place + 32)
+        # Only a start before the calldata, where there are zeros, lets solc's check pass a length
+        # beyond it: no signature and no deltas are that.
+        if start > self.size - stride * length or length > self.size:
+            raise ValueError(f"calldata: {length} elements at byte {start} do not fit")
+        return start, length
+
+    def tail(self, base: int, at: int, needed: int) -> int:
+        """Where the entry of an array or the field of a struct at `base` begins, whose offset
+        stands at `at`."""
         offset = _signed(self.number(at))
         if offset >= _signed(self.size - base - (needed - 1)):
             raise ValueError(f"calldata: the offset at byte {at} leads outside")

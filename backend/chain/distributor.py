@@ -19,6 +19,8 @@ from backend.chain.artifacts import artifact
 from backend.chain.events import (
     AttestorsChanged,
     BatchPosted,
+    BatchSkipped,
+    BatchSkipReason,
     Claimed,
     Event,
     Funded,
@@ -80,6 +82,7 @@ class Distributor:
     """The Distributor at `address`. `block` is a number, a hash or a tag everywhere."""
 
     post_batch = staticmethod(calldata.post_batch)
+    post_batches = staticmethod(calldata.post_batches)
     claim = staticmethod(calldata.claim)
     claim_many = staticmethod(calldata.claim_many)
     claim_to = staticmethod(calldata.claim_to)
@@ -262,6 +265,12 @@ _READERS: dict[str, Callable[[dict[str, Any], _Place], Event]] = {
         ledger_head=bytes(args["ledgerHead"]),
         total=args["total"],
         deltas=bytes(args["deltas"]),
+        **place,
+    ),
+    "BatchSkipped": lambda args, place: BatchSkipped(
+        bucket=args["bucket"],
+        sequence=args["sequence"],
+        reason=BatchSkipReason(args["reason"]),
         **place,
     ),
     "Claimed": lambda args, place: Claimed(

@@ -4,6 +4,7 @@ hashes and ids bytes."""
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from enum import IntEnum
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +30,26 @@ class BatchPosted(Event):
     ledger_head: bytes
     total: int
     deltas: bytes
+
+
+class BatchSkipReason(IntEnum):
+    """Why `postBatches` passed over a batch, in the order in which the contract asks."""
+
+    WRONG_SEQUENCE = 0
+    EXPIRED = 1
+    WRONG_HASH = 2
+    TOO_FEW_ATTESTATIONS = 3
+    DAILY_LIMIT = 4
+    RESERVE = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchSkipped(Event):
+    """`postBatches` passed over a batch; its neighbours were posted."""
+
+    bucket: int
+    sequence: int
+    reason: BatchSkipReason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,14 +8,21 @@ from backend.chain.artifacts import artifact
 from backend.chain.calldata import (
     ATTESTATIONS_MAX,
     POST_BATCH,
+    POST_BATCHES,
+    POSTS_MAX,
     Attestation,
     Batch,
+    Post,
     PostBatchCall,
     decode_post_batch,
+    decode_post_batches,
     find_post_batches,
+    find_posts,
     post_batch,
     post_batch_start,
+    post_batches,
     read_post_batch,
+    read_post_batches,
 )
 from tests.support.anvil import Anvil
 from tests.support.program import real_program
@@ -142,3 +149,67 @@ def test_found_in_a_multicall() -> None:
     )
     assert [call.batch.bucket for call in find_post_batches(wrapped)] == [7, 8]
     assert decode_post_batch(wrapped) == CALL
+
+
+POST = Post(BATCH, b"\x05" * 32, CALL.deltas, CALL.proof, CALL.attestations)
+NEXT = Post(
+    Batch(8, 1, 13, 14, b"\x03" * 32, b"\x04" * 32, 5),
+    b"\x06" * 32,
+    b"\x00\x00",
+    tuple(range(8)),
+    (),
+)
+SET = post_batches([POST, NEXT])
+
+
+def test_reads_the_set_that_it_writes() -> None:
+    """Encoding then decoding is the identity, and attestors come in ascending order."""
+    assert decode_post_batches(SET) == [POST, NEXT]
+    assert post_batches([POST._replace(attestations=POST.attestations[::-1]), NEXT]) == SET
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", DATA, SET[:90], post_batches([]), post_batches([NEXT] * (POSTS_MAX + 1)), SET[:-64]],
+    ids=["nothing", "one batch", "cut", "none", "too many", "last post cut"],
+)
+def test_no_set_is_a_clear_error(data: bytes) -> None:
+    """Calldata that is no whole postBatches call of ours is refused."""
+    with pytest.raises(ValueError, match="calldata: "):
+        decode_post_batches(data)
+
+
+def post_with(attestations: bytes) -> bytes:
+    """A set of one batch without deltas, and these bytes from the attestations' length on."""
+    head = words(7, 3, 11, 12, 1, 2, 9, 5, 18 * 32, *range(8), 19 * 32, 0)
+    return POST_BATCHES + words(32, 1, 32) + head + attestations
+
+
+def test_attestations_are_read_one_by_one() -> None:
+    """The contract asks nobody once enough hold: what stands behind is never read, and however many
+    there are, they take no memory."""
+    blob = bytes(50_000)
+    [given] = read_post_batches(post_with(words(2, 64, 2**200, 1, 64, 3) + b"abc" + bytes(29)))
+    found = given.attestations
+    assert next(found) == Attestation("0x" + "00" * 19 + "01", b"abc")
+    with pytest.raises(ValueError, match="calldata: "):
+        next(found)
+    many = post_with(words(1000, *[32 * 1000] * 1000, 1, 64, len(blob)) + blob)
+    [given] = read_post_batches(many)
+    assert sum(1 for _ in given.attestations) == 1000
+    with pytest.raises(ValueError, match="at most 64 attestations"):
+        decode_post_batches(many)
+
+
+def test_posts_are_found_in_a_wrapper() -> None:
+    """By how a batch begins, wherever it stands; what a stranger wrote beside it too."""
+    start = post_batch_start(7, 3, 11, 12, b"\x01" * 32, b"\x02" * 32)
+    decoy = post_batches([POST._replace(struct_hash=b"\x07" * 32)])
+    wrapped = keccak(text="aggregate((address,bytes)[])")[:4] + encode(
+        ["(address,bytes)[]"], [[(LOW, decoy), (HIGH, SET)]]
+    )
+    found = list(find_posts(wrapped, start))
+    assert [given.struct_hash for given in found] == [b"\x07" * 32, b"\x05" * 32]
+    assert all(tuple(given.attestations) == POST.attestations for given in found)
+    assert all((given.deltas, given.proof) == (POST.deltas, POST.proof) for given in found)
+    assert [given.logged for given in found] == [start[4:]] * 2
