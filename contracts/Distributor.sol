@@ -5,22 +5,33 @@ import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
-import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 
 import {DistributorControl} from "./DistributorControl.sol";
-import {Attestation, Batch, Config, IDistributor, SkipReason} from "./interfaces/IDistributor.sol";
+import {
+    Attestation,
+    Batch,
+    BatchSkipReason,
+    Config,
+    IDistributor,
+    Post,
+    SkipReason
+} from "./interfaces/IDistributor.sol";
+import {IDistributorControl} from "./interfaces/IDistributorControl.sol";
 import {IPoseidon2, Payout} from "./interfaces/IPoseidon2.sol";
 import {IVerifier} from "./interfaces/IVerifier.sol";
 import {Attestations} from "./libraries/Attestations.sol";
+import {DailyLimits} from "./libraries/DailyLimits.sol";
 import {Deltas} from "./libraries/Deltas.sol";
+import {Signatures} from "./libraries/Signatures.sol";
 
 /// @title Distributor
 /// @author Guerdon contributors
 /// @custom:security-contact security@example.org is a placeholder. Deployers replace it with their own address.
 /// @notice Pays the accounts of a reward program. `IDistributor` documents every function, event and error.
-contract Distributor is DistributorControl, EIP712, ReentrancyGuardTransient {
+contract Distributor is IDistributor, DistributorControl, EIP712, ReentrancyGuardTransient {
     using Attestations for Attestations.Set;
+    using DailyLimits for DailyLimits.Limit;
     using SafeERC20 for IERC20;
 
     /// @dev Packing: `sequence` and `opened` share one word; the payments of two neighbouring slots share one word.
@@ -43,13 +54,32 @@ contract Distributor is DistributorControl, EIP712, ReentrancyGuardTransient {
         uint128 claimed;
     }
 
+    /// @dev How much may be committed, while batches are posted.
+    /// @param committed Amount that is committed, with the batches that were accepted so far.
+    /// @param reserve Amount that `committed` may not exceed.
+    /// @param used What is used of the daily limit, in base units times DAY.
+    /// @param perDay The daily limit. Meaningless if `limited` is false.
+    /// @param limited Whether there is a daily limit.
+    struct Room {
+        uint256 committed;
+        uint256 reserve;
+        uint256 used;
+        uint96 perDay;
+        bool limited;
+    }
+
     uint256 private constant P = Deltas.P;
+    /// @dev `committed` stays below this. The proof's integers rest on it: PROTOCOL, appendix A.
+    uint256 private constant COMMITTED_END = 1 << 127;
     bytes32 private constant BATCH_TYPEHASH = keccak256(
         "Batch(uint32 bucket,uint64 sequence,uint256 oldRoot,uint256 newRoot,uint256 itemsRoot,"
         "bytes32 interactionsRoot,bytes32 ledgerHead,bytes32 deltasHash,uint64 attestorEpoch,uint64 validUntil)"
     );
     bytes32 private constant CLAIM_TO_TYPEHASH =
         keccak256("ClaimTo(uint32 bucket,uint16 slot,uint128 cumulative,address recipient,uint256 deadline)");
+
+    /// @inheritdoc IDistributor
+    uint256 public constant MAX_POSTS = 64;
 
     /// @inheritdoc IDistributor
     IERC20 public immutable token;
@@ -61,25 +91,18 @@ contract Distributor is DistributorControl, EIP712, ReentrancyGuardTransient {
     uint8 public immutable levels;
     /// @inheritdoc IDistributor
     uint32 public immutable slots;
-    /// @inheritdoc IDistributor
-    uint32 public immutable families;
     /// @dev Root of the empty tree.
     uint256 private immutable _zeroRoot;
 
     mapping(uint32 bucket => Bucket) private _buckets;
     Totals private _totals;
 
-    constructor(Config memory config)
-        DistributorControl(config.owner, config.guardian, config.attestors, config.threshold)
-        EIP712("Guerdon Distributor", "1")
-    {
+    constructor(Config memory config) DistributorControl(config) EIP712("Guerdon Distributor", "2") {
         if (address(config.token) == address(0)) revert ZeroAddress();
-        if (config.levels == 0 || config.levels > 8 || config.families == 0) {
-            revert InvalidShape(config.levels, config.families);
-        }
+        if (config.levels == 0 || config.levels > 8) revert InvalidLevels(config.levels);
 
         (token, verifier, hasher) = (config.token, config.verifier, config.hasher);
-        (levels, families) = (config.levels, config.families);
+        levels = config.levels;
         slots = uint32(1) << (2 * config.levels - 1);
 
         uint256 node = 0;
@@ -98,15 +121,15 @@ contract Distributor is DistributorControl, EIP712, ReentrancyGuardTransient {
         uint256[8] calldata proof,
         Attestation[] calldata attestations
     ) external nonReentrant {
-        Status memory status = _status;
-        if (block.timestamp < status.postingPausedUntil) revert PostingPaused(status.postingPausedUntil);
-
+        Status memory status = _postingStatus();
         Bucket storage bucket = _buckets[batch.bucket];
-        uint32 opened = bucket.opened;
-        _requireNext(batch, bucket.sequence);
+        (uint64 lastSequence, uint32 opened) = (bucket.sequence, bucket.opened);
+        if (batch.sequence != lastSequence + 1) revert WrongSequence(batch.sequence, lastSequence + 1);
+        if (block.timestamp > batch.validUntil) revert BatchExpired(batch.validUntil);
+        _requireRoots(batch);
 
-        uint256 oldRoot = batch.sequence == 1 ? _zeroRoot : bucket.roots[batch.sequence - 1];
-        bytes32 digest = _batchDigest(batch, oldRoot, keccak256(deltas), status.attestorEpoch);
+        uint256 oldRoot = _rootBefore(bucket, batch.sequence);
+        bytes32 digest = _hashTypedDataV4(_structHash(batch, oldRoot, keccak256(deltas), status.attestorEpoch));
         _attestors.check(status.attestorEpoch, status.threshold, digest, attestations);
 
         // The challenge is derived from the digest, so the roots and `deltas` cannot be chosen after it.
@@ -116,10 +139,122 @@ contract Distributor is DistributorControl, EIP712, ReentrancyGuardTransient {
             revert InvalidProof();
         }
 
-        _commit(total);
+        Room memory room = _room(status.limited);
+        _take(room, total);
+        _storeRoom(room);
+        _store(bucket, batch, deltas, opened + uint32(openings), total);
+    }
 
+    /// @inheritdoc IDistributor
+    function postBatches(Post[] calldata posts) external nonReentrant {
+        if (posts.length == 0 || posts.length > MAX_POSTS) revert TooManyBatches(posts.length);
+        Status memory status = _postingStatus();
+        Room memory room = _room(status.limited);
+
+        uint256[13][] memory statements = new uint256[13][](posts.length);
+        uint256 accepted = 0;
+        for (uint256 i = 0; i < posts.length; ++i) {
+            if (_postOrSkip(posts[i], status, room, statements[accepted])) ++accepted;
+        }
+        if (accepted == 0) revert NothingPosted();
+
+        assembly ("memory-safe") {
+            mstore(statements, accepted)
+        }
+        if (!verifier.verifyMany(statements)) revert InvalidProof();
+
+        _storeRoom(room);
+    }
+
+    /// @dev Stores a batch, or emits `BatchSkipped`. The caller checks the proof of what is written to `statement`: the
+    /// proof and its public signals.
+    function _postOrSkip(Post calldata post, Status memory status, Room memory room, uint256[13] memory statement)
+        private
+        returns (bool)
+    {
+        Batch calldata batch = post.batch;
+        Bucket storage bucket = _buckets[batch.bucket];
+        (uint64 lastSequence, uint32 opened) = (bucket.sequence, bucket.opened);
+        if (batch.sequence != lastSequence + 1) return _skip(batch, BatchSkipReason.WrongSequence);
+        if (block.timestamp > batch.validUntil) return _skip(batch, BatchSkipReason.Expired);
+
+        uint256 oldRoot = _rootBefore(bucket, batch.sequence);
+        bytes32 structHash = _structHash(batch, oldRoot, keccak256(post.deltas), status.attestorEpoch);
+        if (structHash != post.structHash) return _skip(batch, BatchSkipReason.WrongHash);
+        bytes32 digest = _hashTypedDataV4(structHash);
+        if (!_attestors.holds(status.attestorEpoch, status.threshold, digest, post.attestations)) {
+            return _skip(batch, BatchSkipReason.TooFewAttestations);
+        }
+
+        _requireRoots(batch);
+        uint256 challenge = uint256(digest) % P;
+        (uint256 openings, uint256 total, uint256 fingerprint) = Deltas.read(post.deltas, opened, slots, challenge);
+        if (_exceedsLimit(room, total)) return _skip(batch, BatchSkipReason.DailyLimit);
+        if (_exceedsReserve(room, total)) return _skip(batch, BatchSkipReason.Reserve);
+        _take(room, total);
+
+        for (uint256 i = 0; i < 8; ++i) {
+            statement[i] = post.proof[i];
+        }
+        (statement[8], statement[9], statement[10]) = (oldRoot, batch.newRoot, batch.itemsRoot);
+        (statement[11], statement[12]) = (challenge, fingerprint);
+        _store(bucket, batch, post.deltas, opened + uint32(openings), total);
+        return true;
+    }
+
+    /// @dev Emits `BatchSkipped`. Returns false.
+    function _skip(Batch calldata batch, BatchSkipReason reason) private returns (bool) {
+        emit BatchSkipped(batch.bucket, batch.sequence, reason);
+        return false;
+    }
+
+    /// @dev Returns the status. Reverts while posting is paused.
+    function _postingStatus() private view returns (Status memory status) {
+        status = _status;
+        if (block.timestamp < status.postingPausedUntil) revert PostingPaused(status.postingPausedUntil);
+    }
+
+    /// @dev Reverts unless the roots of a batch are field elements and the new root is not 0.
+    function _requireRoots(Batch calldata batch) private pure {
+        if (batch.newRoot == 0) revert ZeroRoot();
+        if (batch.newRoot >= P) revert NotAFieldElement(batch.newRoot);
+        if (batch.itemsRoot >= P) revert NotAFieldElement(batch.itemsRoot);
+    }
+
+    /// @dev Returns the root that the bucket's next batch starts from.
+    function _rootBefore(Bucket storage bucket, uint64 sequence) private view returns (uint256) {
+        return sequence == 1 ? _zeroRoot : bucket.roots[sequence - 1];
+    }
+
+    /// @dev Returns the EIP-712 hashStruct of a batch. Attestors sign the digest made from it.
+    function _structHash(Batch calldata batch, uint256 oldRoot, bytes32 deltasHash, uint64 epoch)
+        private
+        pure
+        returns (bytes32)
+    {
+        return keccak256(
+            abi.encode(
+                BATCH_TYPEHASH,
+                batch.bucket,
+                batch.sequence,
+                oldRoot,
+                batch.newRoot,
+                batch.itemsRoot,
+                batch.interactionsRoot,
+                batch.ledgerHead,
+                deltasHash,
+                epoch,
+                batch.validUntil
+            )
+        );
+    }
+
+    /// @dev Stores a bucket's next state and logs it.
+    function _store(Bucket storage bucket, Batch calldata batch, bytes calldata deltas, uint32 opened, uint256 total)
+        private
+    {
         bucket.sequence = batch.sequence;
-        bucket.opened = opened + uint32(openings);
+        bucket.opened = opened;
         bucket.roots[batch.sequence] = batch.newRoot;
 
         emit BatchPosted(
@@ -134,50 +269,38 @@ contract Distributor is DistributorControl, EIP712, ReentrancyGuardTransient {
         );
     }
 
-    /// @dev Reverts unless the batch is the bucket's next, is not expired and holds field elements.
-    function _requireNext(Batch calldata batch, uint64 lastSequence) private view {
-        if (batch.sequence != lastSequence + 1) revert WrongSequence(batch.sequence, lastSequence + 1);
-        if (block.timestamp > batch.validUntil) revert BatchExpired(batch.validUntil);
-        if (batch.newRoot == 0) revert ZeroRoot();
-        if (batch.newRoot >= P) revert NotAFieldElement(batch.newRoot);
-        if (batch.itemsRoot >= P) revert NotAFieldElement(batch.itemsRoot);
-    }
-
-    /// @dev Returns the EIP-712 digest that attestors sign.
-    function _batchDigest(Batch calldata batch, uint256 oldRoot, bytes32 deltasHash, uint64 epoch)
-        private
-        view
-        returns (bytes32)
-    {
-        return _hashTypedDataV4(
-            keccak256(
-                abi.encode(
-                    BATCH_TYPEHASH,
-                    batch.bucket,
-                    batch.sequence,
-                    oldRoot,
-                    batch.newRoot,
-                    batch.itemsRoot,
-                    batch.interactionsRoot,
-                    batch.ledgerHead,
-                    deltasHash,
-                    epoch,
-                    batch.validUntil
-                )
-            )
-        );
-    }
-
-    /// @dev Adds `total` to the committed amount. Reverts if the reserve does not cover the new amount.
-    function _commit(uint256 total) private {
+    /// @dev Returns how much may be committed now.
+    function _room(bool limited) private view returns (Room memory room) {
         Totals memory totals = _totals;
-        uint256 newCommitted = totals.committed + total;
+        room.committed = totals.committed;
+        room.reserve = token.balanceOf(address(this)) + totals.claimed;
+        room.limited = limited;
+        if (limited) (room.used, room.perDay) = (_limit.usedNow(), _limit.perDay);
+    }
 
-        uint256 reserve = token.balanceOf(address(this)) + totals.claimed;
-        if (newCommitted > reserve) revert ReserveExceeded(newCommitted, reserve);
-        if (newCommitted >= 1 << 127) revert CommittedTooLarge(newCommitted);
+    /// @dev Returns whether `total` is more than is left of the daily limit.
+    function _exceedsLimit(Room memory room, uint256 total) private pure returns (bool) {
+        return room.limited && room.used + total * DailyLimits.DAY > uint256(room.perDay) * DailyLimits.DAY;
+    }
 
-        _totals.committed = uint128(newCommitted);
+    /// @dev Returns whether `total` is more than the contract can commit.
+    function _exceedsReserve(Room memory room, uint256 total) private pure returns (bool) {
+        return room.committed + total > room.reserve || room.committed + total >= COMMITTED_END;
+    }
+
+    /// @dev Adds `total` to what is committed and used. Reverts if it exceeds the daily limit or the reserve.
+    function _take(Room memory room, uint256 total) private view {
+        if (_exceedsLimit(room, total)) revert DailyLimitExceeded(total, _limit.left());
+        room.committed += total;
+        if (room.committed > room.reserve) revert ReserveExceeded(room.committed, room.reserve);
+        if (room.committed >= COMMITTED_END) revert CommittedTooLarge(room.committed);
+        room.used += total * DailyLimits.DAY;
+    }
+
+    /// @dev Stores what was taken.
+    function _storeRoom(Room memory room) private {
+        _totals.committed = uint128(room.committed);
+        if (room.limited) _limit = DailyLimits.Limit(room.perDay, uint120(room.used), uint40(block.timestamp));
     }
 
     /* CLAIMS */
@@ -191,7 +314,9 @@ contract Distributor is DistributorControl, EIP712, ReentrancyGuardTransient {
         uint128 cumulative,
         uint256[] calldata siblings
     ) external nonReentrant {
-        _claim(bucket, sequence, Payout(slot, account, cumulative), siblings, account);
+        Payout memory payout = Payout(slot, account, cumulative);
+        _requireInBucket(bucket, sequence, payout, siblings);
+        _pay(bucket, payout, account);
     }
 
     /// @inheritdoc IDistributor
@@ -207,30 +332,36 @@ contract Distributor is DistributorControl, EIP712, ReentrancyGuardTransient {
         bytes calldata permission
     ) external nonReentrant {
         if (recipient == address(0)) revert ZeroAddress();
+        Payout memory payout = Payout(slot, account, cumulative);
+        // First, so that no contract is asked about a signature that is not an account of the bucket.
+        _requireInBucket(bucket, sequence, payout, siblings);
 
         if (msg.sender != account) {
             if (block.timestamp > deadline) revert PermissionExpired(deadline);
             bytes32 digest = _hashTypedDataV4(
                 keccak256(abi.encode(CLAIM_TO_TYPEHASH, bucket, slot, cumulative, recipient, deadline))
             );
-            if (!SignatureChecker.isValidSignatureNowCalldata(account, digest, permission)) revert InvalidPermission();
+            if (!Signatures.isAccounts(account, digest, permission)) {
+                if (Signatures.isCounterfactual(account, permission)) revert CounterfactualSignature(account);
+                revert InvalidPermission();
+            }
         }
 
-        _claim(bucket, sequence, Payout(slot, account, cumulative), siblings, recipient);
+        _pay(bucket, payout, recipient);
     }
 
-    /// @dev Checks the payout against a stored root and pays what the slot has not been paid to `recipient`.
-    function _claim(
-        uint32 bucket,
-        uint64 sequence,
-        Payout memory payout,
-        uint256[] calldata siblings,
-        address recipient
-    ) private {
+    /// @dev Reverts unless the payout is in the tree of a stored root.
+    function _requireInBucket(uint32 bucket, uint64 sequence, Payout memory payout, uint256[] calldata siblings)
+        private
+        view
+    {
         uint256 postedRoot = _claimableRoot(bucket, sequence);
         if (payout.account == address(0)) revert ZeroAddress();
         if (hasher.rootOfOne(payout, siblings, levels) != postedRoot) revert NotInBucket(bucket, sequence);
+    }
 
+    /// @dev Pays what the slot has not been paid to `recipient`. The caller has checked the payout.
+    function _pay(uint32 bucket, Payout memory payout, address recipient) private {
         uint128 paid = _buckets[bucket].claimed[payout.slot];
         if (payout.cumulative <= paid) revert NothingToClaim();
         uint128 amount = payout.cumulative - paid;
@@ -291,7 +422,7 @@ contract Distributor is DistributorControl, EIP712, ReentrancyGuardTransient {
 
     /* WITHDRAWAL */
 
-    /// @inheritdoc IDistributor
+    /// @inheritdoc IDistributorControl
     function executeWithdrawal() external onlyOwner nonReentrant {
         (address recipient, uint256 amount) = _takeWithdrawal();
 
@@ -315,7 +446,7 @@ contract Distributor is DistributorControl, EIP712, ReentrancyGuardTransient {
     function root(uint32 bucket, uint64 sequence) public view returns (uint256 postedRoot) {
         if (sequence == 0) return _zeroRoot;
         postedRoot = _buckets[bucket].roots[sequence];
-        // No batch has the root 0: `_requireNext` refuses it.
+        // No batch has the root 0: `_requireRoots` refuses it.
         if (postedRoot == 0) revert UnknownRoot(bucket, sequence);
     }
 

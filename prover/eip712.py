@@ -10,7 +10,7 @@ from eth_abi import encode
 from eth_utils import keccak, to_canonical_address
 
 DOMAIN_NAME = "Guerdon Distributor"
-DOMAIN_VERSION = "1"
+DOMAIN_VERSION = "2"
 
 _DOMAIN_TYPE = keccak(
     text="EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"

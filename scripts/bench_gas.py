@@ -75,6 +75,7 @@ class Bench:
             self.sender,
             attestors,
             2,
+            0,
         )
         self.distributor = self._deploy("Distributor", config)
         self.send(token.functions.mint(self.distributor.address, FUNDING))

@@ -169,6 +169,7 @@ def cli(
         "guardian": guardian,
         "attestors": sorted(signers, key=lambda address: int(address, 16)),
         "threshold": threshold,
+        "dailyLimit": 0,
     }
     deployment = deploy(
         account, chain_id, load_key(verifying_key, instance, chain_id), token, config

@@ -115,7 +115,6 @@ def match_distributor(code: bytes, info: ProgramInfo, distributor: str) -> tuple
         "hasher": int(info.hasher, 16),
         "levels": info.levels,
         "slots": capacity(info.levels),
-        "families": info.families,
         "_zeroRoot": zero_root(info.levels),
     }
     wrong = [name for name, value in named.items() if match.integer(name) != value]
@@ -129,9 +128,9 @@ def match_distributor(code: bytes, info: ProgramInfo, distributor: str) -> tuple
     return tuple(f"Distributor: {name} is not what the constructor sets" for name in wrong)
 
 
-CONFIG = "(address,address,address,uint8,uint32,address,address,address[],uint16)"
+CONFIG = "(address,address,address,uint8,uint32,address,address,address[],uint16,uint96)"
 """The constructor's Config: token, verifier, hasher, levels, families, owner, guardian, attestors,
-threshold."""
+threshold, dailyLimit."""
 
 
 def match_creation(
@@ -142,7 +141,8 @@ def match_creation(
 
     Whoever creates a contract chooses the code that runs first, and that can write any storage
     before it leaves our runtime code behind. If it was our constructor, all storage follows from
-    our code. Owner and guardian may have changed since, by its rules, so they are not compared.
+    our code. Owner, guardian, families and daily limit may have changed since, by its rules, so
+    they are not compared.
     """
     compiled = artifact("Distributor").bytecode
     if not init_code.startswith(compiled):
@@ -159,13 +159,12 @@ def match_creation(
         )
     if encode([CONFIG], [config]) != arguments:
         return ("Distributor: the constructor's arguments are not plainly encoded",)
-    token, verifier, hasher, levels, families, _, _, first_attestors, first_threshold = config
+    token, verifier, hasher, levels, _, _, _, first_attestors, first_threshold, _ = config
     given = {
         "token": int(token, 16),
         "verifier": int(verifier, 16),
         "hasher": int(hasher, 16),
         "levels": levels,
-        "families": families,
         "attestors": tuple(to_checksum_address(attestor) for attestor in first_attestors),
         "threshold": first_threshold,
     }
@@ -174,7 +173,6 @@ def match_creation(
         "verifier": int(info.verifier, 16),
         "hasher": int(info.hasher, 16),
         "levels": info.levels,
-        "families": info.families,
         "attestors": tuple(attestors),
         "threshold": threshold,
     }

@@ -170,6 +170,7 @@ def deploy_program(
     owner: str | None = None,
     guardian: str = NO_ADDRESS,
     families: int = 1,
+    daily_limit: int = 0,
     token: str | None = None,
     test_token_decimals: int = TEST_TOKEN_DECIMALS,
     allow_single_party_key: bool = False,
@@ -177,6 +178,7 @@ def deploy_program(
     """Deploy hasher, verifier and Distributor, and a mintable test token if no `token` is given.
     `owner` is the deployer's signer by default.
 
+    `daily_limit` is what batches may commit in a day, in base units, 0 for no limit.
     `allow_single_party_key` takes a key with which one party can forge every proof also to a chain
     that is not local.
 
@@ -221,6 +223,7 @@ def deploy_program(
         parties.guardian,
         parties.attestors,
         threshold,
+        daily_limit,
     )
     distributor, block = deployer.create("Distributor", config)
     check_deployment(node, distributor, verifying_key)

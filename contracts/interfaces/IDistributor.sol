@@ -3,6 +3,7 @@ pragma solidity 0.8.37;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 
+import {IDistributorControl} from "./IDistributorControl.sol";
 import {IPoseidon2, ITreeErrors, Payout} from "./IPoseidon2.sol";
 import {IVerifier} from "./IVerifier.sol";
 
@@ -33,16 +34,31 @@ struct Attestation {
     bytes signature;
 }
 
+/// @notice One batch of `postBatches`.
+/// @param batch The next state of the bucket.
+/// @param structHash EIP-712 hashStruct of the batch, as its attestors signed it.
+/// @param deltas As for `postBatch`.
+/// @param proof As for `postBatch`.
+/// @param attestations Attestations by strictly ascending attestor, of which at least `threshold` must hold.
+struct Post {
+    Batch batch;
+    bytes32 structHash;
+    bytes deltas;
+    uint256[8] proof;
+    Attestation[] attestations;
+}
+
 /// @notice The arguments of the constructor.
 /// @param token The reward token. `IDistributor` lists the assumptions that the token must meet.
 /// @param verifier Verifies proofs of the batch statement for trees of height `levels`. The verifier can never change.
 /// @param hasher The Poseidon2 contract. The hasher can never change.
 /// @param levels Height L of bucket trees, 1 to 8. A bucket has 4^L / 2 slots.
-/// @param families Number F of account families, at least 1. Bucket b belongs to family b mod F.
+/// @param families Number F of account families at the start, a power of two. Bucket b belongs to family b mod F.
 /// @param owner The owner: a timelock or a multisig.
 /// @param guardian The address that may pause, or address 0 for none.
 /// @param attestors Addresses of the first attestors, strictly ascending.
 /// @param threshold Number of attestors that must sign a batch.
+/// @param dailyLimit Amount that batches may commit in a day, in token base units, or 0 for no limit.
 struct Config {
     IERC20 token;
     IVerifier verifier;
@@ -53,6 +69,17 @@ struct Config {
     address guardian;
     address[] attestors;
     uint16 threshold;
+    uint96 dailyLimit;
+}
+
+/// @notice The reason for which `postBatches` skipped a batch, in the order of the checks.
+enum BatchSkipReason {
+    WrongSequence,
+    Expired,
+    WrongHash,
+    TooFewAttestations,
+    DailyLimit,
+    Reserve
 }
 
 /// @notice The reason for which `claimMany` skipped a payout.
@@ -72,6 +99,8 @@ enum SkipReason {
 /// owner's, can set a root in another way. The proof covers the arithmetic. Attestors vouch that each item belongs to
 /// real interactions.
 ///
+/// If there is a daily limit, batches commit at most `limit * (1 + t / 86400)` within any t seconds.
+///
 /// At each post, `committed` (all that accounts have ever earned) is at most the balance plus `claimedTotal` (all that
 /// accounts have been paid). The owner can withdraw only tokens that are not committed when the withdrawal is executed.
 ///
@@ -86,7 +115,7 @@ enum SkipReason {
 /// - The token may call back during `transfer`. State-changing functions that pay or post are not reentrant.
 /// - The token may block single accounts. `claimMany` skips them. A blocked account can still use `claimTo`.
 /// - Amounts fit: `committed` stays below 2^127 base units.
-interface IDistributor is ITreeErrors {
+interface IDistributor is IDistributorControl, ITreeErrors {
     /* EVENTS */
 
     /// @notice Emitted when a bucket moves to its next state.
@@ -104,6 +133,9 @@ interface IDistributor is ITreeErrors {
         bytes deltas
     );
 
+    /// @notice Emitted when `postBatches` skips a batch. Nothing of the batch is stored.
+    event BatchSkipped(uint32 indexed bucket, uint64 indexed sequence, BatchSkipReason reason);
+
     /// @notice Emitted when `recipient` is paid `amount` of the rewards that `account` has earned in a slot.
     event Claimed(
         uint32 indexed bucket, uint16 indexed slot, address indexed account, address recipient, uint256 amount
@@ -111,35 +143,6 @@ interface IDistributor is ITreeErrors {
 
     /// @notice Emitted when `claimMany` skips a payout. Nothing is paid, and the account can claim later.
     event PayoutSkipped(uint32 indexed bucket, uint16 indexed slot, address indexed account, SkipReason reason);
-
-    /// @notice Emitted when the attestors change, and at deployment. Digests of batches contain `epoch` from now on.
-    event AttestorsChanged(uint64 indexed epoch, address[] attestors, uint16 threshold);
-
-    /// @notice Emitted when the owner announces a change of attestors. The change can be executed from `executableAt`
-    /// to `executableAt + ANNOUNCEMENT_LIFETIME`, both included.
-    event AttestorsAnnounced(address[] attestors, uint16 threshold, uint64 executableAt);
-
-    /// @notice Emitted when the owner cancels the announced change of attestors.
-    event AttestorsCancelled();
-
-    /// @notice Emitted when the owner announces a withdrawal. The withdrawal can be executed from `executableAt` to
-    /// `executableAt + ANNOUNCEMENT_LIFETIME`, both included.
-    event WithdrawalAnnounced(address indexed recipient, uint256 amount, uint64 executableAt);
-
-    /// @notice Emitted when the owner cancels the announced withdrawal.
-    event WithdrawalCancelled();
-
-    /// @notice Emitted when the owner withdraws tokens that are not committed.
-    event Withdrawn(address indexed recipient, uint256 amount);
-
-    /// @notice Emitted when the owner sets the guardian, and at deployment. Address 0 means none.
-    event GuardianChanged(address indexed guardian);
-
-    /// @notice Emitted when posting is paused or unpaused. Posting is paused while the block time is below `until`.
-    event PostingPausedUntil(uint64 until);
-
-    /// @notice Emitted when claims are paused or unpaused. Claims are paused while the block time is below `until`.
-    event ClaimsPausedUntil(uint64 until);
 
     /* ERRORS */
 
@@ -165,20 +168,22 @@ interface IDistributor is ITreeErrors {
     /// @notice Thrown when `deltas` opens more accounts than the bucket has free slots.
     error BucketFull();
 
-    /// @notice Thrown when a required address is the zero address.
-    error ZeroAddress();
-
     /// @notice Thrown when a batch has fewer attestations than the threshold.
     error TooFewAttestations(uint256 given, uint256 required);
-
-    /// @notice Thrown when attestor addresses are not strictly ascending (duplicates and the zero address included).
-    error AttestorsNotAscending(address attestor);
 
     /// @notice Thrown when an attestation names an address that is not an attestor in the current epoch.
     error UnknownAttestor(address attestor);
 
     /// @notice Thrown when a signature is not the attestor's signature over the digest of the batch.
     error InvalidAttestation(address attestor);
+
+    /// @notice Thrown when a signature of an address without code has the form of ERC-6492. Such a signature asks for a
+    /// deployment first. The contract makes no call that a caller names: deploy the account, then sign again.
+    error CounterfactualSignature(address signer);
+
+    /// @notice Thrown when too little gas is left to ask a contract about a signature. A caller cannot make a signature
+    /// look invalid by giving little gas.
+    error SignatureGas();
 
     /// @notice Thrown when the verifier rejects the proof that the new root is the old root plus the attested items.
     error InvalidProof();
@@ -190,11 +195,14 @@ interface IDistributor is ITreeErrors {
     /// @notice Thrown when a batch would raise `committed` to 2^127 or more.
     error CommittedTooLarge(uint256 committed);
 
-    /// @notice Thrown when posting is paused.
-    error PostingPaused(uint64 until);
+    /// @notice Thrown when a batch would commit more than is left of the daily limit.
+    error DailyLimitExceeded(uint256 total, uint256 left);
 
-    /// @notice Thrown when claims are paused.
-    error ClaimsPaused(uint64 until);
+    /// @notice Thrown when `postBatches` is called with no batch or with more than MAX_POSTS.
+    error TooManyBatches(uint256 given);
+
+    /// @notice Thrown when `postBatches` has skipped every batch.
+    error NothingPosted();
 
     /// @notice Thrown when a sequence of the bucket is not posted yet. Claims also reject sequence 0.
     error UnknownRoot(uint32 bucket, uint64 sequence);
@@ -211,39 +219,8 @@ interface IDistributor is ITreeErrors {
     /// @notice Thrown when the permission is not the account's signature for these arguments.
     error InvalidPermission();
 
-    /// @notice Thrown when the owner cancels or executes a change that is not announced.
-    error NothingAnnounced();
-
-    /// @notice Thrown when the owner executes a change before `executableAt`.
-    error TooEarly(uint64 executableAt);
-
-    /// @notice Thrown when the owner executes a change after `executableUntil`. The owner must announce the change
-    /// again.
-    error AnnouncementExpired(uint64 executableUntil);
-
-    /// @notice Thrown when a withdrawal exceeds the tokens that are not committed.
-    error ExceedsUncommitted(uint256 amount, uint256 uncommitted);
-
-    /// @notice Thrown when the threshold is 0 or exceeds the number of attestors.
-    error InvalidThreshold(uint16 threshold, uint256 attestors);
-
-    /// @notice Thrown when a set has more than MAX_ATTESTORS attestors.
-    error TooManyAttestors(uint256 attestors);
-
-    /// @notice Thrown when `levels` is not 1 to 8 or `families` is 0.
-    error InvalidShape(uint8 levels, uint32 families);
-
-    /// @notice Thrown when a caller other than the guardian pauses.
-    error NotGuardian(address caller);
-
-    /// @notice Thrown when the duration of a pause is 0 or exceeds `longest`, in seconds.
-    error InvalidDuration(uint64 duration, uint64 longest);
-
-    /// @notice Thrown when a pause of the same kind is running or ended less than PAUSE_COOLDOWN ago.
-    error PauseNotAllowedUntil(uint64 time);
-
-    /// @notice Thrown when the owner ends a pause that is not running.
-    error NotPaused();
+    /// @notice Thrown when `levels` is not 1 to 8.
+    error InvalidLevels(uint8 levels);
 
     /* POSTING */
 
@@ -273,6 +250,16 @@ interface IDistributor is ITreeErrors {
         uint256[8] calldata proof,
         Attestation[] calldata attestations
     ) external;
+
+    /// @notice Posts batches of different buckets, and successive ones of a bucket, with one merged proof check. Anyone
+    /// may call.
+    /// @dev Skips a batch, and emits `BatchSkipped`, if its sequence is not the bucket's next, it has expired, its
+    /// `structHash` is not what the contract computes from storage, fewer than `threshold` of its attestations hold, or
+    /// it exceeds what is left of the daily limit or of the reserve after the batches before it. So a batch that has
+    /// become invalid does not keep the others from being posted. Reverts if `deltas` are malformed, a root is not valid
+    /// or a proof does not hold: no such batch was ever valid. Reverts if nothing is left to post.
+    /// @param posts 1 to MAX_POSTS batches, in the order in which they are posted.
+    function postBatches(Post[] calldata posts) external;
 
     /* CLAIMS */
 
@@ -331,77 +318,10 @@ interface IDistributor is ITreeErrors {
         bytes calldata permission
     ) external;
 
-    /* ATTESTORS */
-
-    /// @notice Announces a change of attestors. Replaces an earlier announcement. Owner only.
-    /// @param attestors_ The full new set, strictly ascending.
-    /// @param threshold_ Number of attestors that must sign a batch.
-    function announceAttestors(address[] calldata attestors_, uint16 threshold_) external;
-
-    /// @notice Cancels the announced change of attestors. Owner only.
-    function cancelAttestors() external;
-
-    /// @notice Executes the announced change of attestors after DELAY. Owner only.
-    /// @dev Raises the epoch, which invalidates all earlier attestations.
-    function executeAttestors() external;
-
-    /* WITHDRAWAL */
-
-    /// @notice Announces a withdrawal. Replaces an earlier announcement. Owner only.
-    /// @param recipient The address that will receive the tokens.
-    /// @param amount Amount in token base units.
-    function announceWithdrawal(address recipient, uint256 amount) external;
-
-    /// @notice Cancels the announced withdrawal. Owner only.
-    function cancelWithdrawal() external;
-
-    /// @notice Executes the announced withdrawal after DELAY. Owner only.
-    /// @dev Reverts if the amount exceeds the tokens that are not committed at that time.
-    function executeWithdrawal() external;
-
-    /* PAUSES */
-
-    /// @notice Sets the guardian. Running pauses and cooldowns stay as they are. Owner only.
-    /// @param guardian_ The new guardian, or address 0 for none.
-    function setGuardian(address guardian_) external;
-
-    /// @notice Pauses posting. Claims continue. Guardian only.
-    /// @dev Reverts if less than PAUSE_COOLDOWN has passed since the end of the last posting pause, whichever guardian
-    /// made that pause.
-    /// @param duration Length of the pause in seconds, 1 to MAX_POSTING_PAUSE.
-    function pausePosting(uint64 duration) external;
-
-    /// @notice Pauses claims. Posting continues. Guardian only.
-    /// @dev Reverts if less than PAUSE_COOLDOWN has passed since the end of the last claims pause, whichever guardian
-    /// made that pause.
-    /// @param duration Length of the pause in seconds, 1 to MAX_CLAIMS_PAUSE.
-    function pauseClaims(uint64 duration) external;
-
-    /// @notice Ends the posting pause now. The cooldown starts now. Owner only.
-    function unpausePosting() external;
-
-    /// @notice Ends the claims pause now. The cooldown starts now. Owner only.
-    function unpauseClaims() external;
-
     /* CONSTANTS */
 
-    /// @notice Returns the time between an announcement and its execution, in seconds.
-    function DELAY() external view returns (uint64);
-
-    /// @notice Returns the time after DELAY during which an announced change can be executed, in seconds.
-    function ANNOUNCEMENT_LIFETIME() external view returns (uint64);
-
-    /// @notice Returns the maximum length of a posting pause, in seconds.
-    function MAX_POSTING_PAUSE() external view returns (uint64);
-
-    /// @notice Returns the maximum length of a claims pause, in seconds.
-    function MAX_CLAIMS_PAUSE() external view returns (uint64);
-
-    /// @notice Returns the minimum time between the end of a pause and the next pause of its kind, in seconds.
-    function PAUSE_COOLDOWN() external view returns (uint64);
-
-    /// @notice Returns the maximum number of attestors in a set.
-    function MAX_ATTESTORS() external view returns (uint256);
+    /// @notice Returns the maximum number of batches in one call of `postBatches`.
+    function MAX_POSTS() external view returns (uint256);
 
     /* VIEWS */
 
@@ -420,10 +340,6 @@ interface IDistributor is ITreeErrors {
     /// @notice Returns the number of slots of a bucket: N = 4^L / 2.
     function slots() external view returns (uint32);
 
-    /// @notice Returns the number F of account families. An account belongs to family uint(keccak256(address)) mod F.
-    /// Bucket b belongs to family b mod F.
-    function families() external view returns (uint32);
-
     /// @notice Returns the last sequence of a bucket (0 before the first batch) and the number of its occupied slots.
     function buckets(uint32 bucket) external view returns (uint64 sequence, uint32 opened);
 
@@ -439,34 +355,4 @@ interface IDistributor is ITreeErrors {
 
     /// @notice Returns the amount that all accounts have been paid, in token base units.
     function claimedTotal() external view returns (uint128);
-
-    /// @notice Returns the current attestors, ascending.
-    function attestors() external view returns (address[] memory);
-
-    /// @notice Returns the number of attestors that must sign a batch.
-    function threshold() external view returns (uint16);
-
-    /// @notice Returns the attestor epoch. It is 1 at deployment and rises by 1 with each change of attestors or
-    /// threshold.
-    function attestorEpoch() external view returns (uint64);
-
-    /// @notice Returns the announced change of attestors. `executableAt` is 0 if none is announced.
-    function pendingAttestors()
-        external
-        view
-        returns (address[] memory attestors_, uint16 threshold_, uint64 executableAt);
-
-    /// @notice Returns the announced withdrawal. `executableAt` is 0 if none is announced.
-    function pendingWithdrawal() external view returns (address recipient, uint256 amount, uint64 executableAt);
-
-    /// @notice Returns the guardian, or address 0 if there is none.
-    function guardian() external view returns (address);
-
-    /// @notice Returns the end of the last posting pause, or 0 if posting was never paused. Posting is paused while the
-    /// block time is below it.
-    function postingPausedUntil() external view returns (uint64);
-
-    /// @notice Returns the end of the last claims pause, or 0 if claims were never paused. Claims are paused while the
-    /// block time is below it.
-    function claimsPausedUntil() external view returns (uint64);
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
-
 import {Attestation, IDistributor} from "../interfaces/IDistributor.sol";
+import {IDistributorControl} from "../interfaces/IDistributorControl.sol";
+import {Signatures} from "./Signatures.sol";
 
 /// @title Attestations
 /// @author Guerdon contributors
@@ -23,12 +23,14 @@ library Attestations {
 
     /// @notice Reverts unless `list` is strictly ascending, without address 0, and `threshold` is 1 to its length.
     function validate(address[] memory list, uint16 threshold) internal pure {
-        if (list.length > MAX_ATTESTORS) revert IDistributor.TooManyAttestors(list.length);
-        if (threshold == 0 || threshold > list.length) revert IDistributor.InvalidThreshold(threshold, list.length);
+        if (list.length > MAX_ATTESTORS) revert IDistributorControl.TooManyAttestors(list.length);
+        if (threshold == 0 || threshold > list.length) {
+            revert IDistributorControl.InvalidThreshold(threshold, list.length);
+        }
 
         address previous = address(0);
         for (uint256 i = 0; i < list.length; ++i) {
-            if (list[i] <= previous) revert IDistributor.AttestorsNotAscending(list[i]);
+            if (list[i] <= previous) revert IDistributorControl.AttestorsNotAscending(list[i]);
             previous = list[i];
         }
     }
@@ -57,12 +59,37 @@ library Attestations {
         address previous = address(0);
         for (uint256 i = 0; i < attestations.length; ++i) {
             address attestor = attestations[i].attestor;
-            if (attestor <= previous) revert IDistributor.AttestorsNotAscending(attestor);
+            if (attestor <= previous) revert IDistributorControl.AttestorsNotAscending(attestor);
             if (set.epochOf[attestor] != epoch) revert IDistributor.UnknownAttestor(attestor);
-            if (!SignatureChecker.isValidSignatureNowCalldata(attestor, digest, attestations[i].signature)) {
+            if (!Signatures.isAttestors(attestor, digest, attestations[i].signature)) {
+                if (Signatures.isCounterfactual(attestor, attestations[i].signature)) {
+                    revert IDistributor.CounterfactualSignature(attestor);
+                }
                 revert IDistributor.InvalidAttestation(attestor);
             }
             previous = attestor;
         }
+    }
+
+    /// @notice Returns whether at least `threshold` attestors of `epoch` have signed `digest`. What is no attestation by
+    /// an attestor above the one before is passed over, so that one attestor who changes his mind spoils nothing.
+    function holds(
+        Set storage set,
+        uint64 epoch,
+        uint256 threshold,
+        bytes32 digest,
+        Attestation[] calldata attestations
+    ) internal view returns (bool) {
+        uint256 missing = threshold;
+        address previous = address(0);
+        // Once enough hold, nobody else is asked.
+        for (uint256 i = 0; i < attestations.length && missing != 0; ++i) {
+            address attestor = attestations[i].attestor;
+            if (attestor <= previous || set.epochOf[attestor] != epoch) continue;
+            if (!Signatures.isAttestors(attestor, digest, attestations[i].signature)) continue;
+            previous = attestor;
+            --missing;
+        }
+        return missing == 0;
     }
 }

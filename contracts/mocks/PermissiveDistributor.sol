@@ -5,7 +5,8 @@ import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {Ownable} from "@openzeppelin/contracts/access/Ownable.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 
-import {Attestation, Batch, Config, IDistributor} from "../interfaces/IDistributor.sol";
+import {Attestation, Batch, Config, IDistributor, Post} from "../interfaces/IDistributor.sol";
+import {IDistributorControl} from "../interfaces/IDistributorControl.sol";
 import {IPoseidon2, Payout} from "../interfaces/IPoseidon2.sol";
 import {IVerifier} from "../interfaces/IVerifier.sol";
 
@@ -18,12 +19,12 @@ contract PermissiveDistributor is Ownable, EIP712 {
     IPoseidon2 public immutable hasher;
     uint8 public immutable levels;
     uint32 public immutable slots;
-    uint32 public immutable families;
 
     uint256 private immutable _zeroRoot;
 
     address public guardian;
     uint16 public threshold;
+    uint32 public families;
     uint64 public attestorEpoch;
     uint64 public postingPausedUntil;
     uint64 public claimsPausedUntil;
@@ -35,10 +36,11 @@ contract PermissiveDistributor is Ownable, EIP712 {
     mapping(uint32 bucket => mapping(uint64 sequence => uint256)) private _roots;
     mapping(uint32 bucket => mapping(uint16 slot => uint128)) public claimed;
     address[] private _attestors;
+    uint96 private _perDay;
 
-    constructor(Config memory config) Ownable(config.owner) EIP712("Guerdon Distributor", "1") {
+    constructor(Config memory config) Ownable(config.owner) EIP712("Guerdon Distributor", "2") {
         (token, verifier, hasher) = (config.token, config.verifier, config.hasher);
-        (levels, families) = (config.levels, config.families);
+        levels = config.levels;
         slots = uint32(1) << (2 * config.levels - 1);
         guardian = config.guardian;
         uint256 node = 0;
@@ -46,17 +48,39 @@ contract PermissiveDistributor is Ownable, EIP712 {
             node = config.hasher.compress(node, node, node, node);
         }
         _zeroRoot = node;
+        setFamilies(config.families);
         setAttestors(config.attestors, config.threshold);
+        if (config.dailyLimit != 0) setDailyLimit(config.dailyLimit);
+    }
+
+    function setFamilies(uint32 families_) public {
+        families = families_;
+        emit IDistributorControl.FamiliesChanged(families_);
+    }
+
+    function setDailyLimit(uint96 perDay) public {
+        _perDay = perDay;
+        emit IDistributorControl.DailyLimitChanged(perDay, msg.sender);
     }
 
     function setAttestors(address[] memory attestors_, uint16 threshold_) public {
         (_attestors, threshold) = (attestors_, threshold_);
-        emit IDistributor.AttestorsChanged(++attestorEpoch, attestors_, threshold_);
+        emit IDistributorControl.AttestorsChanged(++attestorEpoch, attestors_, threshold_);
     }
 
     function postBatch(Batch calldata batch, bytes calldata deltas, uint256[8] calldata, Attestation[] calldata)
         external
     {
+        _post(batch, deltas);
+    }
+
+    function postBatches(Post[] calldata posts) external {
+        for (uint256 i = 0; i < posts.length; ++i) {
+            _post(posts[i].batch, posts[i].deltas);
+        }
+    }
+
+    function _post(Batch calldata batch, bytes calldata deltas) private {
         uint256 start = deltas.length < 2 ? 0 : 2 + 14 * uint256(uint16(bytes2(deltas)));
         uint256 openings = deltas.length > start ? (deltas.length - start) / 32 : 0;
         uint256 total = 0;
@@ -122,7 +146,7 @@ contract PermissiveDistributor is Ownable, EIP712 {
     }
 
     function withdraw(address recipient, uint256 amount) external {
-        emit IDistributor.Withdrawn(recipient, amount);
+        emit IDistributorControl.Withdrawn(recipient, amount);
         token.transfer(recipient, amount);
     }
 
@@ -132,6 +156,10 @@ contract PermissiveDistributor is Ownable, EIP712 {
 
     function root(uint32 bucket, uint64 sequence) external view returns (uint256) {
         return sequence == 0 ? _zeroRoot : _roots[bucket][sequence];
+    }
+
+    function dailyLimit() external view returns (uint96 perDay, uint256 left, uint96 ownerSet) {
+        return (_perDay, _perDay == 0 ? type(uint256).max : _perDay, _perDay);
     }
 
     function attestors() external view returns (address[] memory) {

@@ -24,6 +24,9 @@ contract Groth16Verifier is IVerifier {
     /// @dev Order of the groups, which is the order of the scalar field.
     uint256 private constant P = 0x30644e72e131a029b85045b68181585d2833e84879b9709143e1f593f0000001;
 
+    /// @dev Names the challenge of a merged check, so that no other protocol's hash can be taken for it.
+    bytes32 private constant MERGED_TAG = keccak256("Guerdon merged Groth16 v1");
+
     /// @dev Addresses of the precompiles.
     uint256 private constant EC_ADD = 6;
     uint256 private constant EC_MUL = 7;
@@ -101,12 +104,7 @@ contract Groth16Verifier is IVerifier {
 
     /// @inheritdoc IVerifier
     function verify(uint256[8] calldata proof, uint256[5] calldata publicSignals) external view returns (bool) {
-        for (uint256 i = 0; i < 8; ++i) {
-            if (proof[i] >= Q) return false;
-        }
-        for (uint256 i = 0; i < 5; ++i) {
-            if (publicSignals[i] >= P) return false;
-        }
+        if (!_areCoordinates(proof) || !_areSignals(publicSignals)) return false;
 
         // Words 0 and 1 hold the sum. Words 2 to 4 hold the next point and scalar, the input of EC_MUL.
         uint256[5] memory work;
@@ -117,6 +115,124 @@ contract Groth16Verifier is IVerifier {
         done = _addScaled(work, ic4X, ic4Y, publicSignals[3]) && done;
         done = _addScaled(work, ic5X, ic5Y, publicSignals[4]) && done;
         return done && _pair(proof, work[0], work[1]);
+    }
+
+    /// @inheritdoc IVerifier
+    /// @dev With weights w_i = c^i it checks that the product of e(w_i * A_i, B_i) over all proofs, times
+    /// e(-sum of w_i * alpha, beta) * e(-sum of w_i * L_i, gamma) * e(-sum of w_i * C_i, delta), is 1, where L_i is
+    /// ic0 + sum of signal_ij * ic_j. The challenge c hashes every word of every statement: coefficients that are known
+    /// before the proofs are fixed would let two forged proofs cancel each other.
+    function verifyMany(uint256[13][] calldata statements) external view returns (bool) {
+        uint256 n = statements.length;
+        if (n == 0) return false;
+        uint256 challenge = _challenge(statements);
+
+        uint256[] memory pairs = new uint256[](6 * (n + 3));
+        uint256[6] memory sums; // of the weights, and of each signal times its weight, modulo P
+        uint256[5] memory sumOfC; // in the form that `_addScaled` takes
+        uint256 weight = 1;
+        for (uint256 i = 0; i < n; ++i) {
+            (uint256[8] calldata proof, uint256[5] calldata signals) = _split(statements[i]);
+            if (!_areCoordinates(proof) || !_areSignals(signals)) return false;
+
+            if (!_putScaled(pairs, i, proof, weight)) return false;
+            if (!_addScaled(sumOfC, proof[6], proof[7], weight)) return false;
+            sums[0] = addmod(sums[0], weight, P);
+            for (uint256 j = 0; j < 5; ++j) {
+                sums[j + 1] = addmod(sums[j + 1], mulmod(signals[j], weight, P), P);
+            }
+            weight = mulmod(weight, challenge, P);
+        }
+        return _putKey(pairs, n, sums, sumOfC) && _pairing(pairs);
+    }
+
+    /// @dev Returns the challenge of a merged check.
+    function _challenge(uint256[13][] calldata statements) private view returns (uint256 challenge) {
+        bytes32 tag = MERGED_TAG;
+        assembly ("memory-safe") {
+            let data := mload(0x40)
+            mstore(data, tag)
+            mstore(add(data, 0x20), address())
+            mstore(add(data, 0x40), statements.length)
+            let size := mul(statements.length, 0x1a0)
+            calldatacopy(add(data, 0x60), statements.offset, size)
+            challenge := mod(keccak256(data, add(size, 0x60)), P)
+        }
+    }
+
+    /// @dev Returns the proof and the public signals of a statement.
+    function _split(uint256[13] calldata statement)
+        private
+        pure
+        returns (uint256[8] calldata proof, uint256[5] calldata signals)
+    {
+        assembly ("memory-safe") {
+            proof := statement
+            signals := add(statement, 0x100)
+        }
+    }
+
+    /// @dev Returns whether the words of a proof are coordinates, and neither A nor B is the point at infinity.
+    function _areCoordinates(uint256[8] calldata proof) private pure returns (bool) {
+        for (uint256 i = 0; i < 8; ++i) {
+            if (proof[i] >= Q) return false;
+        }
+        return (proof[0] | proof[1]) != 0 && (proof[2] | proof[3] | proof[4] | proof[5]) != 0;
+    }
+
+    /// @dev Returns whether all signals are field elements.
+    function _areSignals(uint256[5] calldata signals) private pure returns (bool) {
+        for (uint256 i = 0; i < 5; ++i) {
+            if (signals[i] >= P) return false;
+        }
+        return true;
+    }
+
+    /// @dev Writes weight * A and B as pair `i`. Returns false if the precompile fails.
+    function _putScaled(uint256[] memory pairs, uint256 i, uint256[8] calldata proof, uint256 weight)
+        private
+        view
+        returns (bool done)
+    {
+        assembly ("memory-safe") {
+            let pair := add(add(pairs, 0x20), mul(i, 0xc0))
+            calldatacopy(pair, proof, 0x40)
+            // The weight lies where B comes next: EC_MUL reads both and writes over A.
+            mstore(add(pair, 0x40), weight)
+            done := staticcall(gas(), EC_MUL, pair, 0x60, pair, 0x40)
+            calldatacopy(add(pair, 0x40), add(proof, 0x40), 0x80)
+        }
+    }
+
+    /// @dev Writes the three pairs of the key behind those of `n` proofs. Returns false if a precompile fails.
+    function _putKey(uint256[] memory pairs, uint256 n, uint256[6] memory sums, uint256[5] memory sumOfC)
+        private
+        view
+        returns (bool done)
+    {
+        uint256[5] memory alpha;
+        done = _addScaled(alpha, alphaX, alphaY, sums[0]);
+        uint256[5] memory sum;
+        done = _addScaled(sum, ic0X, ic0Y, sums[0]) && done;
+        done = _addScaled(sum, ic1X, ic1Y, sums[1]) && done;
+        done = _addScaled(sum, ic2X, ic2Y, sums[2]) && done;
+        done = _addScaled(sum, ic3X, ic3Y, sums[3]) && done;
+        done = _addScaled(sum, ic4X, ic4Y, sums[4]) && done;
+        done = _addScaled(sum, ic5X, ic5Y, sums[5]) && done;
+        _putNegative(pairs, n, alpha, [betaX1, betaX0, betaY1, betaY0]);
+        _putNegative(pairs, n + 1, sum, [gammaX1, gammaX0, gammaY1, gammaY0]);
+        _putNegative(pairs, n + 2, sumOfC, [deltaX1, deltaX0, deltaY1, deltaY0]);
+    }
+
+    /// @dev Writes -work[0..1] and a point of G2 as pair `i`.
+    function _putNegative(uint256[] memory pairs, uint256 i, uint256[5] memory work, uint256[4] memory g2)
+        private
+        pure
+    {
+        (pairs[6 * i], pairs[6 * i + 1]) = (work[0], (Q - work[1]) % Q);
+        for (uint256 j = 0; j < 4; ++j) {
+            pairs[6 * i + 2 + j] = g2[j];
+        }
     }
 
     /// @dev Adds scalar * (x, y) to work[0..1]. Returns false if a precompile fails.
@@ -163,11 +279,28 @@ contract Groth16Verifier is IVerifier {
     }
 
     /// @dev Returns whether the product of pairings is 1, for the first `words` words. False if the precompile fails.
-    function _pairing(uint256[24] memory pairs, uint256 words) private view returns (bool holds) {
+    function _pairing(uint256[24] memory pairs, uint256 words) private view returns (bool) {
+        uint256 first;
         assembly ("memory-safe") {
-            let size := shl(5, words)
-            holds := staticcall(gas(), EC_PAIRING, pairs, size, pairs, 0x20)
-            holds := and(eq(mload(pairs), 1), holds)
+            first := pairs
+        }
+        return _productIsOne(first, words);
+    }
+
+    /// @dev Returns whether the product of all pairings is 1. False if the precompile fails.
+    function _pairing(uint256[] memory pairs) private view returns (bool) {
+        uint256 first;
+        assembly ("memory-safe") {
+            first := add(pairs, 0x20)
+        }
+        return _productIsOne(first, pairs.length);
+    }
+
+    /// @dev Calls EC_PAIRING on `words` words of memory from `first`. Writes over the first one.
+    function _productIsOne(uint256 first, uint256 words) private view returns (bool holds) {
+        assembly ("memory-safe") {
+            holds := staticcall(gas(), EC_PAIRING, first, shl(5, words), first, 0x20)
+            holds := and(eq(mload(first), 1), holds)
         }
     }
 

@@ -94,6 +94,7 @@ def test_contracts_reason_is_told(chain: Anvil, threshold: int) -> None:
         signer.address,
         ordered,
         threshold,
+        0,
     )
     with pytest.raises(
         DeploymentError, match=rf"InvalidThreshold\(threshold={threshold}, attestors=3\)"

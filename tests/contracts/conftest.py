@@ -81,6 +81,7 @@ def config(hasher: Any, verifier: Any, owner: Any, guardian: Any) -> dict[str, A
         "guardian": guardian,
         "attestors": [attestor.address for attestor in ATTESTORS],
         "threshold": 2,
+        "dailyLimit": 0,
     }
 
 

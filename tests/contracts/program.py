@@ -38,13 +38,20 @@ def sign(digest: bytes, signer: LocalAccount) -> bytes:
 
 @dataclass(frozen=True)
 class Posting:
-    """The arguments of one `postBatch`, and the digest that its signatures are over."""
+    """The arguments of one `postBatch`, and what its signatures are over: the digest, and the
+    struct hash in it."""
 
     batch: tuple[Any, ...]
     deltas: bytes
     proof: list[int]
     attestations: list[tuple[str, bytes]]
     digest: bytes = b""
+    struct_hash: bytes = b""
+
+    @property
+    def as_one_of_many(self) -> tuple[Any, ...]:
+        """The same batch as an element of `postBatches`."""
+        return self.batch, self.struct_hash, self.deltas, self.proof, self.attestations
 
     @property
     def args(self) -> tuple[Any, ...]:
@@ -163,6 +170,7 @@ class Program:
             proof,
             [(signer.address, sign(digest, signer)) for signer in signers],
             digest,
+            signed.struct_hash,
         )
 
     def post(self, items: Items, bucket: int = 0, **options: Any) -> Any:

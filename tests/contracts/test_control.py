@@ -29,9 +29,11 @@ def delay(distributor: Any) -> int:
 @pytest.mark.parametrize(
     ("changes", "error"),
     [
-        ({"levels": 0}, ("InvalidShape", 0, 1)),
-        ({"levels": 9}, ("InvalidShape", 9, 1)),
-        ({"families": 0}, ("InvalidShape", 3, 0)),
+        ({"levels": 0}, ("InvalidLevels", 0)),
+        ({"levels": 9}, ("InvalidLevels", 9)),
+        ({"families": 0}, ("InvalidFamilies", 0, 0)),
+        ({"families": 3}, ("InvalidFamilies", 3, 0)),
+        ({"families": 2**17}, ("InvalidFamilies", 2**17, 0)),
         ({"token": f"{0:#042x}"}, ("ZeroAddress",)),
         ({"owner": f"{0:#042x}"}, ("OwnableInvalidOwner", f"{0:#042x}")),
         ({"threshold": 0}, ("InvalidThreshold", 0, 3)),
@@ -42,6 +44,8 @@ def delay(distributor: Any) -> int:
         "no level",
         "too high",
         "no family",
+        "no power of two",
+        "too many families",
         "no token",
         "no owner",
         "m of 0",
@@ -102,7 +106,7 @@ def test_views_show_what_it_was_deployed_with(
     fields, name, version, chain_id, contract, _, _ = distributor.eip712Domain()
     assert (name, version, chain_id, contract) == (
         "Guerdon Distributor",
-        "1",
+        "2",
         program.chain_id,
         distributor,
     )

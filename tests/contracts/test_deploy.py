@@ -66,6 +66,7 @@ def test_a_program_is_deployed_whole(project: Any, deployer: Any, owner: Any, ch
         "guardian": f"{0:#042x}",
         "attestors": [attestor.address for attestor in ATTESTORS],
         "threshold": 2,
+        "dailyLimit": 0,
     }
     found = deploy(deployer, chain.chain_id, load_key(None, "dev", chain.chain_id), None, config)
     assert json.loads(json.dumps(found)) == found

@@ -16,7 +16,7 @@ LEVELS = 2
 START = 1_900_000_000
 DEPLOYER = address_of(key_of("deployer"))
 VERIFIER = address_of(key_of("verifier"))
-CONFIG = "(address,address,address,uint8,uint32,address,address,address[],uint16)"
+CONFIG = "(address,address,address,uint8,uint32,address,address,address[],uint16,uint96)"
 DISTRIBUTOR, TOKEN = Interface("Distributor"), Interface("TestToken")
 
 
@@ -52,6 +52,7 @@ class Chain:
             self.cast.guardians[0],
             first,
             2,
+            0,
         )
         self.distributor = self.node.deploy(
             creation("Distributor", [CONFIG], [config]), DEPLOYER, START + 3

@@ -44,7 +44,8 @@ class Program:
         self.token = self.deploy(creation("HostileToken"))
         hasher = self.deploy(creation("Poseidon2"))
         place_ideal_verifier(fresh, VERIFIER)
-        config = (self.token, VERIFIER, hasher, LEVELS, 1, DEPLOYER, DEPLOYER, sorted(ATTESTORS), 2)
+        parties = (DEPLOYER, DEPLOYER, sorted(ATTESTORS), 2)
+        config = (self.token, VERIFIER, hasher, LEVELS, 1, *parties, 0)
         self.distributor = self.deploy(creation("Distributor", [CONFIG], [config]))
         domain = Domain(int(fresh.rpc("eth_chainId"), 16), self.distributor)
         self.model = Model(

@@ -4,6 +4,7 @@ pragma solidity 0.8.37;
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 
 import {Attestation, Batch, Config, IDistributor} from "contracts/interfaces/IDistributor.sol";
+import {IDistributorControl} from "contracts/interfaces/IDistributorControl.sol";
 import {IPoseidon2, Payout} from "contracts/interfaces/IPoseidon2.sol";
 import {IVerifier} from "contracts/interfaces/IVerifier.sol";
 import {Vectors} from "./Vectors.sol";
@@ -47,7 +48,8 @@ contract DistributorTest is Vectors {
             owner: address(0x1001),
             guardian: address(0x1002),
             attestors: attestors,
-            threshold: 2
+            threshold: 2,
+            dailyLimit: 0
         });
         address target = vm.parseJsonAddress(_json, ".distributor");
         _constructAt(target, bytes.concat(_code("Distributor"), abi.encode(config)));
@@ -85,7 +87,7 @@ contract DistributorTest is Vectors {
     function test_anAttestationCountsOnce() external {
         (Batch memory batch, bytes memory deltas, uint256[8] memory proof, Attestation[] memory signed) = _posting(0);
         signed[1] = signed[0];
-        vm.expectRevert(abi.encodeWithSelector(IDistributor.AttestorsNotAscending.selector, signed[0].attestor));
+        vm.expectRevert(abi.encodeWithSelector(IDistributorControl.AttestorsNotAscending.selector, signed[0].attestor));
         _distributor.postBatch(batch, deltas, proof, signed);
     }
 
