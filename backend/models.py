@@ -17,6 +17,7 @@ from backend.ledger.models import (
 from backend.partner.models import Partner, PartnerSecret
 from backend.payout.models import Payout, PayoutAttempt
 from backend.program.models import Program
+from backend.settlement.models import BatchPost
 
 TABLES = (
     Account,
@@ -24,6 +25,7 @@ TABLES = (
     AttestorFault,
     Batch,
     BatchAccount,
+    BatchPost,
     Claim,
     StoredDelivery,
     DeliverySalt,

@@ -43,9 +43,11 @@ from backend.program import repository as programs
 from backend.program.halts import halt
 from backend.program.models import Program
 from backend.proof import service as proof
-from backend.settlement import post
+from backend.settlement import post, post_track
+from backend.settlement.company import is_awaited
 from backend.settlement.cover import require_covered
 from backend.settlement.indexer import index
+from backend.settlement.post_rows import needs_signatures
 from prover.wire import challenge
 
 log = structlog.get_logger()
@@ -378,12 +380,21 @@ def _post(context: Context, program: Program, batch: Batch) -> Outcome:
     if is_stale(context, program, batch.envelope()):
         return _start_over(context, batch)
     _, threshold, _ = context.distributor(program).attestors("latest")
+    settings = context.settings
     with context.database.transaction() as session:
-        lacking = post.needs_signatures(session, program, batch, threshold)
+        if is_awaited(
+            session, program.id, batch, settings.post_batches_max, settings.post_wait_seconds
+        ):
+            return Waits(
+                "others are nearly proven, to share its transaction",
+                seconds=repository.LOOK_SECONDS,
+            )
+        lacking = needs_signatures(session, batch, threshold)
     if lacking:
         collect_more(context, program, batch.id)
     try:
-        post.enqueue(context, program, batch.id, threshold)
+        if not post.enqueue(context, program, batch.id, threshold):
+            return Waits("another worker posts batches of the program", seconds=WAIT_SECONDS)
     except GuerdonError as error:
         # Most often the chain has the batch already: anybody may post it.
         if _has_landed(context, batch):
@@ -395,13 +406,14 @@ def _post(context: Context, program: Program, batch: Batch) -> Outcome:
 
 
 def _track(context: Context, program: Program, batch: Batch) -> Outcome:
-    row = post.track(context, program, batch.id)
-    if row.status == 1:
+    row = post_track.track(context, program, batch.id)
+    skip = post_track.skipped(context, program, batch, row) if row.status == 1 else None
+    if row.status == 1 and skip is None:
         if _has_landed(context, batch):
-            post.track(context, program, batch.id)
+            post_track.track(context, program, batch.id)
             return Moved()
         return Waits(f"its transaction is {row.state}: it waits for finality")
-    ended = row.status == 0 or row.state == State.LOST
+    ended = row.status == 0 or skip is not None or row.state == State.LOST
     if ended and _has_landed(context, batch):
         return Moved()
     # One that still waits is sent all the same (`track_orphaned`): later nonces need it.
@@ -409,7 +421,7 @@ def _track(context: Context, program: Program, batch: Batch) -> Outcome:
         return _start_over(context, batch)
     if not ended:
         return Waits(f"its transaction is {row.state}" + (f": {row.note}" if row.note else ""))
-    again = post.repeat(context, program, batch, row)
+    again = post_track.repeat(context, program, batch, row, skip)
     return Waits(again.reason, seconds=again.seconds) if again.seconds else Moved()
 
 

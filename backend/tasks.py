@@ -29,7 +29,7 @@ from backend.program import repository as programs
 from backend.program import service as program_service
 from backend.program.models import Program
 from backend.queue import INVARIANTS, PROOFS, PROVE, TICK, WORK, celery, in_one_line, task
-from backend.settlement import post
+from backend.settlement.post_track import track_orphaned
 
 log = structlog.get_logger()
 app = celery
@@ -172,7 +172,7 @@ def _look_around(context: Context, rows: list[Program]) -> None:
             # One program's fault must not hold up the others. The next tick tries again.
             log.exception("tick_failed", program=program.name)
     try:
-        post.track_orphaned(context)
+        track_orphaned(context)
     except GuerdonError as error:
         log.warning("track_failed", error=error.message)
 

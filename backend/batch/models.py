@@ -106,10 +106,14 @@ class Batch(Base):
     quarantine_half: Mapped[int | None]
     """All interactions of the batch are of this quarantine group (`Interaction`)."""
     transaction_id: Mapped[int | None] = mapped_column(BigInteger)
-    """The outgoing transaction that posts it."""
+    """The outgoing transaction that posts it, perhaps with other batches."""
     tx_hash: Mapped[str | None] = mapped_column(String(66))
     """Of the transaction whose BatchPosted event is final; anybody may have sent it."""
     gas_used: Mapped[int | None]
+    """Its part of that transaction's gas: the batches of one transaction share it in equal
+    parts."""
+    batches_in_tx: Mapped[int | None]
+    """How many batches of the program that transaction posted."""
     block_number: Mapped[int | None]
 
     note: Mapped[str | None]
@@ -124,6 +128,8 @@ class Batch(Base):
     """When a worker last took the batch up: those that wait longest are next."""
     proving_at: Mapped[Time | None]
     """When a worker last began to prove it."""
+    proven_at: Mapped[Time | None]
+    """When it last became proven: signed, with its proof."""
     reason: Mapped[str | None]
     """Why the batch was quarantined or superseded. Public."""
     created_at: Mapped[CreatedAt]

@@ -15,6 +15,7 @@ from types import MappingProxyType
 import structlog
 
 from backend.batch.models import Batch, BatchState
+from backend.kit.db import in_seconds
 from backend.kit.metrics import BATCH_TRANSITIONS
 
 log = structlog.get_logger()
@@ -72,6 +73,7 @@ def mark_proven(batch: Batch) -> None:
     Anybody can post the batch until its envelope expires.
     """
     transition(batch, BatchState.PROVEN)
+    batch.proven_at = in_seconds(0)
     batch.landable_until = max(batch.envelope().valid_until, batch.landable_until or 0)
 
 

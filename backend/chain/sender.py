@@ -104,13 +104,27 @@ class Sender:
         self.address: str = to_checksum_address(signer.address)
         self._outbox = Outbox(chain_id, self.address)
 
+    def simulate(self, what: str, to: str, data: bytes) -> None:
+        """Raises SimulationReverted if the call from this key would revert now, and Unavailable."""
+        try:
+            self._node.call(to, data, sender=self.address)
+        except CallReverted as error:
+            raise SimulationReverted(what, error) from None
+
     def enqueue(
-        self, session: Session, purpose: str, to: str, data: bytes, value: int = 0
+        self,
+        session: Session,
+        purpose: str,
+        to: str,
+        data: bytes,
+        value: int = 0,
+        spare_gas: int = 0,
     ) -> OutgoingTransaction:
         """The transaction for `purpose`: the stored row, in whatever state, or a new one.
 
         A new one is simulated, signed and stored under the next nonce; `to` CREATES (outbox.py)
-        creates a contract. Nothing is broadcast. A new row holds the key's nonce lock until the
+        creates a contract. Its gas limit has `spare_gas` more than it seems to need, as far as the
+        cap allows. Nothing is broadcast. A new row holds the key's nonce lock until the
         caller's transaction ends: commit soon. The simulation runs on the newest block, without
         transactions that are still waiting.
 
@@ -126,7 +140,7 @@ class Sender:
             return row
         try:
             fees = self._fees.quote(self._node)
-            gas_limit = self._simulate(call)
+            gas_limit = min(self._simulate(call) + spare_gas, self._gas_limit_cap)
             self._check_balance(value + gas_limit * fees.max_fee)
         except GuerdonError:
             # Another worker may have stored it meanwhile, and its having been mined may be why this

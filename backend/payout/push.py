@@ -5,8 +5,8 @@ transaction that stores the signed bytes, an attempt for each payout of the call
 and what follows:
 - The process dies before a call is stored: its payouts are open without an attempt. The next push
   sends them.
-- It dies later: the worker sends what is stored (settlement/post.py). The next push joins attempts
-  that are under way, and records those that are settled.
+- It dies later: the worker sends what is stored (settlement/post_track.py). The next push
+  joins attempts that are under way, and records those that are settled.
 - Two runs push the same account at once: the payout's row is locked while a call is stored, and a
   payout has one open attempt. The second run joins the first run's transaction.
 

@@ -46,6 +46,22 @@ def suspects(node: Node, signers: Sequence[str], block: int | None = None) -> tu
     return found or tuple(signers)
 
 
+def blame_skipped(
+    node: Node, row: OutgoingTransaction, data: bytes, signers: Sequence[str]
+) -> Blame:
+    """Who made `postBatches` pass over a batch for its attestations. `data` is the postBatch call
+    of that batch alone, which names who refuses. Raises Unavailable."""
+    for answer in _run_again(node, row, data):
+        if refused := _named(answer, signers):
+            return Blame((refused,), (), explain_revert(answer))
+    return Blame((), suspects(node, signers, row.block_number), "too few attestations held")
+
+
+def can_change(node: Node, signers: Sequence[str]) -> tuple[str, ...]:
+    """The signers with code, who may answer otherwise in a block than in a simulation."""
+    return tuple(one for one in signers if _has_code(node, one, "latest"))
+
+
 def _named(data: bytes, signers: Sequence[str]) -> str | None:
     return next((one for one in signers if data == invalid_attestation(one)), None)
 
@@ -74,12 +90,20 @@ def _answers(node: Node, row: OutgoingTransaction) -> Iterator[bytes]:
     tx_hash = "0x" + row.mined_hash.hex()
     trace = _ask(node, "debug_traceTransaction", tx_hash, TOP_CALL).get("result")
     yield _bytes(trace.get("output") if isinstance(trace, Mapping) else None)
+    yield from _run_again(node, row, row.data)
+
+
+def _run_again(node: Node, row: OutgoingTransaction, data: bytes) -> Iterator[bytes]:
+    """The revert data of a call as `row` made it, at its block and before it."""
+    if row.mined_hash is None or row.block_number is None:
+        return
+    tx_hash = "0x" + row.mined_hash.hex()
     receipt = _ask(node, "eth_getTransactionReceipt", tx_hash).get("result")
     price = receipt.get("effectiveGasPrice") if isinstance(receipt, Mapping) else None
     call = {
         "from": row.sender,
         "to": row.to_address,
-        "data": "0x" + row.data.hex(),
+        "data": "0x" + data.hex(),
         "gas": hex(row.gas_limit),
     } | ({"gasPrice": price} if price else {})
     for block in (row.block_number, max(row.block_number - 1, 0)):

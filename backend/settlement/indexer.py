@@ -6,6 +6,7 @@ lock. Only blocks at or below the finality head are read, so nothing has to be t
 final block changes all the same, the program halts and waits for an operator.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, pairwise
@@ -228,7 +229,8 @@ def record_events(
     # Batches first. The worker that posts a batch may hold its row while it waits for the node, and
     # the budget must not wait with it.
     final = frozenset(
-        _record_batch(session, program, event, gas[event.tx_hash]) for event in posted
+        _record_batch(session, program, event, share)
+        for event, share in zip(posted, _shares(posted, gas), strict=True)
     )
     if len(posted) == len(events):
         return final
@@ -241,6 +243,22 @@ def record_events(
         batches.wake(session, program.id)  # Some may wait for a reserve that covers them.
         interactions.release_held(session, program.id)
     return final
+
+
+class _Share(NamedTuple):
+    """A batch's part of its transaction's gas, and how many batches share it."""
+
+    gas: int
+    batches: int
+
+
+def _shares(posted: Sequence[BatchPosted], gas: Mapping[bytes, int]) -> Iterator[_Share]:
+    """Each batch's share: equal parts, what is left over to the first ones. The sum is exact."""
+    batches, seen = Counter(event.tx_hash for event in posted), Counter[bytes]()
+    for event in posted:
+        each, left = divmod(gas[event.tx_hash], batches[event.tx_hash])
+        yield _Share(each + int(seen[event.tx_hash] < left), batches[event.tx_hash])
+        seen[event.tx_hash] += 1
 
 
 def _record_movement(session: Session, program: Program, event: Event, reference: str) -> None:
@@ -265,7 +283,7 @@ def _record_claim(session: Session, program: Program, event: Claimed, reference:
         record_claim(session, account, event)
 
 
-def _record_batch(session: Session, program: Program, event: BatchPosted, gas: int) -> int:
+def _record_batch(session: Session, program: Program, event: BatchPosted, share: _Share) -> int:
     """Make the batch final; returns its id."""
     batch = batches.get(session, program.id, event.bucket, event.sequence)
     said = event.new_root, event.items_root, event.interactions_root, event.deltas
@@ -276,17 +294,17 @@ def _record_batch(session: Session, program: Program, event: BatchPosted, gas: i
         raise Contradiction(
             f"batch {event.sequence} of bucket {event.bucket} on chain is not the ledger's"
         )
-    _finalize(session, batch, event, gas)
+    _finalize(session, batch, event, share)
     return batch.id
 
 
-def _finalize(session: Session, batch: Batch, event: BatchPosted, gas: int) -> None:
+def _finalize(session: Session, batch: Batch, event: BatchPosted, share: _Share) -> None:
     # An event that is recorded again, as a resumed program does, finds the batch final.
     if batch.state != BatchState.FINAL:
         transition(batch, BatchState.FINAL)
     batch.tx_hash = "0x" + event.tx_hash.hex()
     batch.block_number = event.block_number
-    batch.gas_used = gas
+    batch.gas_used, batch.batches_in_tx = share
     batch.note = None
     batches.wake(session, batch.program_id, batch.bucket, batch.sequence + 1)
     session.execute(

@@ -1,105 +1,53 @@
-"""Posting a proven batch: its signed transaction is stored, broadcast and tracked.
+"""Posting proven batches: the signed transaction is stored, ready for broadcast.
 
-A post that reverted or is lost is followed by another in the same envelope, as long as the envelope
-stands: digest, signatures and proof are still good. Each post is a transaction of its own, whose
-purpose names the digest and the number of the post, so their rows are the memory of what was tried.
+Proven batches of one program go together (company.py says which). A post that reverted, is lost or
+passed over the batch is followed by another in the same envelope, as long as the envelope stands:
+digest, signatures and proof are still good. From then on the batch goes alone, so that it holds up
+no other.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
 import structlog
-from sqlalchemy import func, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from backend.attestation.models import Attestation, AttestorFault
 from backend.batch import repository as batches
 from backend.batch.models import Batch, BatchState
 from backend.batch.states import log_fields, transition
 from backend.chain import calldata
-from backend.chain.models import OPEN, OutgoingTransaction
+from backend.chain.models import OutgoingTransaction
 from backend.chain.sender import SimulationReverted
 from backend.context import Context
 from backend.errors import GuerdonError, Invalid
 from backend.kit.failpoint import failpoint
-from backend.kit.metrics import POSTS_REPEATED
 from backend.program.models import Program
-from backend.settlement.blame import Blame, blame, suspects
+from backend.settlement import company
+from backend.settlement.blame import Blame, can_change, suspects
+from backend.settlement.models import BatchPost
+from backend.settlement.post_rows import (
+    as_post,
+    attested,
+    faults,
+    post_calldata,
+    posts_of,
+    purpose_alone,
+    purpose_of_all,
+    quorum_of,
+    record_faults,
+)
 from backend.settlement.quorum import Faults, Quorum, all_tried, choose
-from prover.wire import Proof
 
 log = structlog.get_logger()
+T = TypeVar("T")
 
+SIGNATURE_GAS = 510_000
+"""Most gas that the contract spends on one attestor's code (Signatures.sol), and what it asks to
+have left for that. A post of several has it to spare, so that an attestor that burns it costs its
+own batch alone."""
 SIMULATIONS_MAX = 8
 """Most quorums that one look simulates where the simulation does not say who is at fault."""
-REPEAT_SECONDS_MAX = 60
-"""Each revert costs gas: the first is followed by another post after two seconds, each further one
-after twice the time, up to this."""
-
-
-def attested(session: Session, batch: Batch) -> list[calldata.Attestation]:
-    """The attestations of the batch's digest, in ascending order of attestor."""
-    query = select(Attestation).where(
-        Attestation.batch_id == batch.id, Attestation.digest == batch.digest
-    )
-    rows = sorted(session.scalars(query), key=lambda row: int(row.attestor, 16))
-    return [calldata.Attestation(row.attestor, row.signature) for row in rows]
-
-
-def post_calldata(batch: Batch, attestations: Sequence[calldata.Attestation]) -> bytes:
-    """The postBatch call of a proven batch."""
-    header = calldata.Batch(
-        batch.bucket,
-        batch.sequence,
-        batch.new_root,
-        batch.items_root,
-        batch.interactions_root,
-        batch.ledger_head,
-        batch.envelope().valid_until,
-    )
-    return calldata.post_batch(
-        header, batch.deltas, Proof.from_bytes(batch.stored_proof()).to_words(), attestations
-    )
-
-
-def posts_of(session: Session, program: Program, batch: Batch) -> list[OutgoingTransaction]:
-    """The posts of the batch in its envelope, oldest first."""
-    found: list[OutgoingTransaction] = []
-    while row := session.scalar(
-        select(OutgoingTransaction).where(
-            OutgoingTransaction.purpose == _purpose(program, batch, len(found) + 1)
-        )
-    ):
-        found.append(row)
-    return found
-
-
-def _purpose(program: Program, batch: Batch, number: int) -> str:
-    # The digest names the envelope: a batch that is signed again is another transaction.
-    base = (
-        f"post {program.chain_id} {program.distributor} {batch.bucket} {batch.sequence} "
-        f"{batch.envelope().digest.hex()}"
-    )
-    return base if number == 1 else f"{base} {number}"
-
-
-def quorum_of(row: OutgoingTransaction) -> Quorum:
-    """Whose signatures a post holds."""
-    return Quorum(one.attestor for one in calldata.decode_post_batch(row.data).attestations)
-
-
-def faults(session: Session, program_id: int) -> dict[str, Faults]:
-    """attestor -> what it is blamed for."""
-    rows = session.scalars(select(AttestorFault).where(AttestorFault.program_id == program_id))
-    return {row.attestor: Faults(row.refused, row.suspected) for row in rows}
-
-
-def needs_signatures(session: Session, program: Program, batch: Batch, threshold: int) -> bool:
-    """Whether every quorum of those who have signed was tried, and a post failed."""
-    posts = posts_of(session, program, batch)
-    signers = [one.attestor for one in attested(session, batch)]
-    return bool(posts) and all_tried(signers, threshold, map(quorum_of, posts))
 
 
 def is_signers_fault(error: GuerdonError) -> bool:
@@ -109,31 +57,164 @@ def is_signers_fault(error: GuerdonError) -> bool:
     return isinstance(error, Invalid) and error.field == "data"
 
 
-def enqueue(context: Context, program: Program, batch_id: int, threshold: int) -> None:
-    """Store the signed transaction that posts a proven batch, and mark the batch as posted.
+def enqueue(context: Context, program: Program, batch_id: int, threshold: int) -> bool:
+    """Store the signed transaction that posts a proven batch, perhaps with others of its program,
+    and mark all that it posts as posted. Nothing is broadcast.
 
-    Nothing is broadcast. A signature that the contract no longer accepts (an attestor that is a
-    contract has changed its answer) is left out while enough others are valid. Attestors that made
-    a post revert go along last.
+    A signature that the contract no longer accepts (an attestor that is a contract has changed its
+    answer) is left out while enough others are valid. Attestors that made a post revert go along
+    last. Another batch goes along if a simulation accepts it alone: that is the check of its proof
+    and signatures before it can cost the others anything.
 
-    Raises: as `Sender.enqueue`. Nothing is reserved then.
+    Returns:
+        False if another process stores a post of this program at this moment.
+
+    Raises: as `Sender.enqueue`, for this batch. Nothing is reserved then.
     """
     doubtful: list[Quorum] = []
-    try:
-        with context.database.transaction() as session:
-            batch = batches.locked(session, batch_id, BatchState.PROVEN)
-            if batch is None:
-                return
-            row = _enqueue(context, session, program, batch, threshold, doubtful)
-            batch.transaction_id = row.id
-            transition(batch, BatchState.POSTED)
-            failpoint("post.before_commit")
-    finally:
-        for quorum in doubtful:
-            found = suspects(context.node, sorted(quorum))
+    # One at a time: two that began together would share the batches out between them.
+    with context.database.advisory_lock(f"post {program.id}") as mine:
+        if not mine:
+            return False
+        try:
+            chosen = _choose_several(context, program, batch_id, threshold, doubtful)
             with context.database.transaction() as session:
-                _record_faults(session, program.id, Blame((), found, "it could not be simulated"))
+                batch = batches.locked(session, batch_id, BatchState.PROVEN)
+                if batch is None:
+                    return True
+                _store(context, session, program, batch, chosen, threshold, doubtful)
+                failpoint("post.before_commit")
+        finally:
+            for quorum in doubtful:
+                found = suspects(context.node, sorted(quorum))
+                with context.database.transaction() as session:
+                    record_faults(
+                        session, program.id, Blame((), found, "it could not be simulated")
+                    )
     failpoint("post.stored")
+    return True
+
+
+class _Chosen(NamedTuple):
+    """A batch that a post of several may hold, by its id and the digest that was simulated."""
+
+    batch_id: int
+    digest: bytes
+    post: calldata.Post
+
+
+def _choose_several(
+    context: Context, program: Program, batch_id: int, threshold: int, doubtful: list[Quorum]
+) -> list[_Chosen]:
+    """The batch and those that go along, each simulated alone; empty if it goes alone. Raises what
+    the simulation says of the batch itself."""
+    with context.database.transaction() as session:
+        batch = session.get_one(Batch, batch_id)
+        most = context.settings.post_batches_max
+        found = [batch, *company.candidates(session, program.id, batch, most - 1)]
+        signed = {one.id: attested(session, one) for one in found}
+        blamed = faults(session, program.id)
+    if len(found) == 1:
+        return []
+
+    def simulated(one: Batch, attestations: Sequence[calldata.Attestation]) -> _Chosen:
+        what = f"bucket {one.bucket} sequence {one.sequence}"
+        data = post_calldata(one, attestations)
+        context.poster.simulate(what, program.distributor, data)
+        return _Chosen(one.id, one.envelope().digest, as_post(one, attestations))
+
+    own = _with_quorum(
+        signed[batch_id], threshold, blamed, [], doubtful, lambda some: simulated(batch, some)
+    )
+    chosen, now = [own], company.standing(context, program)
+    room, size = now.room - batch.total, len(calldata.post_batches([own.post]))
+    for one in found[1:]:
+        quorum = choose((each.attestor for each in signed[one.id]), threshold, blamed)
+        if quorum is None or not now.takes(one.envelope()) or one.total > room:
+            continue
+        try:
+            also = simulated(one, [each for each in signed[one.id] if each.attestor in quorum])
+        except SimulationReverted as error:
+            log.info("post_left_out", **log_fields(one), reason=error.message)
+            continue
+        bytes_more = len(calldata.post_batches([also.post]))
+        if size + bytes_more > company.CALLDATA_BYTES_MAX:
+            continue
+        chosen.append(also)
+        room, size = room - one.total, size + bytes_more
+    return chosen
+
+
+def _store(
+    context: Context,
+    session: Session,
+    program: Program,
+    batch: Batch,
+    chosen: Sequence[_Chosen],
+    threshold: int,
+    doubtful: list[Quorum],
+) -> None:
+    """Store the post, and move what it holds. `batch` is locked."""
+    several = _still_there(session, chosen)
+    if several and several[0][0] is not batch:
+        several = []
+    stored = _enqueue_several(context, session, program, several) if several else None
+    if stored is None:
+        stored = _enqueue(context, session, program, batch, threshold, doubtful), [batch]
+    row, posted = stored
+    for one in posted:
+        session.add(BatchPost(outgoing_id=row.id, batch_id=one.id, digest=one.envelope().digest))
+        one.transaction_id = row.id
+        if one is not batch:
+            one.retry_at = None  # Its worker waits for others no longer.
+        transition(one, BatchState.POSTED)
+    if len(posted) > 1:
+        log.info("posted_together", program=program.id, batches=len(posted), purpose=row.purpose)
+        failpoint("post.set_before_commit")
+
+
+def _still_there(session: Session, chosen: Sequence[_Chosen]) -> list[tuple[Batch, calldata.Post]]:
+    """The chosen batches that are still proven in that envelope, locked. A row that another process
+    holds is left to it: nothing waits for it with this batch locked."""
+    query = (
+        select(Batch)
+        .where(Batch.id.in_([one.batch_id for one in chosen]), Batch.state == BatchState.PROVEN)
+        .with_for_update(key_share=True, skip_locked=True)
+    )
+    rows = {row.id: row for row in session.scalars(query)}
+    return [
+        (rows[one.batch_id], one.post)
+        for one in chosen
+        if one.batch_id in rows and rows[one.batch_id].digest == one.digest
+    ]
+
+
+def _enqueue_several(
+    context: Context,
+    session: Session,
+    program: Program,
+    several: Sequence[tuple[Batch, calldata.Post]],
+) -> tuple[OutgoingTransaction, list[Batch]] | None:
+    """The row of a post of several batches, the first among them, and which it holds. Half of them
+    as long as the whole is refused, most often for its gas; None if that leaves one."""
+    while len(several) > 1:
+        held = [batch for batch, _ in several]
+        data = calldata.post_batches([post for _, post in several])
+        names = [one.attestor for _, post in several for one in post.attestations]
+        changeable = set(can_change(context.node, sorted(set(names))))
+        spare_gas = SIGNATURE_GAS * sum(name in changeable for name in names)
+        try:
+            purpose = purpose_of_all(program, held)
+            return (
+                context.poster.enqueue(
+                    session, purpose, program.distributor, data, spare_gas=spare_gas
+                ),
+                held,
+            )
+        except (SimulationReverted, Invalid) as error:
+            log.info("post_halved", program=program.id, batches=len(held), reason=error.message)
+            several = several[: len(several) // 2]
+    return None
 
 
 def _enqueue(
@@ -144,17 +225,37 @@ def _enqueue(
     threshold: int,
     doubtful: list[Quorum],
 ) -> OutgoingTransaction:
-    """Store the first post that the simulation accepts. Quorums that it refuses without a name are
-    added to `doubtful`."""
-    posts = posts_of(session, program, batch)
-    purpose = _purpose(program, batch, len(posts) + 1)
-    blamed, tried = faults(session, program.id), [quorum_of(row) for row in posts]
-    valid = {one.attestor: one for one in attested(session, batch)}
+    """Store the first post of the batch alone that the simulation accepts."""
+    posts = posts_of(session, batch)
+    purpose = purpose_alone(program, batch, len(posts) + 1)
+    return _with_quorum(
+        attested(session, batch),
+        threshold,
+        faults(session, program.id),
+        [quorum_of(row, batch) for row in posts],
+        doubtful,
+        lambda some: context.poster.enqueue(
+            session, purpose, program.distributor, post_calldata(batch, some)
+        ),
+    )
+
+
+def _with_quorum(
+    signed: Sequence[calldata.Attestation],
+    threshold: int,
+    blamed: Mapping[str, Faults],
+    tried: list[Quorum],
+    doubtful: list[Quorum],
+    attempt: Callable[[Sequence[calldata.Attestation]], T],
+) -> T:
+    """What `attempt` returns for the first quorum that it does not refuse. Quorums that it refuses
+    without a name are added to `doubtful`."""
+    valid = {one.attestor: one for one in signed}
+    refusals = 0
     while True:
         quorum = choose(valid, threshold, blamed, tried) or Quorum(valid)
-        data = post_calldata(batch, [one for name, one in valid.items() if name in quorum])
         try:
-            return context.poster.enqueue(session, purpose, program.distributor, data)
+            return attempt([one for name, one in valid.items() if name in quorum])
         except (SimulationReverted, Invalid) as error:
             if not is_signers_fault(error):
                 raise
@@ -162,7 +263,8 @@ def _enqueue(
             if named is None:
                 doubtful.append(quorum)
                 tried.append(quorum)
-                if len(doubtful) >= SIMULATIONS_MAX or all_tried(valid, threshold, tried):
+                refusals += 1
+                if refusals >= SIMULATIONS_MAX or all_tried(valid, threshold, tried):
                     raise
             elif len(valid) <= threshold:
                 raise
@@ -174,139 +276,3 @@ def _refused(error: GuerdonError, quorum: Quorum) -> str | None:
     """The attestor whose signature the simulation refused; None if it names none."""
     data = error.data if isinstance(error, SimulationReverted) else b""
     return next((one for one in quorum if calldata.invalid_attestation(one) == data), None)
-
-
-def track(context: Context, program: Program, batch_id: int) -> OutgoingTransaction:
-    """Poll the transaction of a posted batch once: broadcast it if needed; returns its row.
-
-    The batch becomes final when the indexer records its event, not here.
-    """
-    with context.database.transaction() as session:
-        batch = session.get_one(Batch, batch_id)
-        context.poster.advance(session, batch.posting_transaction(), program.finality)
-        row = session.get_one(OutgoingTransaction, batch.posting_transaction())
-    failpoint("post.tracked")
-    return row
-
-
-class Repeat(NamedTuple):
-    """A post is to follow another in the same envelope, after `seconds`."""
-
-    reason: str
-    seconds: int
-
-
-def repeat(context: Context, program: Program, batch: Batch, row: OutgoingTransaction) -> Repeat:
-    """Take a batch whose post `row` reverted or is lost back to proven, to be posted again in its
-    envelope. Whoever made it revert is remembered. Raises Unavailable."""
-    signers = sorted(quorum_of(row), key=lambda signer: int(signer, 16))
-    found = blame(context.node, row, signers) if row.status == 0 else Blame(reason="it is lost")
-    with context.database.transaction() as session:
-        locked = batches.locked(session, batch.id, BatchState.POSTED)
-        posts = posts_of(session, program, batch)
-        reverted = sum(post.status == 0 for post in posts)
-        seconds = min(2**reverted, REPEAT_SECONDS_MAX) if row.status == 0 else 0
-        said = _said(len(posts), found, row)
-        # Another process may have taken the batch on.
-        if locked is not None and locked.transaction_id == row.id:
-            _record_faults(session, program.id, found)
-            locked.transaction_id = None
-            transition(locked, BatchState.PROVEN)
-            _tell(locked, row, signers, found)
-            failpoint("post.repeated")
-    return Repeat(said, seconds)
-
-
-def _said(number: int, found: Blame, row: OutgoingTransaction) -> str:
-    if row.status != 0:
-        return f"its post {number} is lost: another transaction used its nonce"
-    if found.refused:
-        who = f"attestor {found.refused[0]} refused the signature that it had accepted"
-    elif found.suspected:
-        who = f"{found.reason}; an attestor among {', '.join(found.suspected)} may be the cause"
-    else:
-        who = found.reason
-    return f"its post {number} reverted ({who}): it is posted again in the same envelope"
-
-
-def _tell(batch: Batch, row: OutgoingTransaction, signers: Sequence[str], found: Blame) -> None:
-    cause = "attestor" if found.refused else "unknown" if found.suspected else "other"
-    POSTS_REPEATED.labels(cause if row.status == 0 else "lost").inc()
-    log.error(
-        "post_reverted" if row.status == 0 else "post_lost",
-        **log_fields(batch),
-        tx_hash=None if row.mined_hash is None else "0x" + row.mined_hash.hex(),
-        signers=signers,
-        refused_by=list(found.refused),
-        suspected=list(found.suspected),
-        reason=found.reason,
-    )
-
-
-def _record_faults(session: Session, program_id: int, found: Blame) -> None:
-    for attestor in sorted({*found.refused, *found.suspected}):
-        one = int(attestor in found.refused)
-        made = insert(AttestorFault).values(
-            program_id=program_id,
-            attestor=attestor,
-            refused=one,
-            suspected=1 - one,
-            reason=found.reason,
-        )
-        session.execute(
-            made.on_conflict_do_update(
-                index_elements=["program_id", "attestor"],
-                set_={
-                    "refused": AttestorFault.refused + made.excluded.refused,
-                    "suspected": AttestorFault.suspected + made.excluded.suspected,
-                    "reason": made.excluded.reason,
-                    "updated_at": func.now(),
-                },
-            )
-        )
-
-
-STRICTEST_FINALITY = "finalized"
-
-
-class _Orphaned(NamedTuple):
-    """An open outgoing transaction that nobody tracks."""
-
-    transaction_id: int
-    sender: str
-    finality: str
-
-
-def track_orphaned(context: Context) -> None:
-    """Poll once each open transaction on the node's chain that nobody else tracks.
-
-    Its batch became final meanwhile, or the process that pushed it died, or it is an operator's
-    command (`program fund`) that ended early. The transaction must be sent all the same: a nonce
-    that is not used blocks every later nonce of its key. A transaction of no program's Distributor
-    is finalized as the strictest program would say.
-    """
-    transaction = OutgoingTransaction
-    tracked = select(Batch.transaction_id).where(
-        Batch.state == BatchState.POSTED, Batch.transaction_id.is_not(None)
-    )
-    query = (
-        select(
-            transaction.id, transaction.sender, func.coalesce(Program.finality, STRICTEST_FINALITY)
-        )
-        .outerjoin(
-            Program,
-            (Program.chain_id == transaction.chain_id)
-            & (Program.distributor == transaction.to_address),
-        )
-        .where(transaction.chain_id == context.chain_id, transaction.state.in_(OPEN))
-        .where((Program.halted.is_not(None)) | transaction.id.not_in(tracked))
-        .order_by(transaction.nonce)
-    )
-    with context.database.transaction() as session:
-        orphaned = [_Orphaned(*row) for row in session.execute(query)]
-    for transaction_id, address, finality in orphaned:
-        # The stored bytes of a key that no worker holds any more go out again as well: without its
-        # key a transaction's fees cannot be raised, but it may hold up later ones.
-        sender = context.payer if context.payer.address == address else context.poster
-        with context.database.transaction() as session:
-            sender.advance(session, transaction_id, finality)

@@ -25,8 +25,8 @@ from backend.devstack.local import Given
 from backend.errors import Unavailable
 from backend.ledger.service import available_budget
 from backend.pipeline import look_at_program
-from backend.settlement import post
 from backend.settlement.indexer import index
+from backend.settlement.post_rows import attested, post_calldata
 from backend.signer.keystore import KeystoreSigner
 from tests.integration.exact import assert_audited, assert_exact, poster_receipts, read_chain
 from tests.integration.proxy import Proxy
@@ -79,7 +79,7 @@ def post_as_stranger(world: World, batch: Batch) -> None:
     give_ether(node, signer.address, ETHER)
     with world.local.context.database.transaction() as session:
         row = session.get_one(Batch, batch.id)
-        data = post.post_calldata(row, post.attested(session, row)[:2])
+        data = post_calldata(row, attested(session, row)[:2])
     Deployer(node, signer).send("postBatch", world.local.deployment.distributor, data)
 
 
@@ -183,8 +183,8 @@ def test_stranger_posts_between_simulation_and_storing(
     enqueue = context.poster.enqueue
     watching = threading.Thread(target=index, args=(context, program_id))
 
-    def enqueue_late(*arguments: object) -> Any:
-        row = enqueue(*arguments)
+    def enqueue_late(*arguments: object, **options: object) -> Any:
+        row = enqueue(*arguments, **options)
         post_as_stranger(world, batch)
         watching.start()
         watching.join(2)

@@ -17,7 +17,7 @@ from backend.kit.log import configure
 from backend.main import app
 from backend.payout import service
 from backend.payout.push import push_claims
-from backend.settlement import post
+from backend.settlement.post_track import track_orphaned
 from tests.support.anvil import anvil
 from tests.support.engine import Engine, address, fresh_engine, report
 from tests.support.onchain import OnChain, on_chain
@@ -152,8 +152,8 @@ def test_orphaned_transactions_of_this_chain_are_tracked(here: OnChain, there: O
     left as it is."""
     here.reward([("ann", 10)])
     ours = enqueue_claim(here)
-    post.track_orphaned(here.context)
-    post.track_orphaned(here.context)
+    track_orphaned(here.context)
+    track_orphaned(here.context)
     with here.engine.database.transaction() as session:
         states = {row.id: row.state for row in session.query(OutgoingTransaction)}
     assert states.pop(ours) == State.FINAL

@@ -19,7 +19,7 @@ from backend.payout import repository, service
 from backend.payout.models import Payout, PayoutAttempt
 from backend.payout.push import Result
 from backend.settlement.indexer import index
-from backend.settlement.post import track_orphaned
+from backend.settlement.post_track import track_orphaned
 from tests.payout.pushing import before_sending, of, push, results, sent, stranger_claims
 from tests.support.engine import address
 from tests.support.onchain import OnChain

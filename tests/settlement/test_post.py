@@ -1,25 +1,30 @@
 """backend/settlement/post.py: which signatures go along."""
 
+from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from sqlalchemy import update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from backend.attestation.models import Attestation
 from backend.batch.models import Batch, BatchState
 from backend.chain.calldata import decode_post_batch, invalid_attestation
+from backend.chain.models import OutgoingTransaction, SenderAccount, State
 from backend.chain.node import CallReverted
 from backend.chain.sender import SimulationReverted
 from backend.errors import Invalid
 from backend.settlement import post
+from backend.settlement.post_rows import faults
 from prover.wire import Proof
 from tests.support.engine import address, report
 from tests.support.onchain import OnChain
 
 PROOF = Proof((1, 2), ((3, 4), (5, 6)), (7, 8)).to_bytes()
 DIGEST = b"d" * 32
+_nonces = count()
 
 
 class Chain:
@@ -28,6 +33,7 @@ class Chain:
 
     def __init__(self, *refused: str) -> None:
         self.refused, self.sent = refused, []
+        self.address = address("poster")
 
     def enqueue(self, session: Session, purpose: str, to: str, data: bytes) -> Any:
         signers = [attestation.attestor for attestation in decode_post_batch(data).attestations]
@@ -36,7 +42,28 @@ class Chain:
                 revert = CallReverted("eth_call", invalid_attestation(signer), "reverted")
                 raise SimulationReverted(purpose, revert)
         self.sent.append(signers)
-        return SimpleNamespace(id=None)
+        return stored(session, purpose, to, data)
+
+
+def stored(session: Session, purpose: str, to: str, data: bytes) -> OutgoingTransaction:
+    """The row that a sender would have stored."""
+    sender, nonce = address("poster"), next(_nonces)
+    account = {"chain_id": 31337, "address": sender, "next_nonce": 0}
+    session.execute(insert(SenderAccount).values(**account).on_conflict_do_nothing())
+    row = OutgoingTransaction(
+        chain_id=31337,
+        sender=sender,
+        nonce=nonce,
+        purpose=purpose,
+        to_address=to,
+        data=data,
+        value=0,
+        gas_limit=1,
+        state=State.STORED,
+    )
+    session.add(row)
+    session.flush()
+    return row
 
 
 @pytest.fixture
@@ -78,10 +105,15 @@ def batch(program: OnChain, attestors: list[str]) -> Batch:
     return closed
 
 
-def enqueue(program: OnChain, batch: Batch, chain: Chain) -> None:
-    post.enqueue(
-        SimpleNamespace(database=program.engine.database, poster=chain), program.row, batch.id, 2
+def enqueue(program: OnChain, batch: Batch, chain: Chain, node: Any = None) -> None:
+    context = SimpleNamespace(
+        database=program.engine.database,
+        poster=chain,
+        node=node,
+        settings=program.context.settings,
+        distributor=program.context.distributor,
     )
+    assert post.enqueue(context, program.row, batch.id, 2)
 
 
 @pytest.mark.parametrize(
@@ -143,9 +175,8 @@ def test_a_simulation_that_names_nobody(
     chain = Burns()
     code = {attestors[0]: b"\x5b"}
     node = SimpleNamespace(code=lambda address, _: code.get(address, b""))
-    context = SimpleNamespace(database=program.engine.database, poster=chain, node=node)
-    post.enqueue(context, program.row, batch.id, 2)
+    enqueue(program, batch, chain, node)
     assert chain.sent == [attestors[1:]]
     with program.engine.database.transaction() as session:
-        blamed = post.faults(session, program.id)
+        blamed = faults(session, program.id)
     assert blamed == {attestors[0]: (0, 2)}

@@ -14,7 +14,9 @@ from backend.chain.fees import FeePolicy
 from backend.chain.models import OutgoingTransaction, State
 from backend.chain.sender import Sender
 from backend.interaction.models import Interaction
-from backend.settlement import blame, post
+from backend.settlement import blame, post_track
+from backend.settlement.post_rows import faults as faults_of
+from backend.settlement.post_rows import posts_of, quorum_of
 from backend.signer.keystore import KeystoreSigner
 from prover.wire import Proof
 from tests.support.anvil import Anvil
@@ -91,12 +93,12 @@ def row_of(program: OnChain, batch: Batch) -> Batch:
 
 def posts(program: OnChain, batch: Batch) -> list[OutgoingTransaction]:
     with program.engine.database.transaction() as session:
-        return post.posts_of(session, program.row, session.get_one(Batch, batch.id))
+        return posts_of(session, session.get_one(Batch, batch.id))
 
 
 def faults(program: OnChain) -> dict[str, tuple[int, int]]:
     with program.engine.database.transaction() as session:
-        return {name: tuple(found) for name, found in post.faults(session, program.id).items()}
+        return {name: tuple(found) for name, found in faults_of(session, program.id).items()}
 
 
 def go_on(program: OnChain, batch: Batch, looks: int = 12) -> list[str]:
@@ -124,8 +126,8 @@ def test_an_attestor_that_changes_its_mind(
     assert landed.proof == before.proof
     first, second = posts(program, proven)
     assert (first.status, second.status) == (0, 1)
-    assert dishonest in post.quorum_of(first)
-    assert dishonest not in post.quorum_of(second)
+    assert dishonest in quorum_of(first, landed)
+    assert dishonest not in quorum_of(second, landed)
     assert any(f"attestor {dishonest} refused" in note for note in notes)
     (said,) = [line for line in lines if line["event"] == "post_reverted"]
     assert (said["log_level"], said["refused_by"]) == ("error", [dishonest])
@@ -200,7 +202,7 @@ def test_others_are_asked_when_all_were_tried(
     go_on(program, proven)
     assert row_of(program, proven).state == BatchState.FINAL
     assert asked == [proven.id]
-    assert dishonest not in post.quorum_of(posts(program, proven)[-1])
+    assert dishonest not in quorum_of(posts(program, proven)[-1], proven)
 
 
 def test_a_lost_post_is_sent_again_in_its_envelope(
@@ -235,7 +237,7 @@ def test_a_worker_that_dies_before_it_has_remembered(
             raise Dies
 
     with monkeypatch.context() as patch:
-        patch.setattr(post, "failpoint", failpoint)
+        patch.setattr(post_track, "failpoint", failpoint)
         with pytest.raises(Dies):
             go_on(program, proven)
     assert row_of(program, proven).state == BatchState.POSTED
@@ -243,7 +245,7 @@ def test_a_worker_that_dies_before_it_has_remembered(
     # Two copies that have seen the same receipt: the second finds nothing to do.
     row = posts(program, proven)[0]
     for _ in range(2):
-        post.repeat(program.context, program.row, row_of(program, proven), row)
+        post_track.repeat(program.context, program.row, row_of(program, proven), row)
     assert faults(program) == {dishonest: (1, 0)}
     go_on(program, proven)
     assert row_of(program, proven).state == BatchState.FINAL
@@ -258,6 +260,6 @@ def test_bytes_of_a_key_that_no_worker_holds(program: OnChain, chain: Anvil) -> 
     with program.engine.database.transaction() as session:
         stored = other.enqueue(session, "left behind", chain.key(1).address, b"").id
     for _ in range(2):
-        post.track_orphaned(program.context)
+        post_track.track_orphaned(program.context)
     with program.engine.database.transaction() as session:
         assert session.get_one(OutgoingTransaction, stored).state == State.MINED
