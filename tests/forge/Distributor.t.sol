@@ -249,7 +249,7 @@ contract DistributorTest is Vectors {
             abi.encode(
                 keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"),
                 keccak256("Guerdon Distributor"),
-                keccak256("1"),
+                keccak256("2"),
                 block.chainid,
                 _distributor
             )
