@@ -4,7 +4,8 @@ import random
 from collections.abc import Callable
 
 from tests.contracts_fuzz.cast import Cast, Move
-from tests.contracts_fuzz.model import DAY, NOBODY, Model
+from tests.contracts_fuzz.model import Model
+from tests.contracts_fuzz.powers import DAY, NOBODY
 
 
 def fund(rng: random.Random, model: Model, cast: Cast, time: int) -> Move:
@@ -19,7 +20,7 @@ def control(rng: random.Random, model: Model, cast: Cast, time: int) -> Move:
     function, args = rng.choice(CONTROLS)(rng, model, cast)
     right = (
         model.guardian
-        if function.startswith("pause")
+        if function.startswith("pause") or (function == "lowerDailyLimit" and rng.random() < 0.4)
         else model.pending_owner
         if function == "acceptOwnership"
         else model.owner
@@ -61,6 +62,16 @@ def _announce_withdrawal(rng: random.Random, model: Model, cast: Cast) -> tuple[
     )
 
 
+def _limits(rng: random.Random, model: Model) -> int:
+    """A daily limit around the current one, or of the size of rewards."""
+    now, set_last = model.limit.per_day, model.limit.owner_set
+    return rng.choice(
+        (0, 1, now, now + 1, max(0, now - 1), now // 2, -(-set_last // 4), set_last // 4)
+        if rng.random() < 0.5 and now
+        else (10**18, rng.randint(1, 10**24), 10**25, 2**96 - 1)
+    ) & (2**96 - 1)
+
+
 CONTROLS: list[Callable[[random.Random, Model, Cast], tuple[str, tuple]]] = [
     _announce_attestors,
     _announce_attestors,
@@ -68,6 +79,16 @@ CONTROLS: list[Callable[[random.Random, Model, Cast], tuple[str, tuple]]] = [
     _announce_withdrawal,
     *[lambda rng, model, cast: ("executeAttestors", ())] * 4,
     *[lambda rng, model, cast: ("executeWithdrawal", ())] * 4,
+    lambda rng, model, cast: ("announceDailyLimit", (_limits(rng, model),)),
+    lambda rng, model, cast: ("announceDailyLimit", (_limits(rng, model) * rng.randint(0, 1),)),
+    *[lambda rng, model, cast: ("executeDailyLimit", ())] * 3,
+    lambda rng, model, cast: ("cancelDailyLimit", ()),
+    *[lambda rng, model, cast: ("lowerDailyLimit", (max(model.limit.per_day - 1, 1),))] * 2,
+    *[lambda rng, model, cast: ("lowerDailyLimit", (_limits(rng, model),))] * 3,
+    lambda rng, model, cast: (
+        "raiseFamilies",
+        (rng.choice((model.families * 2, model.families * 4, rng.randint(0, 2**17))) % 2**32,),
+    ),
     lambda rng, model, cast: ("cancelAttestors", ()),
     lambda rng, model, cast: ("cancelWithdrawal", ()),
     lambda rng, model, cast: ("setGuardian", (rng.choice([*cast.guardians, NOBODY]),)),

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from prover.field import P
 from prover.wire import Deltas, DeltasError
-from tests.contracts_fuzz.model import Refused, read_deltas
+from tests.contracts_fuzz.model import read_deltas
 from tests.contracts_fuzz.node import Interface, Node
+from tests.contracts_fuzz.powers import Refused
 
 HARNESS = Interface("DeltasHarness")
 RECORD_RULES = {"SlotNotOpen", "SlotsNotAscending", "ZeroDelta", "ZeroAddress", "BucketFull"}

@@ -1,6 +1,7 @@
 """Random calls of a Distributor: mostly honest, often with one fault, from whoever may or may not
 make them."""
 
+import copy
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,8 +14,17 @@ from prover.field import P
 from prover.tree import Tree
 from tests.contracts_fuzz.cast import BUCKETS, Cast, Move
 from tests.contracts_fuzz.control import control, fund
-from tests.contracts_fuzz.model import COOLDOWN, DAY, LIFETIME, NOBODY, Model, fingerprint
+from tests.contracts_fuzz.model import Model, fingerprint
 from tests.contracts_fuzz.node import CURVE_ORDER, ideal_proof, sign
+from tests.contracts_fuzz.powers import (
+    COOLDOWN,
+    DAY,
+    ERC6492_SUFFIX,
+    LIFETIME,
+    NOBODY,
+    POSTS_MAX,
+    Refused,
+)
 
 UINT96_MAX = 2**96 - 1
 
@@ -36,6 +46,7 @@ def _forged_signatures(digest: bytes, signature: bytes, key: int) -> list[bytes]
         sign(keccak(digest), key),
         sign(digest, key + 1),
         b"\0" * 65,
+        signature + ERC6492_SUFFIX,
     ]
 
 
@@ -73,7 +84,7 @@ def _damaged(rng: random.Random, data: bytes, opened: int) -> bytes:
 
 
 def _plan(
-    rng: random.Random, model: Model, cast: Cast, index: int, fault: str
+    rng: random.Random, model: Model, cast: Cast, index: int, fault: str, time: int
 ) -> tuple[bytes, list[tuple[int, int]]]:
     """Honest `deltas` for the bucket and the state after them."""
     pairs = list(model.bucket(index).pairs)
@@ -86,6 +97,8 @@ def _plan(
     if not touched and not opens:
         touched = [rng.randrange(len(pairs))]
     room = max(0, model.reserve - model.committed)
+    if rng.random() < 0.9:
+        room = min(room, model.limit.left(time))
     share = min(UINT96_MAX, max(1, room // (len(touched) + opens)))
     amounts = [
         rng.choice(
@@ -153,7 +166,7 @@ def post(rng: random.Random, model: Model, cast: Cast, time: int) -> Move:
         return fund(rng, model, cast, time)
     index = rng.randrange(BUCKETS)
     bucket = model.bucket(index)
-    deltas, pairs = _plan(rng, model, cast, index, fault)
+    deltas, pairs = _plan(rng, model, cast, index, fault, time)
     new_root = Tree(model.levels, [element for pair in pairs for element in pair]).root
     items_root, valid_until = rng.randrange(P), time + rng.choice((0, 1, DAY))
     sequence = max(0, bucket.sequence + 1 + BATCH_FAULTS.get(fault, {}).get("sequence", 0))
@@ -184,6 +197,38 @@ def post(rng: random.Random, model: Model, cast: Cast, time: int) -> Move:
         (batch, deltas, _prove(model, batch, deltas, fault), attestations),
         fault,
     )
+
+
+def post_many(rng: random.Random, model: Model, cast: Cast, time: int) -> Move:
+    """A `postBatches` of some batches that follow one another, each perhaps with a fault, now and
+    then in another order, twice, or with another hash."""
+    if rng.random() < 0.03:
+        return Move(rng.choice(cast.everybody), "postBatches", ([],), "no batches")
+    scratch = copy.deepcopy(model)
+    posts: list[tuple] = []
+    for _ in range(rng.randint(1, 5)):
+        move = post(rng, scratch, cast, time)
+        if move.function != "postBatch":
+            continue
+        batch, deltas, proof, attestations = move.args
+        struct_hash = scratch.envelope(batch, deltas).struct_hash
+        if rng.random() < 0.05:
+            struct_hash = keccak(struct_hash)
+        posts.append((batch, struct_hash, deltas, proof, attestations))
+        try:
+            scratch.postBatches(NOBODY, time, posts[-1:])
+        except Refused:
+            if rng.random() < 0.7:  # a set with it would be refused as a whole
+                posts.pop()
+    if not posts:
+        return fund(rng, model, cast, time)
+    if rng.random() < 0.1:
+        rng.shuffle(posts)
+    if rng.random() < 0.1:
+        posts.append(rng.choice(posts))
+    if rng.random() < 0.02:
+        posts = (posts * POSTS_MAX)[: POSTS_MAX + 1]
+    return Move(rng.choice(cast.everybody), "postBatches", (posts,))
 
 
 def _prove(model: Model, batch: tuple, deltas: bytes, fault: str) -> list[int]:
@@ -411,8 +456,8 @@ def claim_to(rng: random.Random, model: Model, cast: Cast, time: int) -> Move:
     return Move(rng.choice(cast.everybody), "claimTo", arguments, fault)
 
 
-MOVES = [post, claim, claim_many, claim_to, fund, control]
-WEIGHTS = [34, 10, 8, 14, 5, 29]
+MOVES = [post, post_many, claim, claim_many, claim_to, fund, control]
+WEIGHTS = [22, 14, 10, 8, 14, 5, 30]
 
 
 def later(rng: random.Random, model: Model, time: int) -> int:
@@ -426,6 +471,10 @@ def later(rng: random.Random, model: Model, time: int) -> int:
     for announced in (model.pending_attestors, model.pending_withdrawal):
         if announced:
             moments += [announced[2], announced[2], announced[2] + LIFETIME]
+    if model.limit.pending:
+        moments += [model.limit.pending[1]] * 2
+    if model.limit.lowered_at:
+        moments.append(model.limit.lowered_at + COOLDOWN)
     ahead = [moment for moment in moments if moment > time + 1]
     return (
         rng.choice(ahead) + rng.choice((-1, 0, 1))

@@ -8,9 +8,10 @@ from typing import Any
 
 from prover.eip712 import Domain
 from tests.contracts_fuzz.cast import BUCKETS, Cast, Move, address_of, key_of
-from tests.contracts_fuzz.model import NOBODY, Model, Refused
+from tests.contracts_fuzz.model import Model
 from tests.contracts_fuzz.moves import MOVES, WEIGHTS, later
 from tests.contracts_fuzz.node import Interface, Node, artifact, creation, place_ideal_verifier
+from tests.contracts_fuzz.powers import NOBODY, Refused
 
 LEVELS = 2
 START = 1_900_000_000
@@ -68,7 +69,14 @@ class Chain:
         """The state after deployment."""
         domain, cast = Domain(self.chain_id, self.distributor), self.cast
         return Model(
-            domain, LEVELS, cast.keys, cast.owners[0], cast.guardians[0], cast.attestors[:3], 2
+            domain=domain,
+            levels=LEVELS,
+            keys=cast.keys,
+            wallet=cast.wallet,
+            owner=cast.owners[0],
+            guardian=cast.guardians[0],
+            attestors=cast.attestors[:3],
+            threshold=2,
         )
 
     def restart(self) -> None:
@@ -195,7 +203,7 @@ class Run:
             calls.append((None, address, interface.encode(view, args)))
         found = {}
         for (view, answer), (done, data) in zip(
-            expected.items(), self.chain.node.outcomes(calls), strict=True
+            expected.items(), self.chain.node.outcomes(calls, self.time), strict=True
         ):
             interface = TOKEN if view[0] == "token" else DISTRIBUTOR
             found[view] = interface.decode(view[1], data) if done else interface.error(data)
@@ -228,15 +236,23 @@ class Run:
             ("distributor", "threshold"): (model.threshold,),
             ("distributor", "attestorEpoch"): (model.epoch,),
             ("distributor", "pendingAttestors"): tuple(pending),
+            ("distributor", "families"): (model.families,),
+            ("distributor", "dailyLimit"): (
+                model.limit.per_day,
+                model.limit.left(self.time),
+                model.limit.owner_set,
+            ),
+            ("distributor", "pendingDailyLimit"): model.limit.pending or (0, 0),
             ("distributor", "pendingWithdrawal"): _announced(model.pending_withdrawal),
             ("distributor", "postingPausedUntil"): (model.paused_until["posting"],),
             ("distributor", "claimsPausedUntil"): (model.paused_until["claims"],),
         }
-        if move.function == "postBatch":
-            index = move.args[0][0]
-            bucket = model.bucket(index)
-            state["distributor", "buckets", index] = (bucket.sequence, len(bucket.pairs))
-            state["distributor", "root", index, bucket.sequence] = (bucket.trees[-1].root,)
+        if move.function.startswith("postBatch"):
+            batches = [post[0] for post in move.args[0]] if len(move.args) == 1 else [move.args[0]]
+            for index in {batch[0] for batch in batches}:
+                bucket = model.bucket(index)
+                state["distributor", "buckets", index] = (bucket.sequence, len(bucket.pairs))
+                state["distributor", "root", index, bucket.sequence] = (bucket.trees[-1].root,)
         elif move.function.startswith("claim"):
             slots = (
                 [payout[0] for payout in move.args[2]]
