@@ -2,7 +2,7 @@
 EIP-1271."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from eth_keys import keys
 from eth_keys.exceptions import BadSignature, ValidationError
@@ -51,6 +51,45 @@ def attestation_problems(
             f"signed, {allowed.threshold} must"
         )
         yield "attestations_too_few", message
+
+
+CHECKS_MAX = 2048
+"""Signatures of one batch that are looked at. Whoever posts may put as many false ones before the
+true ones as gas allows."""
+
+
+class TooManySignatures(Exception):
+    """More false signatures stand before the true ones than are looked at."""
+
+
+def holding(
+    node: Node,
+    digest: bytes,
+    attestations: Iterable[Attestation],
+    allowed: AttestorSet,
+    block_number: int,
+) -> list[str]:
+    """The attestors that `postBatches` counts for a batch, at most m: those in ascending order
+    whose signature holds. What else stands there is passed over, and what comes behind the m-th is
+    not read.
+
+    Raises TooManySignatures, ValueError where the contract must have reverted, and Unavailable
+    (StateMissing) where the node cannot tell.
+    """
+    found: list[str] = []
+    checks, needed = 0, max(1, allowed.threshold)
+    for attestation in attestations:
+        above = not found or int(attestation.attestor, 16) > int(found[-1], 16)
+        if not above or attestation.attestor not in allowed.attestors:
+            continue
+        if checks == CHECKS_MAX:
+            raise TooManySignatures
+        checks += 1
+        if signed(node, digest, attestation, block_number):
+            found.append(attestation.attestor)
+            if len(found) == needed:
+                break
+    return found
 
 
 def signed(node: Node, digest: bytes, attestation: Attestation, block_number: int) -> bool:

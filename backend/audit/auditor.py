@@ -189,9 +189,8 @@ def _postings(
     report: AuditReport,
     progress: Progress,
 ) -> list[ProofJob]:
-    check = PostingCheck(
-        node, Domain(info.chain_id, distributor.address), capacity(info.levels), report
-    )
+    domain = Domain(info.chain_id, distributor.address)
+    check = PostingCheck(node, domain, capacity(info.levels), report, replay.outcomes)
     jobs = []
     for done, step in enumerate(replay.steps, start=1):
         job = check.check(step)

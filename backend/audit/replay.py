@@ -17,6 +17,7 @@ from backend.audit.report import AuditReport, BatchReport
 from backend.chain.events import (
     AttestorsChanged,
     BatchPosted,
+    BatchSkipped,
     Claimed,
     Event,
     Funded,
@@ -82,6 +83,10 @@ class Replay:
     state: ProgramState
     reserve: int | None = 0
     steps: list[Step] = field(default_factory=list)
+    outcomes: dict[bytes, list[BatchPosted | BatchSkipped]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+    """transaction hash -> what became of each batch that it brought, in order."""
     attestor_set: AttestorSet = AttestorSet()
     first_attestors: AttestorsChanged | None = None
     """The first that the log says."""
@@ -100,7 +105,10 @@ class Replay:
         for event in events:
             match event:
                 case BatchPosted():
+                    self.outcomes[event.tx_hash].append(event)
                     self._batch(event)
+                case BatchSkipped():
+                    self.outcomes[event.tx_hash].append(event)
                 case Claimed():
                     self._claim(event)
                 case AttestorsChanged():

@@ -142,7 +142,9 @@ def _tell(
     cause = "attestor" if found.refused else "unknown" if found.suspected else "other"
     POSTS_REPEATED.labels(cause if row.status is not None else "lost").inc()
     reverted = "post_reverted" if row.status == 0 else "post_lost"
-    log.error(
+    # A full day or an empty reserve is nobody's fault.
+    say = log.warning if skip is not None and cause == "other" else log.error
+    say(
         reverted if skip is None else "post_skipped",
         **log_fields(batch),
         tx_hash=None if row.mined_hash is None else "0x" + row.mined_hash.hex(),

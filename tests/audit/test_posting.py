@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from eth_abi import encode
+from eth_abi import decode, encode
 from eth_utils import keccak
 from web3 import Web3
 
@@ -15,19 +15,28 @@ from backend.audit.attestations import attestation_problems
 from backend.audit.auditor import audit
 from backend.audit.replay import AttestorSet
 from backend.audit.report import AuditReport
-from backend.chain.calldata import POST_BATCH, Attestation
+from backend.chain.calldata import _POST, POST_BATCH, Attestation, post_batches
 from backend.chain.deploy import Deployer
 from backend.chain.node import Node
 from backend.chain.web3_node import Web3Node
 from backend.errors import Unavailable
 from backend.signer.keystore import KeystoreSigner
+from prover.state import family
 from tests.audit.conftest import LyingProvider
 from tests.support.anvil import anvil
 from tests.support.program import Posting, Program, account, permissive_program, real_program
 
 pytestmark = pytest.mark.usefixtures("remembered_proofs")
 
-ANN = account("ann").address
+ANN, BOB = (
+    next(
+        account(f"{name} {i}").address
+        for i in range(99)
+        if family(int(account(f"{name} {i}").address, 16), 2) == bucket
+    )
+    for bucket, name in enumerate(("ann", "bob"))
+)
+"""Accounts of bucket 0 and of bucket 1."""
 EXECUTE = keccak(text="execute(address,bytes)")[:4]
 
 
@@ -62,7 +71,8 @@ def unproven(posting: Posting, number: int) -> Posting:
 @pytest.fixture(params=["real", "permissive"])
 def program(request: pytest.FixtureRequest) -> Iterator[Program]:
     with anvil() as chain:
-        program = real_program(chain) if request.param == "real" else permissive_program(chain)
+        make = real_program if request.param == "real" else permissive_program
+        program = make(chain, families=2)
         program.fund(10_000)
         yield program
 
@@ -240,3 +250,93 @@ def test_a_node_without_old_state_is_no_witness(honest: Program) -> None:
 
     with pytest.raises(Unavailable, match="ask a node that holds the state of that block"):
         audit(Web3Node(Web3(Pruned(honest.chain.url))), honest.address)
+
+
+def signed_by_strangers(posting: Posting) -> Posting:
+    keys = [account(f"stranger {i}") for i in range(2)]
+    signed = [
+        Attestation(key.address, bytes(key.unsafe_sign_hash(posting.digest).signature))
+        for key in keys
+    ]
+    return replace(posting, attestations=signed)
+
+
+def posted_as_set(program: Program, postings: Sequence[Posting], wallet: bool = False) -> Any:
+    """Post several in one transaction, through a wallet or not; its receipt."""
+    data = post_batches([one.post for one in postings])
+    if not wallet:
+        return program.send(data)
+    holder = program.chain.key(1).address
+    address, _ = Deployer(program.chain.node, KeystoreSigner(program.chain.key(0))).create(
+        "Wallet1271", holder
+    )
+    call = encode(["address", "bytes"], [program.address, data])
+    return program.send(EXECUTE + call, sender=1, to=address)
+
+
+def successive(program: Program) -> list[Posting]:
+    """Two batches of a bucket, and one of another."""
+    planned = []
+    for bucket, account_ in ((0, ANN), (0, ANN), (1, BOB)):
+        planned.append(program.plan(bucket, [(account_, 5)]))
+        program.book(planned[-1])
+    return planned
+
+
+@pytest.mark.parametrize("program", ["real"], indirect=True)
+@pytest.mark.parametrize("wallet", [False, True], ids=["direct", "wallet"])
+def test_decoys_among_several_batches_accuse_nobody(program: Program, wallet: bool) -> None:
+    """Whoever posts a set can put in copies that are passed over: out of turn with the attestors'
+    own signatures and no proof, or with another hash. The log says which was posted."""
+    first, second, other = successive(program)
+    early = [unproven(second, number) for number in range(posting.PROOFS_MAX)]
+    wrong_hash = replace(unproven(other, 3), struct_hash=b"\x01" * 32)
+    decoyed = [*early, wrong_hash, first, second, unproven(second, 99), other]
+    receipt = posted_as_set(program, decoyed, wallet)
+    assert receipt["status"] == 1
+    assert codes(program) == []
+    # Without a trace a wallet's calldata shows candidates, and no more than so many are proven.
+    assert codes(program, blind(program)) == (["proof_unchecked"] if wallet else [])
+
+
+@pytest.mark.parametrize("program", ["real"], indirect=True)
+def test_false_signatures_before_the_true_ones(program: Program) -> None:
+    """The contract passes over them, and reads none behind the true ones; so does the audit."""
+    first, _, _ = successive(program)
+    low, high = first.attestations
+    junk = [Attestation(low.attestor, bytes([number]) * 65) for number in range(1, 4)]
+    junk += [Attestation(ANN, low.signature), Attestation(high.attestor, b"")]
+    data = post_batches([first.post._replace(attestations=())])
+    # By hand: the encoder would put them in order.
+    rows = [(one.attestor, one.signature) for one in [*junk, low, low, high, *junk]]
+    fields = decode([f"{_POST}[]"], data[4:])[0]
+    data = data[:4] + encode([f"{_POST}[]"], [[(*fields[0][:4], rows)]])
+    assert program.send(data)["status"] == 1
+    assert codes(program) == []
+
+
+@pytest.mark.parametrize("program", ["permissive"], indirect=True)
+@pytest.mark.parametrize(
+    ("spoil", "code"),
+    [
+        (lambda posting: unsigned(posting, 7), "attestations_too_few"),
+        (lambda posting: replace(posting, struct_hash=b"\x01" * 32), "struct_hash_wrong"),
+        (lambda posting: unproven(posting, 7), "proof_bad"),
+        (
+            lambda posting: replace(posting, attestations=[posting.attestations[0]] * 2),
+            "attestations_too_few",
+        ),
+        (lambda posting: signed_by_strangers(posting), "attestations_too_few"),
+    ],
+    ids=["unsigned", "another hash", "unproven", "one attestor twice", "strangers"],
+)
+def test_a_false_batch_among_several_is_named(
+    program: Program, spoil: Callable[[Posting], Posting], code: str
+) -> None:
+    """A contract that passes over nothing has posted it: it alone is accused, not its
+    neighbours."""
+    first, second, other = successive(program)
+    assert posted_as_set(program, [first, spoil(second), other])["status"] == 1
+    report = audit(program.chain.node, program.address, program.deployment.block)
+    found = [one for one in report.findings if one.bucket is not None]
+    assert [(one.code, one.bucket, one.sequence) for one in found] == [(code, 0, 2)]

@@ -8,6 +8,14 @@ from tests.support.anvil import Anvil, anvil
 from tests.support.engine import Engine
 from tests.support.onchain import OnChain, on_chain
 
+ACCEPTS_FREE_CALLS = "0x631626ba7e60e01b3a15025f5260205ff3"
+"""Runtime code of an attestor: isValidSignature answers with EIP-1271's word where tx.gasprice is
+0, as in a simulation, and with 0 in a transaction. PUSH4 word, PUSH1 224, SHL, GASPRICE, ISZERO,
+MUL, PUSH0, MSTORE, PUSH1 32, PUSH0, RETURN."""
+BURNS_GAS = "0x3a15601057" + "5b600556" + "00" * 7 + "5b631626ba7e60e01b5f5260205ff3"
+"""The same for a free call; in a transaction it loops until it has burned all its gas. GASPRICE,
+ISZERO, PUSH1 16, JUMPI, then JUMPDEST, PUSH1 5, JUMP, and at 16 the answer."""
+
 
 @pytest.fixture(scope="package")
 def chain() -> Iterator[Anvil]:
@@ -35,3 +43,17 @@ def make(
 def program(make: Callable[..., OnChain]) -> OnChain:
     """Funded with 1000."""
     return make(funded=1000)
+
+
+@pytest.fixture
+def turn(chain: Anvil, program: OnChain) -> Iterator[Callable[..., str]]:
+    """Gives the attestor at a place code of its own, as by EIP-7702; returns its address."""
+    addresses = [key.address for key in program.program.attestor_keys]
+
+    def give(place: int, code: str = ACCEPTS_FREE_CALLS) -> str:
+        chain.rpc("anvil_setCode", addresses[place], code)
+        return addresses[place]
+
+    yield give
+    for address in addresses:
+        chain.rpc("anvil_setCode", address, "0x")

@@ -1,10 +1,9 @@
 """A post that reverted or is lost is followed by another in the same envelope: on a chain, with an
 attestor that is a contract and changes its mind."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
-from sqlalchemy import select, update
 from structlog.testing import capture_logs
 
 from backend import pipeline
@@ -13,24 +12,14 @@ from backend.batch.models import Batch, BatchState
 from backend.chain.fees import FeePolicy
 from backend.chain.models import OutgoingTransaction, State
 from backend.chain.sender import Sender
-from backend.interaction.models import Interaction
 from backend.settlement import blame, post_track
 from backend.settlement.post_rows import faults as faults_of
 from backend.settlement.post_rows import posts_of, quorum_of
 from backend.signer.keystore import KeystoreSigner
-from prover.wire import Proof
+from tests.settlement.conftest import BURNS_GAS
 from tests.support.anvil import Anvil
 from tests.support.engine import report
 from tests.support.onchain import OnChain
-from tests.support.program import FAR
-
-ACCEPTS_FREE_CALLS = "0x631626ba7e60e01b3a15025f5260205ff3"
-"""Runtime code of an attestor: isValidSignature answers with EIP-1271's word where tx.gasprice is
-0, as in a simulation, and with 0 in a transaction. PUSH4 word, PUSH1 224, SHL, GASPRICE, ISZERO,
-MUL, PUSH0, MSTORE, PUSH1 32, PUSH0, RETURN."""
-BURNS_GAS = "0x3a15601057" + "5b600556" + "00" * 7 + "5b631626ba7e60e01b5f5260205ff3"
-"""The same for a free call; in a transaction it loops until it has burned all its gas. GASPRICE,
-ISZERO, PUSH1 16, JUMPI, then JUMPDEST, PUSH1 5, JUMP, and at 16 the answer."""
 
 
 @pytest.fixture
@@ -38,52 +27,8 @@ def proven(program: OnChain) -> Batch:
     """A batch with a real proof, signed by all three attestors."""
     program.engine.take_in(program.row, [report("e1", "ann", 8), report("e2", "bob", 5)])
     (closed,) = program.engine.close(program.row)
-    with program.engine.database.transaction() as session:
-        query = select(Interaction.account, Interaction.amount).where(
-            Interaction.batch_id == closed.id
-        )
-        items = [tuple(row) for row in session.execute(query.order_by(Interaction.item_index))]
-    chain = program.program
-    posting = chain.plan(
-        closed.bucket,
-        items,
-        interactions_root=closed.interactions_root,
-        ledger_head=closed.ledger_head,
-    )
-    assert posting.batch.new_root == closed.new_root
-    with program.engine.database.transaction() as session:
-        values = {
-            "state": BatchState.PROVEN,
-            "proof": Proof.from_words(posting.proof).to_bytes(),
-            "digest": posting.digest,
-            "valid_until": FAR,
-            "attestor_epoch": 1,
-        }
-        session.execute(update(Batch).where(Batch.id == closed.id).values(**values))
-        for one in chain.sign(posting.digest, chain.attestor_keys):
-            session.add(
-                Attestation(
-                    batch_id=closed.id,
-                    attestor=one.attestor,
-                    digest=posting.digest,
-                    signature=one.signature,
-                )
-            )
+    program.prove(closed)
     return closed
-
-
-@pytest.fixture
-def turn(chain: Anvil, program: OnChain) -> Iterator[Callable[..., str]]:
-    """Gives the attestor at a place code of its own, as by EIP-7702; returns its address."""
-    addresses = [key.address for key in program.program.attestor_keys]
-
-    def give(place: int, code: str = ACCEPTS_FREE_CALLS) -> str:
-        chain.rpc("anvil_setCode", addresses[place], code)
-        return addresses[place]
-
-    yield give
-    for address in addresses:
-        chain.rpc("anvil_setCode", address, "0x")
 
 
 def row_of(program: OnChain, batch: Batch) -> Batch:

@@ -11,7 +11,8 @@ from typing import Any
 from sqlalchemy import select
 
 from backend.account.models import Account
-from backend.batch.models import Batch
+from backend.attestation.models import Attestation
+from backend.batch.models import Batch, BatchState
 from backend.chain.artifacts import artifact
 from backend.chain.deploy import Deployer
 from backend.chain.distributor import Distributor
@@ -23,9 +24,10 @@ from backend.settlement.indexer import index
 from backend.signer import keystore
 from backend.signer.keystore import KeystoreSigner
 from prover.groth16 import dev_key
+from prover.wire import Proof
 from tests.support.anvil import Anvil
 from tests.support.engine import Engine, address, report, settings
-from tests.support.program import DEV, Program, real_program
+from tests.support.program import DEV, FAR, Posting, Program, real_program
 
 PASSWORD = "test"
 _numbers = count(1)
@@ -69,21 +71,47 @@ class OnChain:
     def post_batches(self, batches: Sequence[Batch]) -> None:
         """Post closed batches, in the order of their buckets."""
         for batch in batches:
-            with self.engine.database.transaction() as session:
-                query = select(Interaction.account, Interaction.amount).where(
-                    Interaction.batch_id == batch.id
-                )
-                items = [
-                    (account, amount)
-                    for account, amount in session.execute(query.order_by(Interaction.item_index))
-                ]
-            receipt = self.program.post(
-                batch.bucket,
-                items,
-                interactions_root=batch.interactions_root,
-                ledger_head=batch.ledger_head,
+            posting = self.plan(batch)
+            assert self.program.send(self.program.calldata(posting))["status"] == 1
+            self.program.book(posting)
+
+    def plan(self, batch: Batch, valid_until: int = FAR) -> Posting:
+        """A closed batch as it may be posted, proven and signed by two attestors."""
+        with self.engine.database.transaction() as session:
+            query = select(Interaction.account, Interaction.amount).where(
+                Interaction.batch_id == batch.id
             )
-            assert receipt["status"] == 1
+            items = [
+                (account, amount)
+                for account, amount in session.execute(query.order_by(Interaction.item_index))
+            ]
+        return self.program.plan(
+            batch.bucket,
+            items,
+            valid_until=valid_until,
+            interactions_root=batch.interactions_root,
+            ledger_head=batch.ledger_head,
+        )
+
+    def prove(self, batch: Batch, valid_until: int = FAR) -> Posting:
+        """Make a closed batch proven, with a real proof and the signatures of all three
+        attestors."""
+        posting = self.plan(batch, valid_until)
+        assert posting.batch.new_root == batch.new_root
+        with self.engine.database.transaction() as session:
+            row = session.get_one(Batch, batch.id)
+            row.state, row.proof = BatchState.PROVEN, Proof.from_words(posting.proof).to_bytes()
+            row.digest, row.valid_until, row.attestor_epoch = posting.digest, valid_until, 1
+            for one in self.program.sign(posting.digest, self.program.attestor_keys):
+                session.add(
+                    Attestation(
+                        batch_id=batch.id,
+                        attestor=one.attestor,
+                        digest=posting.digest,
+                        signature=one.signature,
+                    )
+                )
+        return posting
 
     def fund(self, amount: int) -> None:
         """On chain and in the ledger."""
@@ -135,11 +163,13 @@ class OnChain:
 
 
 @contextmanager
-def on_chain(engine: Engine, chain: Anvil, folder: Path, funded: int = 10**9) -> Iterator[OnChain]:
+def on_chain(
+    engine: Engine, chain: Anvil, folder: Path, funded: int = 10**9, **options: int
+) -> Iterator[OnChain]:
     """A fresh program over a hostile token that behaves until it is told not to, owned and guarded
-    by the chain's key OWNER."""
+    by the chain's key OWNER; `options` as for `deploy_program`."""
     token, _ = Deployer(chain.node, KeystoreSigner(chain.key(OWNER))).create("HostileToken")
-    program = real_program(chain, token=token, guardian=chain.key(OWNER).address)
+    program = real_program(chain, token=token, guardian=chain.key(OWNER).address, **options)
     distributor = Distributor(chain.node, program.address)
     for name, number in (("payer", PAYER), ("poster", STRANGER)):
         if not (folder / f"{name}.json").exists():

@@ -10,7 +10,7 @@ from eth_account import Account
 from eth_account.signers.local import LocalAccount
 from eth_utils import keccak, to_checksum_address
 
-from backend.chain.calldata import Attestation, Batch, SlotPayout
+from backend.chain.calldata import Attestation, Batch, Post, SlotPayout
 from backend.chain.deploy import Deployer, Deployment, deploy_program
 from backend.chain.distributor import Distributor
 from backend.signer.keystore import KeystoreSigner
@@ -55,6 +55,14 @@ class Posting:
     attestations: list[Attestation]
     digest: bytes
     statement: BatchStatement
+    struct_hash: bytes
+
+    @property
+    def post(self) -> Post:
+        """The same batch as one of `postBatches`."""
+        return Post(
+            self.batch, self.struct_hash, self.deltas, tuple(self.proof), tuple(self.attestations)
+        )
 
 
 @dataclass
@@ -108,14 +116,25 @@ class Program:
         )
         batch = replace(Batch(bucket, state.sequence + 1, *roots, valid_until), **changes)
         deltas = statement.deltas.encode()
-        digest = self.digest(batch, deltas)
+        envelope = self.envelope(batch, deltas)
+        digest = envelope.digest(self.domain)
         return Posting(
-            batch, deltas, self.prove(statement, digest), self.sign(digest), digest, statement
+            batch,
+            deltas,
+            self.prove(statement, digest),
+            self.sign(digest),
+            digest,
+            statement,
+            envelope.struct_hash,
         )
 
     def digest(self, batch: Batch, deltas: bytes) -> bytes:
+        """The digest of `envelope`."""
+        return self.envelope(batch, deltas).digest(self.domain)
+
+    def envelope(self, batch: Batch, deltas: bytes) -> BatchEnvelope:
         """What attestors sign of a batch on top of this state."""
-        envelope = BatchEnvelope(
+        return BatchEnvelope(
             batch.bucket,
             batch.sequence,
             self.state.bucket(batch.bucket).root,
@@ -127,7 +146,6 @@ class Program:
             self.epoch,
             batch.valid_until,
         )
-        return envelope.digest(self.domain)
 
     def sign(self, digest: bytes, keys: Sequence[LocalAccount] | None = None) -> list[Attestation]:
         """Attestations by the first two attestors, or by `keys`."""
@@ -225,7 +243,7 @@ def real_program(
     )
 
 
-def permissive_program(chain: Anvil) -> Program:
+def permissive_program(chain: Anvil, families: int = 1) -> Program:
     """A Distributor that checks nothing, with the real hasher and the real verifier of the
     development key. Honest batches are proven."""
     keys = attestor_keys()
@@ -238,11 +256,12 @@ def permissive_program(chain: Anvil) -> Program:
         verifier,
         hasher,
         DEV.levels,
-        1,
+        families,
         chain.key(0).address,
         "0x" + "00" * 20,
         [key.address for key in keys],
         2,
+        0,
     )
     distributor, block = deployer.create("PermissiveDistributor", config)
     return Program(
