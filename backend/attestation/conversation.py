@@ -11,9 +11,6 @@ from typing import Any
 
 import httpx
 import structlog
-from eth_keys.datatypes import Signature
-from eth_keys.exceptions import BadSignature
-from eth_utils import ValidationError
 
 from backend.attestation.client import (
     AskAgain,
@@ -24,13 +21,12 @@ from backend.attestation.client import (
     request_attestation,
     send_leaves,
 )
-from backend.chain.eip1271 import accepts_signature
 from backend.chain.node import Node
+from backend.chain.signatures import is_attestors
 from backend.errors import GuerdonError
 
 log = structlog.get_logger()
 
-HALF_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141 // 2
 LEAVES_SENT_MAX = 256
 """Landed batches whose leaves an attestor is sent in one conversation: one that lacks more gets on
 with the next."""
@@ -111,8 +107,7 @@ def check_signature(node: Node, members: frozenset[str], found: Attested) -> Ref
     """What is wrong with a signature, as the Distributor would see it now; a bad one would cost a
     reverted transaction.
 
-    As OpenZeppelin's SignatureChecker has it: an address with code is asked (EIP-1271), any other
-    must have signed with its key. Raises Unavailable if the node cannot say.
+    Raises Unavailable if the node cannot say.
     """
     if found.attestor not in members:
         return Refusal(
@@ -120,25 +115,6 @@ def check_signature(node: Node, members: frozenset[str], found: Attested) -> Ref
             f"{found.attestor} is not in the program's set of attestors",
             field="attestor",
         )
-    if node.code(found.attestor):
-        stands = accepts_signature(node, found.attestor, found.digest, found.signature)
-    else:
-        stands = signer(found) == found.attestor
-    return (
-        None
-        if stands
-        else Refusal("bad_answer", "the signature is not the attestor's", field="signature")
-    )
-
-
-def signer(attested: Attested) -> str | None:
-    """Whose key has signed, if one has: 65 bytes r || s || v, low s (EIP-2), v 27 or 28."""
-    if len(attested.signature) != 65 or attested.signature[64] not in (27, 28):
+    if is_attestors(node, found.attestor, found.digest, found.signature):
         return None
-    if int.from_bytes(attested.signature[32:64], "big") > HALF_ORDER:
-        return None
-    try:
-        signature = Signature(attested.signature[:64] + bytes([attested.signature[64] - 27]))
-        return signature.recover_public_key_from_msg_hash(attested.digest).to_checksum_address()
-    except (BadSignature, ValidationError, ValueError):
-        return None
+    return Refusal("bad_answer", "the signature is not the attestor's", field="signature")

@@ -1,18 +1,15 @@
-"""Whether the attestors of its time signed a batch: ECDSA (EIP-191/712 digests, low s) or
-EIP-1271."""
+"""Whether the attestors of its time signed a batch, and an account its permission."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
-
-from eth_keys import keys
-from eth_keys.exceptions import BadSignature, ValidationError
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from backend.audit.replay import AttestorSet
 from backend.chain.calldata import Attestation
-from backend.chain.eip1271 import accepts_signature
 from backend.chain.node import Node
+from backend.chain.signatures import is_attestors, is_contract, recover
 
-HALF_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141 // 2
+Rule = Callable[[Node, str, bytes, bytes, int], bool]
+"""`is_attestors` or `is_accounts` of backend.chain.signatures."""
 
 
 def attestation_problems(
@@ -21,6 +18,7 @@ def attestation_problems(
     attestations: Sequence[Attestation],
     allowed: AttestorSet,
     block_number: int,
+    rule: Rule = is_attestors,
 ) -> Iterator[tuple[str, str]]:
     """(code, message) of everything that is wrong with a batch's attestations; nothing if m
     distinct attestors signed `digest`.
@@ -41,7 +39,7 @@ def attestation_problems(
                 "attestation_foreign",
                 f"{attestation.attestor} is no attestor of epoch {allowed.epoch}",
             )
-        elif not signed(node, digest, attestation, block_number):
+        elif not signed(node, rule, digest, attestation, block_number):
             yield "attestation_bad", f"{attestation.attestor} did not sign this batch"
         else:
             signers += 1
@@ -85,45 +83,25 @@ def holding(
         if checks == CHECKS_MAX:
             raise TooManySignatures
         checks += 1
-        if signed(node, digest, attestation, block_number):
+        if signed(node, is_attestors, digest, attestation, block_number):
             found.append(attestation.attestor)
             if len(found) == needed:
                 break
     return found
 
 
-def signed(node: Node, digest: bytes, attestation: Attestation, block_number: int) -> bool:
-    """Whether the attestor's key, or the attestor as an EIP-1271 contract at that block, stands
-    behind the signature."""
-    if recover(digest, attestation.signature) == attestation.attestor:
+def signed(
+    node: Node, rule: Rule, digest: bytes, attestation: Attestation, block_number: int
+) -> bool:
+    """Whether the signature counted by `rule` in that block.
+
+    Raises Unavailable (StateMissing) where the node cannot tell.
+    """
+    signer, signature = attestation.attestor, attestation.signature
+    # A contract stays where it is. An address that has none now had none in that block, so its
+    # key's signature needs no old state.
+    if recover(digest, signature) == signer and not is_contract(node.code(signer)):
         return True
     # The state within the block is not to be had: the states before and after it are.
     blocks = (block_number, block_number - 1)
-    return any(
-        accepts_signature(node, attestation.attestor, digest, attestation.signature, at)
-        for at in blocks
-    )
-
-
-def recover(digest: bytes, signature: bytes) -> str | None:
-    """Recover the signer's address from 65 bytes r || s || v; None if there is none.
-
-    The rules are those of OpenZeppelin's ECDSA.
-    """
-    if len(signature) != 65:
-        return None
-    r, s, v = (
-        int.from_bytes(signature[:32], "big"),
-        int.from_bytes(signature[32:64], "big"),
-        signature[64],
-    )
-    if v not in (27, 28) or s > HALF_ORDER:
-        return None
-    try:
-        return (
-            keys.Signature(vrs=(v - 27, r, s))
-            .recover_public_key_from_msg_hash(digest)
-            .to_checksum_address()
-        )
-    except (BadSignature, ValidationError, ValueError):
-        return None
+    return any(rule(node, signer, digest, signature, at) for at in blocks)

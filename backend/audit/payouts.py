@@ -2,7 +2,7 @@
 recipient than the account is the account's own will.
 
 The account's will is its own call of `claimTo`, or its permission in such a call's calldata: a
-signature of its key, or of the account as an EIP-1271 contract.
+signature that counts as the account's.
 """
 
 from collections import Counter
@@ -16,10 +16,10 @@ from backend.audit.posting import TRACE_ADVICE
 from backend.audit.report import AuditReport
 from backend.chain import erc20
 from backend.chain.calldata import Attestation, ClaimToCall, find_claims_to
-from backend.chain.eip1271 import StateMissing
 from backend.chain.events import Claimed
 from backend.chain.logs import fetch_logs
 from backend.chain.node import Node
+from backend.chain.signatures import StateMissing, is_accounts
 from prover.eip712 import Domain, claim_to_digest
 
 CANDIDATES_MAX = 64
@@ -104,7 +104,7 @@ class PayoutCheck:
         )
         permission = Attestation(claim.account, call.permission)
         try:
-            return signed(self.node, digest, permission, claim.block_number)
+            return signed(self.node, is_accounts, digest, permission, claim.block_number)
         except StateMissing:
             return False
 

@@ -29,15 +29,15 @@ from backend.chain.calldata import (
     read_post_batch,
     read_post_batches,
 )
-from backend.chain.eip1271 import StateMissing
 from backend.chain.events import BatchPosted, BatchSkipped
 from backend.chain.node import Block, Node, Transaction
+from backend.chain.signatures import StateMissing
 from prover.eip712 import Domain
 from prover.wire import Deltas, challenge
 
 CANDIDATES_MAX = 64
 """Different calls in a wrapper's calldata whose signatures are looked at; a bad one costs at most
-two calls to the node."""
+four questions to the node."""
 PROOFS_MAX = 8
 """Proofs of attested candidates that are tried: each takes a second."""
 UNCHECKED = "attestations_unchecked"

@@ -158,8 +158,9 @@ class Node(Protocol):
         *,
         sender: str | None = None,
         value: int = 0,
+        gas: int | None = None,
     ) -> bytes:
-        """Run a call without a transaction. Raises CallReverted."""
+        """Run a call without a transaction, with at most `gas` if given. Raises CallReverted."""
         ...
 
     def estimate_gas(self, to: str | None, data: bytes, *, sender: str, value: int = 0) -> int:

@@ -34,7 +34,7 @@ HURRIED: dict[str, Any] = {"timeout_seconds": 2, "attempts": 1}
 """For a request of somebody who waits for an answer."""
 
 _EXECUTION_FAILED = re.compile(
-    r"revert|invalid ?(\w*opcode|jump)|opcode ?not ?found|out ?of ?(gas|offset)"
+    r"revert|invalid ?(\w*opcode|jump)|opcode ?not ?found|out ?of ?(gas|offset)|\w+oog\b"
     r"|stack ?(under|over)flow|write protection"
     r"|gas uint64 overflow|return data out of bounds|vm execution error|bad ?instruction",
     re.IGNORECASE,
@@ -109,8 +109,10 @@ class Web3Node:
         *,
         sender: str | None = None,
         value: int = 0,
+        gas: int | None = None,
     ) -> bytes:
-        answer = self._run("eth_call", [_call(to, data, sender, value), _block_id(block)])
+        call = _call(to, data, sender, value) | ({} if gas is None else {"gas": hex(gas)})
+        answer = self._run("eth_call", [call, _block_id(block)])
         # Some nodes answer null where the code returned nothing.
         return self._decoded("eth_call", answer or "0x", lambda it: decode.data(it, "the result"))
 

@@ -2,8 +2,8 @@
 
 The Distributor names the attestor whose signature it refused, in its revert data. A receipt does
 not hold that, so the node is asked to trace the transaction, or else to run it again at its block
-and at its gas price. Where neither tells, each signer with code is suspected: a key cannot change
-its mind.
+and at its gas price. Where neither tells, each signer that is a contract is suspected: a key cannot
+change its mind, and an account with delegated code (EIP-7702) signs with its key.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +13,7 @@ from backend.chain.calldata import invalid_attestation
 from backend.chain.models import OutgoingTransaction
 from backend.chain.node import Node
 from backend.chain.reverts import explain_revert
+from backend.chain.signatures import is_contract
 from backend.errors import Unavailable
 
 TOP_CALL = {"tracer": "callTracer", "tracerConfig": {"onlyTopCall": True}}
@@ -39,10 +40,10 @@ def blame(node: Node, row: OutgoingTransaction, signers: Sequence[str]) -> Blame
 
 
 def suspects(node: Node, signers: Sequence[str], block: int | None = None) -> tuple[str, ...]:
-    """The signers that can change their mind: those with code now, or around `block`; all of them
-    if none has code."""
+    """The signers that can change their mind: contracts now, or around `block`; all of them
+    if none is one."""
     blocks: list[int | str] = ["latest", *([] if block is None else [block, max(block - 1, 0)])]
-    found = tuple(one for one in signers if any(_has_code(node, one, at) for at in blocks))
+    found = tuple(one for one in signers if any(_is_contract(node, one, at) for at in blocks))
     return found or tuple(signers)
 
 
@@ -58,8 +59,9 @@ def blame_skipped(
 
 
 def can_change(node: Node, signers: Sequence[str]) -> tuple[str, ...]:
-    """The signers with code, who may answer otherwise in a block than in a simulation."""
-    return tuple(one for one in signers if _has_code(node, one, "latest"))
+    """The signers that are contracts: they may answer otherwise in a block than in a
+    simulation."""
+    return tuple(one for one in signers if _is_contract(node, one, "latest"))
 
 
 def _named(data: bytes, signers: Sequence[str]) -> str | None:
@@ -72,9 +74,9 @@ def _ran_out_of_gas(row: OutgoingTransaction) -> bool:
     return row.gas_used is not None and row.gas_used * 4 >= row.gas_limit * 3
 
 
-def _has_code(node: Node, address: str, block: int | str) -> bool:
+def _is_contract(node: Node, address: str, block: int | str) -> bool:
     try:
-        return bool(node.code(address, block))
+        return is_contract(node.code(address, block))
     except Unavailable:
         return False  # A node without the state of old blocks: the newest block is asked too.
 

@@ -1,8 +1,8 @@
 """Which of the attestors that have signed go along with a post.
 
-Any m of them are enough for the contract. An attestor that is a contract (or an account with
-delegated code) can accept a signature while the post is simulated and refuse it when it is mined.
-So attestors that made a post revert go last, and no quorum is tried again before all others were.
+Any m of them are enough for the contract. An attestor that is a contract can accept a signature
+while the post is simulated and refuse it when it is mined. So attestors that made a post revert
+go last, and no quorum is tried again before all others were.
 """
 
 from collections import Counter

@@ -283,16 +283,19 @@ def test_contract_that_does_not_accept(coordinator: Coordinator) -> None:
 
 
 def test_key_with_code(coordinator: Coordinator) -> None:
-    """An attestor's address that has got code (EIP-7702) is asked as a contract, as the Distributor
-    does: its key counts no more."""
+    """An attestor's address with a contract's code is asked as a contract, as the Distributor does:
+    its key counts no more. A delegation (EIP-7702) takes nothing from its key."""
     node, who = coordinator.deployed.chain, coordinator.keys[1]
     node.rpc("anvil_setCode", who.address, "0x60006000fd")
     try:
         coordinator.attestors(coordinator.signing(coordinator.keys[0]), coordinator.signing(who))
         with pytest.raises(AttestationRefused, match="the signature is not the attestor's"):
             coordinator.collect()
+        node.rpc("anvil_setCode", who.address, "0xef0100" + "11" * 20)
+        coordinator.collect()
     finally:
         node.rpc("anvil_setCode", who.address, "0x")
+    assert who.address in coordinator.stored()
 
 
 def test_node_cannot_say(coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -302,7 +305,7 @@ def test_node_cannot_say(coordinator: Coordinator, monkeypatch: pytest.MonkeyPat
     def down(*_: object) -> bool:
         raise Unavailable("the node does not answer")
 
-    monkeypatch.setattr(conversation, "accepts_signature", down)
+    monkeypatch.setattr(conversation, "is_attestors", down)
     coordinator.attestors(
         coordinator.signing(coordinator.keys[0]),
         coordinator.signing(coordinator.holder, coordinator.wallet),

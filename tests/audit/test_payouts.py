@@ -85,6 +85,9 @@ class Chain:
     def logs(self, *_: object) -> list[Log]:
         return self._logs
 
+    def code(self, *_: object) -> bytes:
+        return b""
+
     def call(self, *_: object, **__: object) -> bytes:
         return b""
 

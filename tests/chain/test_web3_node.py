@@ -7,8 +7,8 @@ from requests.exceptions import ConnectTimeout, HTTPError
 from web3 import Web3
 from web3.providers.base import BaseProvider
 
-from backend.chain.eip1271 import EIP1271_MAGIC, StateMissing, accepts_signature
 from backend.chain.node import CallReverted, Frame, Log
+from backend.chain.signatures import StateMissing, is_attestors
 from backend.chain.web3_node import Web3Node
 from backend.errors import Unavailable
 from tests.support.anvil import Anvil
@@ -34,30 +34,51 @@ def failed(message: str, code: int = -32000, **more: Any) -> dict[str, Any]:
     return {"error": {"code": code, "message": message, **more}}
 
 
-def accepted(answer: Any) -> bool:
-    return accepts_signature(Web3Node(Web3(Says(answer))), WALLET, bytes(32), b"x", 7)
+class Contract(Says):
+    """A node with a contract at every address, and one answer to a call."""
+
+    def make_request(self, method: Any, params: Any) -> Any:
+        if method == "eth_getCode":
+            return {"jsonrpc": "2.0", "id": 1, "result": "0x5f"}
+        return super().make_request(method, params)
+
+
+def accepted(answer: Any, provider: type[Says] = Contract) -> bool:
+    return is_attestors(Web3Node(Web3(provider(answer))), WALLET, bytes(32), b"x", 7)
+
+
+def reverts(answer: Any) -> bool:
+    try:
+        Web3Node(Web3(Says(answer))).call(WALLET, b"")
+    except CallReverted:
+        return True
+    return False
 
 
 @pytest.mark.parametrize(
     "answer",
     [
-        {"result": "0x"},
-        {"result": "0x" + "00" * 32},
-        {"result": "0x" + EIP1271_MAGIC.hex()},
         failed("execution reverted", 3, data="0x"),
         failed("execution reverted: no"),
         failed("VM execution error.", -32015, data="Reverted 0x"),
         failed("invalid opcode: INVALID"),
         failed("EVM error InvalidFEOpcode"),
+        failed("EVM error MemoryOOG"),
         failed("out of gas"),
         failed("stack underflow (0 <=> 1)"),
     ],
     ids=str,
 )
-def test_a_refusal_is_no_signature(answer: dict[str, Any]) -> None:
-    """An answer that is not the magic one, a revert, and code that fails."""
-    assert accepted(answer) is False
-    assert accepted({"result": "0x" + EIP1271_MAGIC.hex() + "00" * 28}) is True
+def test_code_that_fails_is_a_revert(answer: dict[str, Any]) -> None:
+    """The words of several nodes for it."""
+    assert reverts(answer)
+
+
+def test_a_refusal_is_no_signature() -> None:
+    """Any answer but the one that accepts."""
+    for result in ("0x", "0x" + "00" * 32, "0x01", "0x" + "01" * 32):
+        assert accepted({"result": result}) is False
+    assert accepted({"result": "0x" + "00" * 31 + "01"}) is True
 
 
 @pytest.mark.parametrize(
@@ -68,6 +89,7 @@ def test_a_refusal_is_no_signature(answer: dict[str, Any]) -> None:
         failed("historical state not available", data={"block": 7}),
         failed("header not found"),
         failed("No state available for block 7", -32002),
+        failed("execution reverted", 3, data="0x"),  # what is run does not revert
         failed("project does not have access to archive state", -32603),
         {"error": "nothing"},
     ],
@@ -77,6 +99,8 @@ def test_a_node_that_cannot_say_is_not_a_refusal(answer: dict[str, Any]) -> None
     """Without the state of that block nothing follows; the error says what to do."""
     with pytest.raises(StateMissing, match=r"block 7 .*archive node"):
         accepted(answer)
+    with pytest.raises(StateMissing, match=r"block 7 .*archive node"):
+        accepted(answer, Says)
 
 
 def test_an_error_beside_a_null_result_is_an_error() -> None:
