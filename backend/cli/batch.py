@@ -69,6 +69,8 @@ def list_batches(
                 "note": row.note,
                 "prove_attempts": row.prove_attempts,
                 "tx_hash": row.tx_hash,
+                "gas_used": row.gas_used,
+                "batches_in_tx": row.batches_in_tx,
             }
             for row in rows
         ]
@@ -108,7 +110,7 @@ def show(
         total = row.reward_token.text(batch.total)
     shown = (
         *("state", "items", "accounts_touched", "attestors", "digest", "valid_until"),
-        *("tx_hash", "block_number", "gas_used", "reason", "created_at"),
+        *("tx_hash", "block_number", "gas_used", "batches_in_tx", "reason", "created_at"),
     )
     show_facts(
         f"Bucket {bucket}, sequence {sequence} of {program}",

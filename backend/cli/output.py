@@ -138,7 +138,7 @@ def push_json(push: "Push") -> dict[str, Any]:
 def batch_table(batches: list[dict[str, Any]]) -> Table:
     """One row for each batch."""
     table = Table(title="Batches", title_justify="left")
-    for name in ("bucket", "sequence", "items", "accounts", "proof s", "post gas"):
+    for name in ("bucket", "sequence", "items", "accounts", "proof s", "in one tx", "post gas"):
         table.add_column(name, justify="right")
     for row in batches:
         table.add_row(
@@ -147,6 +147,7 @@ def batch_table(batches: list[dict[str, Any]]) -> Table:
             str(row["items"]),
             str(row["accounts_touched"]),
             f"{row['prove_seconds']:.2f}",
+            str(row["batches_in_tx"]),
             f"{row['gas_used']:,}",
         )
     return table
@@ -165,6 +166,14 @@ def claim_table(claims: list[dict[str, Any]]) -> Table:
     return table
 
 
+def _posts(batches: list[dict[str, Any]]) -> str:
+    """How many transactions posted the batches."""
+    sent = len({row["tx_hash"] for row in batches})
+    most = max(row["batches_in_tx"] for row in batches)
+    gas = sum(row["gas_used"] for row in batches)
+    return f"{sent} transactions, up to {most} batches in one, {gas // len(batches):,} gas a batch"
+
+
 def summary_table(report: dict[str, Any], seconds: float) -> Table:
     """The totals of a demo."""
     table = Table(
@@ -179,6 +188,7 @@ def summary_table(report: dict[str, Any], seconds: float) -> Table:
         "batches": f"{len(prove)}, proven in {sum(prove) / len(prove):.2f} s each "
         f"({sum(prove):.1f} s in "
         "all)",
+        "posts": _posts(report["batches"]),
         "committed": token.text(int(totals["committed"])),
         "claimed": token.text(int(totals["claimed"])),
         "reserve left": token.text(int(totals["reserve"])),

@@ -387,6 +387,7 @@ class Demo:
                     "sequence": batch.sequence,
                     "tx_hash": batch.tx_hash,
                     "gas_used": batch.gas_used,
+                    "batches_in_tx": batch.batches_in_tx,
                     "items": batch.items,
                     "accounts_touched": batch.accounts_touched,
                     "prove_seconds": (batch.prove_ms or 0) / 1000,

@@ -82,7 +82,7 @@ def enqueue(context: Context, program: Program, batch_id: int, threshold: int) -
                 batch = batches.locked(session, batch_id, BatchState.PROVEN)
                 if batch is None:
                     return True
-                _store(context, session, program, batch, chosen, threshold, doubtful)
+                held = _store(context, session, program, batch, chosen, threshold, doubtful)
                 failpoint("post.before_commit")
         finally:
             for quorum in doubtful:
@@ -92,6 +92,8 @@ def enqueue(context: Context, program: Program, batch_id: int, threshold: int) -
                         session, program.id, Blame((), found, "it could not be simulated")
                     )
     failpoint("post.stored")
+    if held > 1:
+        failpoint("post.set_stored")
     return True
 
 
@@ -153,8 +155,8 @@ def _store(
     chosen: Sequence[_Chosen],
     threshold: int,
     doubtful: list[Quorum],
-) -> None:
-    """Store the post, and move what it holds. `batch` is locked."""
+) -> int:
+    """Store the post, and move what it holds. `batch` is locked. Returns how many it holds."""
     several = _still_there(session, chosen)
     if several and several[0][0] is not batch:
         several = []
@@ -171,6 +173,7 @@ def _store(
     if len(posted) > 1:
         log.info("posted_together", program=program.id, batches=len(posted), purpose=row.purpose)
         failpoint("post.set_before_commit")
+    return len(posted)
 
 
 def _still_there(session: Session, chosen: Sequence[_Chosen]) -> list[tuple[Batch, calldata.Post]]:

@@ -113,7 +113,7 @@ def test_one_batch(api: Api) -> None:
         "final",
         300_000,
     )
-    assert len(before["tx_hash"]) == 66
+    assert (len(before["tx_hash"]), before["batches_in_tx"]) == (66, 1)
 
 
 def test_notes_are_for_the_operator(api: Api) -> None:

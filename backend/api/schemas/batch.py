@@ -10,6 +10,9 @@ class BatchOut(Out):
     """One batch. `state`: closed, attested, proven, posted or final; a batch that never lands
     is quarantined or superseded, and `reason` says why. Roots are field elements as decimal texts.
 
+    `tx_hash` is the transaction that posted it, and `batches_in_tx` how many batches of the program
+    that transaction posted. They share its gas in equal parts: `gas_used` is this batch's part.
+
     Its `note` is not here: it can hold what a node or an attestor answered, URLs included.
     """
 
@@ -28,6 +31,7 @@ class BatchOut(Out):
     prove_ms: int | None
     tx_hash: str | None
     gas_used: int | None
+    batches_in_tx: int | None
     block_number: int | None
     reason: str | None
     created_at: datetime
