@@ -21,7 +21,7 @@ import {IDistributorControl} from "./interfaces/IDistributorControl.sol";
 import {IPoseidon2, Payout} from "./interfaces/IPoseidon2.sol";
 import {IVerifier} from "./interfaces/IVerifier.sol";
 import {Attestations} from "./libraries/Attestations.sol";
-import {DailyLimits} from "./libraries/DailyLimits.sol";
+import {DailyLimits, Limit} from "./libraries/DailyLimits.sol";
 import {Deltas} from "./libraries/Deltas.sol";
 import {Signatures} from "./libraries/Signatures.sol";
 
@@ -31,17 +31,15 @@ import {Signatures} from "./libraries/Signatures.sol";
 /// @notice Pays the accounts of a reward program. `IDistributor` documents every function, event and error.
 contract Distributor is IDistributor, DistributorControl, EIP712, ReentrancyGuardTransient {
     using Attestations for Attestations.Set;
-    using DailyLimits for DailyLimits.Limit;
     using SafeERC20 for IERC20;
 
-    /// @dev Packing: `sequence` and `opened` share one word; the payments of two neighbouring slots share one word.
-    /// @param sequence Sequence of the last batch, 0 before the first.
-    /// @param opened Number of occupied slots. Slots 0 to opened - 1 are occupied.
+    /// @dev The payments of two neighbouring slots share one word.
+    /// @param head The sequence of the last batch (0 before the first) in the lower 64 bits, and the number of occupied
+    /// slots above them: slots 0 to opened - 1 are occupied. One number, so that a post writes the word once.
     /// @param roots Every root, by the sequence of the batch that led to it. None is ever overwritten.
     /// @param claimed Amount paid, by slot. A tree of the maximum height 8 has 2^15 slots.
     struct Bucket {
-        uint64 sequence;
-        uint32 opened;
+        uint256 head;
         mapping(uint64 sequence => uint256) roots;
         uint128[1 << 15] claimed;
     }
@@ -121,16 +119,16 @@ contract Distributor is IDistributor, DistributorControl, EIP712, ReentrancyGuar
         uint256[8] calldata proof,
         Attestation[] calldata attestations
     ) external nonReentrant {
-        Status memory status = _postingStatus();
+        (uint64 epoch, uint16 required, bool limited) = _postingStatus();
         Bucket storage bucket = _buckets[batch.bucket];
-        (uint64 lastSequence, uint32 opened) = (bucket.sequence, bucket.opened);
+        (uint64 lastSequence, uint32 opened) = _split(bucket.head);
         if (batch.sequence != lastSequence + 1) revert WrongSequence(batch.sequence, lastSequence + 1);
         if (block.timestamp > batch.validUntil) revert BatchExpired(batch.validUntil);
         _requireRoots(batch);
 
         uint256 oldRoot = _rootBefore(bucket, batch.sequence);
-        bytes32 digest = _hashTypedDataV4(_structHash(batch, oldRoot, keccak256(deltas), status.attestorEpoch));
-        _attestors.check(status.attestorEpoch, status.threshold, digest, attestations);
+        bytes32 digest = _hashTypedDataV4(_structHash(batch, oldRoot, keccak256(deltas), epoch));
+        _attestors.check(epoch, required, digest, attestations);
 
         // The challenge is derived from the digest, so the roots and `deltas` cannot be chosen after it.
         uint256 challenge = uint256(digest) % P;
@@ -139,7 +137,7 @@ contract Distributor is IDistributor, DistributorControl, EIP712, ReentrancyGuar
             revert InvalidProof();
         }
 
-        Room memory room = _room(status.limited);
+        Room memory room = _room(limited);
         _take(room, total);
         _storeRoom(room);
         _store(bucket, batch, deltas, opened + uint32(openings), total);
@@ -148,13 +146,13 @@ contract Distributor is IDistributor, DistributorControl, EIP712, ReentrancyGuar
     /// @inheritdoc IDistributor
     function postBatches(Post[] calldata posts) external nonReentrant {
         if (posts.length == 0 || posts.length > MAX_POSTS) revert TooManyBatches(posts.length);
-        Status memory status = _postingStatus();
-        Room memory room = _room(status.limited);
+        (uint64 epoch, uint16 required, bool limited) = _postingStatus();
+        Room memory room = _room(limited);
 
         uint256[13][] memory statements = new uint256[13][](posts.length);
         uint256 accepted = 0;
         for (uint256 i = 0; i < posts.length; ++i) {
-            if (_postOrSkip(posts[i], status, room, statements[accepted])) ++accepted;
+            if (_postOrSkip(posts[i], epoch, required, room, statements[accepted])) ++accepted;
         }
         if (accepted == 0) revert NothingPosted();
 
@@ -168,21 +166,24 @@ contract Distributor is IDistributor, DistributorControl, EIP712, ReentrancyGuar
 
     /// @dev Stores a batch, or emits `BatchSkipped`. The caller checks the proof of what is written to `statement`: the
     /// proof and its public signals.
-    function _postOrSkip(Post calldata post, Status memory status, Room memory room, uint256[13] memory statement)
-        private
-        returns (bool)
-    {
+    function _postOrSkip(
+        Post calldata post,
+        uint64 epoch,
+        uint16 required,
+        Room memory room,
+        uint256[13] memory statement
+    ) private returns (bool) {
         Batch calldata batch = post.batch;
         Bucket storage bucket = _buckets[batch.bucket];
-        (uint64 lastSequence, uint32 opened) = (bucket.sequence, bucket.opened);
+        (uint64 lastSequence, uint32 opened) = _split(bucket.head);
         if (batch.sequence != lastSequence + 1) return _skip(batch, BatchSkipReason.WrongSequence);
         if (block.timestamp > batch.validUntil) return _skip(batch, BatchSkipReason.Expired);
 
         uint256 oldRoot = _rootBefore(bucket, batch.sequence);
-        bytes32 structHash = _structHash(batch, oldRoot, keccak256(post.deltas), status.attestorEpoch);
+        bytes32 structHash = _structHash(batch, oldRoot, keccak256(post.deltas), epoch);
         if (structHash != post.structHash) return _skip(batch, BatchSkipReason.WrongHash);
         bytes32 digest = _hashTypedDataV4(structHash);
-        if (!_attestors.holds(status.attestorEpoch, status.threshold, digest, post.attestations)) {
+        if (!_attestors.holds(epoch, required, digest, post.attestations)) {
             return _skip(batch, BatchSkipReason.TooFewAttestations);
         }
 
@@ -208,10 +209,12 @@ contract Distributor is IDistributor, DistributorControl, EIP712, ReentrancyGuar
         return false;
     }
 
-    /// @dev Returns the status. Reverts while posting is paused.
-    function _postingStatus() private view returns (Status memory status) {
-        status = _status;
-        if (block.timestamp < status.postingPausedUntil) revert PostingPaused(status.postingPausedUntil);
+    /// @dev Returns what a post needs of the status. Reverts while posting is paused.
+    function _postingStatus() private view returns (uint64 epoch, uint16 required, bool limited) {
+        Status storage status = _status;
+        uint64 until = status.postingPausedUntil;
+        if (block.timestamp < until) revert PostingPaused(until);
+        return (status.attestorEpoch, status.threshold, status.limited);
     }
 
     /// @dev Reverts unless the roots of a batch are field elements and the new root is not 0.
@@ -219,6 +222,11 @@ contract Distributor is IDistributor, DistributorControl, EIP712, ReentrancyGuar
         if (batch.newRoot == 0) revert ZeroRoot();
         if (batch.newRoot >= P) revert NotAFieldElement(batch.newRoot);
         if (batch.itemsRoot >= P) revert NotAFieldElement(batch.itemsRoot);
+    }
+
+    /// @dev Returns the parts of a bucket's head.
+    function _split(uint256 head) private pure returns (uint64 sequence, uint32 opened) {
+        return (uint64(head), uint32(head >> 64));
     }
 
     /// @dev Returns the root that the bucket's next batch starts from.
@@ -253,8 +261,7 @@ contract Distributor is IDistributor, DistributorControl, EIP712, ReentrancyGuar
     function _store(Bucket storage bucket, Batch calldata batch, bytes calldata deltas, uint32 opened, uint256 total)
         private
     {
-        bucket.sequence = batch.sequence;
-        bucket.opened = opened;
+        bucket.head = uint256(opened) << 64 | batch.sequence;
         bucket.roots[batch.sequence] = batch.newRoot;
 
         emit BatchPosted(
@@ -275,7 +282,10 @@ contract Distributor is IDistributor, DistributorControl, EIP712, ReentrancyGuar
         room.committed = totals.committed;
         room.reserve = token.balanceOf(address(this)) + totals.claimed;
         room.limited = limited;
-        if (limited) (room.used, room.perDay) = (_limit.usedNow(), _limit.perDay);
+        if (limited) {
+            Limit limit = _limit;
+            (room.used, room.perDay) = (limit.usedNow(), limit.perDay());
+        }
     }
 
     /// @dev Returns whether `total` is more than is left of the daily limit.
@@ -300,7 +310,7 @@ contract Distributor is IDistributor, DistributorControl, EIP712, ReentrancyGuar
     /// @dev Stores what was taken.
     function _storeRoom(Room memory room) private {
         _totals.committed = uint128(room.committed);
-        if (room.limited) _limit = DailyLimits.Limit(room.perDay, uint120(room.used), uint40(block.timestamp));
+        if (room.limited) _limit = DailyLimits.create(room.perDay, room.used);
     }
 
     /* CLAIMS */
@@ -439,7 +449,7 @@ contract Distributor is IDistributor, DistributorControl, EIP712, ReentrancyGuar
 
     /// @inheritdoc IDistributor
     function buckets(uint32 bucket) external view returns (uint64 sequence, uint32 opened) {
-        return (_buckets[bucket].sequence, _buckets[bucket].opened);
+        return _split(_buckets[bucket].head);
     }
 
     /// @inheritdoc IDistributor

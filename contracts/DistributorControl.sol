@@ -6,7 +6,7 @@ import {Ownable, Ownable2Step} from "@openzeppelin/contracts/access/Ownable2Step
 import {Config} from "./interfaces/IDistributor.sol";
 import {IDistributorControl} from "./interfaces/IDistributorControl.sol";
 import {Attestations} from "./libraries/Attestations.sol";
-import {DailyLimits} from "./libraries/DailyLimits.sol";
+import {DailyLimits, Limit} from "./libraries/DailyLimits.sol";
 
 /// @title DistributorControl
 /// @author Guerdon contributors
@@ -15,7 +15,6 @@ import {DailyLimits} from "./libraries/DailyLimits.sol";
 /// `IDistributorControl` documents every function, event and error.
 abstract contract DistributorControl is IDistributorControl, Ownable2Step {
     using Attestations for Attestations.Set;
-    using DailyLimits for DailyLimits.Limit;
 
     /// @dev All fields share one word, so posting and claiming read storage once.
     /// @param attestorEpoch Epoch of the current attestors.
@@ -84,7 +83,7 @@ abstract contract DistributorControl is IDistributorControl, Ownable2Step {
     AttestorsAnnouncement private _pendingAttestors;
     WithdrawalAnnouncement private _pendingWithdrawal;
     /// @dev Counts only while `_status.limited`.
-    DailyLimits.Limit internal _limit;
+    Limit internal _limit;
     LimitHistory private _limitHistory;
     LimitAnnouncement private _pendingLimit;
 
@@ -226,9 +225,7 @@ abstract contract DistributorControl is IDistributorControl, Ownable2Step {
 
     /// @dev Sets the limit, 0 for none. What was used under the former limit stays used.
     function _setDailyLimit(uint96 perDay) private {
-        DailyLimits.Limit memory limit = DailyLimits.Limit(perDay, 0, uint40(block.timestamp));
-        if (_status.limited) limit = _limit.withPerDay(perDay);
-        _limit = limit;
+        _limit = DailyLimits.create(perDay, _status.limited ? _limit.usedNow() : 0);
         _status.limited = perDay != 0;
 
         emit DailyLimitChanged(perDay, msg.sender);
@@ -236,7 +233,7 @@ abstract contract DistributorControl is IDistributorControl, Ownable2Step {
 
     /// @dev Returns the limit, 0 for none.
     function _perDay() private view returns (uint96) {
-        return _status.limited ? _limit.perDay : 0;
+        return _status.limited ? _limit.perDay() : 0;
     }
 
     /// @dev Returns whether limit `a` is above limit `b`. No limit, 0, is above every limit.
@@ -367,7 +364,7 @@ abstract contract DistributorControl is IDistributorControl, Ownable2Step {
     /// @inheritdoc IDistributorControl
     function dailyLimit() external view returns (uint96 perDay, uint256 left, uint96 ownerSet) {
         if (!_status.limited) return (0, type(uint256).max, 0);
-        return (_limit.perDay, _limit.left(), _limitHistory.ownerSet);
+        return (_limit.perDay(), _limit.left(), _limitHistory.ownerSet);
     }
 
     /// @inheritdoc IDistributorControl

@@ -14,7 +14,7 @@ one, and its gas does not depend on the key.
 
 import json
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
@@ -58,6 +58,7 @@ class Bench:
         self.w3 = self.chain.w3
         self.sender = self.w3.eth.accounts[0]
         self.state = BucketState(self.instance)
+        self.others: dict[int, BucketState] = {}
         self.trees: dict[int, Tree] = {}
         self.sent: dict[str, bytes] = {}
         self.simulated = SimulatedKey("gas")
@@ -110,32 +111,51 @@ class Bench:
     ) -> int:
         """Gas of a batch with one item for each account. Simulates the proof unless it is told how
         to make it."""
-        statement = plan_batch(
-            self.instance, self.state.pairs, [(account, self.amount()) for account in accounts]
+        batch, _, *rest = self._posting(0, self.state, accounts, prove)
+        gas = self.send(self.distributor.functions.postBatch(batch, *rest))
+        self.trees[self.state.sequence] = Tree(
+            self.instance.levels, [element for pair in self.state.pairs for element in pair]
         )
-        deltas, sequence = statement.deltas.encode(), self.state.sequence + 1
+        return gas
+
+    def post_many(self, touched: Mapping[int, Sequence[int]]) -> int:
+        """Gas of one `postBatches`: bucket -> the accounts that its batch has one item for."""
+        postings = [
+            self._posting(bucket, self.others.setdefault(bucket, BucketState(self.instance)), who)
+            for bucket, who in touched.items()
+        ]
+        return self.send(self.distributor.functions.postBatches(postings))
+
+    def _posting(
+        self,
+        bucket: int,
+        state: BucketState,
+        accounts: Sequence[int],
+        prove: Callable[[Challenged], list[int]] | None = None,
+    ) -> tuple[Any, bytes, bytes, list[int], list[tuple[str, bytes]]]:
+        """One element of `postBatches`; the state is that after it."""
+        statement = plan_batch(
+            self.instance, state.pairs, [(account, self.amount()) for account in accounts]
+        )
+        deltas, sequence = statement.deltas.encode(), state.sequence + 1
         interactions, ledger = (
-            keccak(text=f"interactions {sequence}"),
+            keccak(text=f"interactions {bucket} {sequence}"),
             keccak(text=f"ledger {sequence}"),
         )
         roots = (statement.old_root, statement.new_root, statement.items_root)
         envelope = BatchEnvelope(
-            0, sequence, *roots, interactions, ledger, keccak(deltas), 1, VALID_UNTIL
+            bucket, sequence, *roots, interactions, ledger, keccak(deltas), 1, VALID_UNTIL
         )
         digest = envelope.digest(Domain(self.w3.eth.chain_id, self.distributor.address))
-        batch = (0, sequence, *roots[1:], interactions, ledger, VALID_UNTIL)
+        batch = (bucket, sequence, *roots[1:], interactions, ledger, VALID_UNTIL)
         signed = [
             (signer.address, bytes(Account.unsafe_sign_hash(digest, signer.key).signature))
             for signer in ATTESTORS[:2]
         ]
         claim = challenged(statement, challenge(digest))
         proof = prove(claim) if prove else self.simulated.prove(claim.public_signals)
-        gas = self.send(self.distributor.functions.postBatch(batch, deltas, proof, signed))
-        self.state.apply(sequence, deltas)
-        self.trees[sequence] = Tree(
-            self.instance.levels, [element for pair in self.state.pairs for element in pair]
-        )
-        return gas
+        state.apply(sequence, deltas)
+        return batch, envelope.struct_hash, deltas, proof, signed
 
     def claim(self, slot: int, sequence: int) -> int:
         account, cumulative = self.trees[sequence].pair(slot)
@@ -231,6 +251,7 @@ def figures(
     found[f"claim_many_{slots}_gas_per_account"] = bench.claim_many(every) // slots
     found[f"claim_many_{slots}_check_gas_per_account"] = bench.check_many(every) // slots
     found |= _claims(bench, accounts, samples)
+    found |= _sets(bench)
     found["h4_gas"] = bench.h4()
     return found | _rollup(bench, found, data | {"claim": bench.sent["claim"]})
 
@@ -244,6 +265,32 @@ def _claims(bench: Bench, accounts: list[int], samples: int) -> Figures:
     bench.post(accounts)
     repeated = _mean(bench.claim(slot, bench.state.sequence) for slot in slots)
     return {"claim_first_gas": first, "claim_repeat_gas": repeated}
+
+
+SET_SIZES = 2, 8
+"""Batches in the sets whose difference is the price of one more batch."""
+
+
+def _sets(bench: Bench) -> Figures:
+    """One more batch of 50 accounts in a `postBatches`, of buckets whose slots are all occupied,
+    and a single post under a daily limit."""
+    few, many = SET_SIZES
+    homes = {
+        bucket: [bench.rng.randrange(2**159, 2**160) for _ in range(bench.instance.slots)]
+        for bucket in range(1, many + 1)
+    }
+    for bucket, accounts in homes.items():
+        bench.post_many({bucket: accounts})
+
+    def some(buckets: int) -> int:
+        picked = {b: bench.rng.sample(homes[b], min(50, len(homes[b]))) for b in homes}
+        return bench.post_many(dict(list(picked.items())[:buckets]))
+
+    extra = (some(many) - some(few)) // (many - few)
+    bench.send(bench.distributor.functions.lowerDailyLimit(2**95))
+    bench.post([bench.state.pairs[0][0]])
+    limited = bench.post([bench.state.pairs[1][0]])
+    return {"post_extra_50_gas": extra, "post_1_limited_gas": limited}
 
 
 def _mean(costs: Iterable[int]) -> int:

@@ -65,7 +65,7 @@ def _standard_input(
         "language": language,
         "sources": {name: {"content": text} for name, text in sources.items()},
         "settings": {
-            "optimizer": {"enabled": True, "runs": 10_000},
+            "optimizer": {"enabled": True, "runs": 20_000},
             "evmVersion": EVM_VERSION,
             "outputSelection": {name: {"*": _OUTPUTS, "": ["ast"]} for name in own},
             **settings,

@@ -15,13 +15,13 @@ from py_ecc.optimized_bn128 import G1, G2, curve_order, multiply, normalize
 SIGNALS = 5
 
 
-def _g1(scalar: int) -> list[int]:
+def g1_words(scalar: int) -> list[int]:
     x, y = normalize(multiply(G1, scalar % curve_order))
     return [x.n, y.n]
 
 
 @lru_cache(maxsize=64)
-def _g2(scalar: int) -> tuple[int, ...]:
+def g2_words(scalar: int) -> tuple[int, ...]:
     """x.c1, x.c0, y.c1, y.c0"""
     x, y = normalize(multiply(G2, scalar % curve_order))
     return tuple(int(value) for point in (x, y) for value in reversed(point.coeffs))
@@ -40,8 +40,13 @@ class SimulatedKey:
 
     def to_words(self) -> list[int]:
         """The constructor's argument of Groth16Verifier: 26 words."""
-        words = [*_g1(self.alpha), *_g2(self.beta), *_g2(self.gamma), *_g2(self.delta)]
-        return words + [word for scalar in self.ic for word in _g1(scalar)]
+        words = [
+            *g1_words(self.alpha),
+            *g2_words(self.beta),
+            *g2_words(self.gamma),
+            *g2_words(self.delta),
+        ]
+        return words + [word for scalar in self.ic for word in g1_words(scalar)]
 
     def prove(self, signals: Sequence[int]) -> list[int]:
         """Eight words that the verifier accepts for these public signals, true or not.
@@ -55,4 +60,4 @@ class SimulatedKey:
         c = (a * b - self.alpha * self.beta - self.gamma * combined) * pow(
             self.delta, -1, curve_order
         )
-        return [*_g1(a), *_g2(b), *_g1(c)]
+        return [*g1_words(a), *g2_words(b), *g1_words(c)]

@@ -22,7 +22,9 @@ from tests.support.program import DEV, dev_prover
 LIMITS = {
     "h4_gas": 13_500,
     "post_512_gas": 540_000,
-    "post_1_gas": 335_000,
+    "post_1_gas": 323_480,
+    "post_1_limited_gas": 328_980,
+    "post_extra_50_gas": 142_000,
     "claim_first_gas": 168_000,
     "claim_repeat_gas": 138_000,
     "claim_many_512_check_gas_per_account": 11_000,
