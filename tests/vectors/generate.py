@@ -24,6 +24,7 @@ from prover.state import family
 from prover.statement import Pair, plan_batch
 from prover.tree import Tree, capacity, zero_root
 from prover.wire import challenge
+from tests.vectors.daily_limit import daily_limit_vectors
 from tests.vectors.deltas import deltas_vectors
 from tests.vectors.evidence import evidence_vectors
 from tests.vectors.values import address, data, element, random_address, random_pairs, shown
@@ -359,6 +360,7 @@ FILES: dict[str, Callable[[], Any]] = {
     "merkle.json": merkle_vectors,
     "home.json": home_vectors,
     "batch_dev.json": batch_vectors,
+    "daily_limit.json": daily_limit_vectors,
 }
 
 
