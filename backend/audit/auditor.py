@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from backend.audit.contracts import check_contracts
 from backend.audit.creation import check_creation
+from backend.audit.daily_limit import check_daily_limit
 from backend.audit.keys import ExpectedKey, known_keys
 from backend.audit.payouts import PayoutCheck
 from backend.audit.posting import PostingCheck, ProofJob
@@ -88,7 +89,7 @@ def audit(
     )
     replay = _replay(distributor, info, first, head.number, report, report_progress)
     check_creation(node, info, distributor.address, replay.first_attestors, report)
-    jobs = _postings(node, distributor, info, replay, report, report_progress)
+    jobs = _postings(node, distributor, info, head, replay, report, report_progress)
     _proofs(jobs, key, report, report_progress)
     _payouts(node, info, distributor.address, replay, report, report_progress)
     _views(distributor, head.number, replay, report, report_progress)
@@ -185,6 +186,7 @@ def _postings(
     node: Node,
     distributor: Distributor,
     info: ProgramInfo,
+    head: Block,
     replay: Replay,
     report: AuditReport,
     progress: Progress,
@@ -197,6 +199,7 @@ def _postings(
         if job:
             jobs.append(job)
         progress("batches", done, len(replay.steps))
+    check_daily_limit(distributor, head, replay.limit_log, check.timestamp, report)
     return jobs
 
 

@@ -199,7 +199,7 @@ class PostingCheck:
     def _problems(self, step: Step, call: Given) -> Iterator[tuple[str, str]]:
         """(code, message) of everything for which the contract must have refused the call, or
         passed over the batch, the proof apart."""
-        valid_until, timestamp = call.batch.valid_until, self._timestamp(step.event.block_number)
+        valid_until, timestamp = call.batch.valid_until, self.timestamp(step.event.block_number)
         if timestamp > valid_until:
             yield "expired", f"posted at {timestamp}, valid until {valid_until}"
         envelope = step.envelope(valid_until)
@@ -225,7 +225,7 @@ class PostingCheck:
             message = f"{len(signers)} attestors of epoch {epoch} signed, {needed} must"
             yield "attestations_too_few", message
 
-    def _timestamp(self, number: int) -> int:
+    def timestamp(self, number: int) -> int:
         if number not in self._blocks:
             self._blocks[number] = self.node.block(number)
         return self._blocks[number].timestamp

@@ -19,6 +19,7 @@ from backend.chain.events import (
     BatchPosted,
     BatchSkipped,
     Claimed,
+    DailyLimitChanged,
     Event,
     Funded,
     Unreadable,
@@ -87,6 +88,8 @@ class Replay:
         default_factory=lambda: defaultdict(list)
     )
     """transaction hash -> what became of each batch that it brought, in order."""
+    limit_log: list[BatchPosted | DailyLimitChanged] = field(default_factory=list)
+    """All that the daily limit follows from, in order."""
     attestor_set: AttestorSet = AttestorSet()
     first_attestors: AttestorsChanged | None = None
     """The first that the log says."""
@@ -106,11 +109,14 @@ class Replay:
             match event:
                 case BatchPosted():
                     self.outcomes[event.tx_hash].append(event)
+                    self.limit_log.append(event)
                     self._batch(event)
                 case BatchSkipped():
                     self.outcomes[event.tx_hash].append(event)
                 case Claimed():
                     self._claim(event)
+                case DailyLimitChanged():
+                    self.limit_log.append(event)
                 case AttestorsChanged():
                     self._attestors(event)
                 case Funded():

@@ -8,7 +8,7 @@ base units.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 from eth_abi.exceptions import DecodingError
 from eth_utils.address import to_canonical_address
@@ -22,6 +22,7 @@ from backend.chain.events import (
     BatchSkipped,
     BatchSkipReason,
     Claimed,
+    DailyLimitChanged,
     Event,
     Funded,
     PayoutSkipped,
@@ -76,6 +77,15 @@ class Totals:
     committed: int
     claimed: int
     reserve: int
+
+
+class DailyLimit(NamedTuple):
+    """What may be committed in a day, 0 for no limit, what is left of it at the block (NO_LIMIT
+    without one), and the limit that the owner set last."""
+
+    per_day: int
+    left: int
+    owner_set: int
 
 
 class Distributor:
@@ -150,6 +160,11 @@ class Distributor:
         committed = self._number("committed", block)
         claimed = self._number("claimedTotal", block)
         return Totals(committed, claimed, self.reserve(block))
+
+    def daily_limit(self, block: BlockId = "latest") -> DailyLimit:
+        """The daily limit, and what is left of it by the clock of `block`."""
+        per_day, left, owner_set = self._call("dailyLimit", block)
+        return DailyLimit(int(per_day), int(left), int(owner_set))
 
     def reserve(self, block: BlockId = "latest") -> int:
         """The Distributor's balance of the reward token."""
@@ -293,6 +308,9 @@ _READERS: dict[str, Callable[[dict[str, Any], _Place], Event]] = {
         threshold=args["threshold"],
         epoch=args["epoch"],
         **place,
+    ),
+    "DailyLimitChanged": lambda args, place: DailyLimitChanged(
+        per_day=args["perDay"], by=args["by"], **place
     ),
     "Withdrawn": lambda args, place: Withdrawn(
         recipient=args["recipient"], amount=args["amount"], **place

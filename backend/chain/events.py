@@ -85,6 +85,14 @@ class AttestorsChanged(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DailyLimitChanged(Event):
+    """What may be committed in a day from here on, 0 for no limit, and who said so."""
+
+    per_day: int
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Funded(Event):
     """The token's Transfer to the Distributor."""
 

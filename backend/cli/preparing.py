@@ -2,7 +2,14 @@
 
 from pathlib import Path
 
-from backend.chain.deploy import NO_ADDRESS, Deployment, Parties, checked_parties
+from backend.chain.deploy import (
+    NO_ADDRESS,
+    TEST_TOKEN_DECIMALS,
+    TEST_TOKEN_SYMBOL,
+    Deployment,
+    Parties,
+    checked_parties,
+)
 from backend.chain.distributor import Distributor
 from backend.chain.erc20 import balance_of, describe, mint_calldata, transfer_calldata
 from backend.chain.finality import require_served
@@ -18,8 +25,10 @@ from backend.chain.preflight import (
     require_gas_money,
 )
 from backend.cli.output import errors
+from backend.cli.token_amounts import read_daily_limit
 from backend.context import Context
 from backend.errors import Conflict, Invalid
+from backend.kit.token import Token
 from backend.program.models import Program
 from backend.signer.base import SignerError
 from backend.signer.factory import open_signer
@@ -108,6 +117,19 @@ def ready_to_deploy(
     require_owner_can_pay(context, gas)
     name_working_keys(context)
     return deployer, parties
+
+
+def daily_limit(context: Context, token: str | None, given: str | None) -> int:
+    """The base units of a new program's daily limit, which is told; 0 for none. `token` None is a
+    test token that is to be made. Raises Invalid."""
+    if given is None:
+        say("No daily limit: enough attestors' keys can commit the whole reserve at once.")
+        return 0
+    made = Token(NO_ADDRESS, TEST_TOKEN_SYMBOL, TEST_TOKEN_DECIMALS)
+    described = made if token is None else describe(context.node, token)
+    amount = read_daily_limit(given, described)
+    say(f"Daily limit: {described.text(amount)}.")
+    return amount
 
 
 def proving_key(

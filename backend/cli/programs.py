@@ -54,6 +54,13 @@ Owner = Annotated[
         help="Owner of the Distributor: a timelock or multisig; the deploying key by default."
     ),
 ]
+DailyLimit = Annotated[
+    str | None,
+    typer.Option(
+        help="Most that batches may commit in a day, in whole tokens, even with stolen keys; "
+        "no limit if not given. Raising it takes the owner 7 days."
+    ),
+]
 AllowSinglePartyKey = Annotated[
     bool,
     typer.Option(
@@ -77,6 +84,7 @@ def deploy(
         str | None,
         typer.Option(help="Who may pause; nobody until the owner names one, by default."),
     ] = None,
+    daily_limit: DailyLimit = None,
     finality: Finality = "finalized",
     chain_id: ChainId = None,
     batch_age: BatchAge = 60,
@@ -104,6 +112,7 @@ def deploy(
         deployer, parties = preparing.ready_to_deploy(
             context, name, finality, size, attestor, threshold, **given
         )
+        per_day = preparing.daily_limit(context, parties.token, daily_limit)
         allow = allow_single_party_key or config.allow_single_party_key_that_can_forge_everything
         key = preparing.proving_key(context, size, key_folder, allow)
         deployed = deploy_program(
@@ -115,22 +124,20 @@ def deploy(
             owner=parties.owner,
             guardian=parties.guardian,
             families=families,
+            daily_limit=per_day,
             token=parties.token,
             allow_single_party_key=allow,
         )
         preparing.say_deployed(name, deployed)
         contract = Distributor(context.node, deployed.distributor)
-        batches = {"batch_items_max": batch_items, "batch_age_max_seconds": batch_age}
+        settings: dict[str, Any] = {
+            "finality": finality,
+            "batch_items_max": batch_items,
+            "batch_age_max_seconds": batch_age,
+        }
         with context.database.transaction() as session:
             program_service.register(
-                session,
-                contract,
-                name,
-                deployed.block,
-                key.verifying_key,
-                urls,
-                finality=finality,
-                **batches,
+                session, contract, name, deployed.block, key.verifying_key, urls, **settings
             )
     names = ("token", "distributor", "verifier", "block")
     output.document({"name": name} | {key: getattr(deployed, key) for key in names})

@@ -133,11 +133,15 @@ def test_deploy_and_fund(
     it."""
     guardian = "0x" + "12" * 20
     deployed = command(
-        *deploy_words("shop", "--guardian", guardian, "--families", 2, "--batch-items", 7)
+        *deploy_words("shop", "--guardian", guardian, "--families", 2, "--batch-items", 7),
+        *("--daily-limit", "2.5"),
     )
     facts = printed(deployed)
     info = Distributor(chain.node, facts["distributor"]).info()
     assert (info.owner, info.guardian.lower(), info.families) == (owner.address, guardian, 2)
+    limit = Distributor(chain.node, facts["distributor"]).daily_limit()
+    assert limit == (25 * 10**17, 25 * 10**17, 25 * 10**17)
+    assert "Daily limit: 2.5 TRW" in deployed.stderr
     with engine.database.transaction() as session:
         row = programs.get(session, "shop")
     assert (row.distributor, row.instance, row.batch_items_max) == (facts["distributor"], "dev", 7)
@@ -192,6 +196,7 @@ def test_deploy_and_fund(
         ),
         (deploy_words("other", "--guardian", "me"), "guardian: expected an address"),
         (deploy_words("other", "--key", "/nowhere"), "/nowhere: no key here"),
+        (deploy_words("other", "--daily-limit", 0), "leave it out for no limit"),
     ],
 )
 def test_nothing_is_deployed_that_cannot_be_registered(
