@@ -47,9 +47,11 @@ class AskAgain:
 
 @dataclass(frozen=True)
 class LeavesAsked:
-    """Send the leaves of these (bucket, sequence), then ask again."""
+    """Send the leaves of these (bucket, sequence), then ask again. `distributor` is as the attestor
+    has it: the program's, or a predecessor's."""
 
     batches: tuple[tuple[int, int], ...]
+    distributor: str | None = None
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,7 @@ class _Error(_Json):
     item: int | None = Field(None, ge=0, lt=2**32)
     field: _Text | None = None
     batches: list[_Place] | None = None
+    distributor: _Text | None = None
 
 
 class _Failure(_Json):
@@ -217,7 +220,8 @@ def _failure(answer: _Response) -> AskAgain | LeavesAsked | Refusal:
             else Refusal("bad_answer", unreadable)
         )
     if error.code == "missing_leaves" and error.batches is not None:
-        return LeavesAsked(tuple((place.bucket, place.sequence) for place in error.batches))
+        places = tuple((place.bucket, place.sequence) for place in error.batches)
+        return LeavesAsked(places, error.distributor)
     if error.retryable or answer.status >= 500 or error.code == "already_landed":
         return AskAgain(error.code, error.message)
     return Refusal(error.code, error.message, error.reason, error.item, error.field)

@@ -43,8 +43,9 @@ class Question:
     """What is to be signed, 32 bytes."""
     seconds: float
     """How long an attestor may take for all of it, leaves included."""
-    leaves: Callable[[int, int], dict[str, Any] | None]
-    """(bucket, sequence) -> the leaves' request; None for a batch that the ledger does not have."""
+    leaves: Callable[[str | None, int, int], dict[str, Any] | None]
+    """(Distributor as the attestor has it, bucket, sequence) -> the leaves' request; None for a
+    batch that the ledger does not have, or that is not for this attestor."""
     check: Callable[[Attested], Refusal | None]
     """What is wrong with a signature."""
 
@@ -86,7 +87,7 @@ async def _send_leaves(
     http: httpx.AsyncClient, url: str, question: Question, missing: LeavesAsked
 ) -> AskAgain | Refusal | None:
     for bucket, sequence in missing.batches[:LEAVES_SENT_MAX]:
-        leaves = await asyncio.to_thread(question.leaves, bucket, sequence)
+        leaves = await asyncio.to_thread(question.leaves, missing.distributor, bucket, sequence)
         if leaves is None:
             return Refusal(
                 "bad_answer",

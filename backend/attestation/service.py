@@ -25,6 +25,7 @@ from backend.interaction.models import DeliverySalt, StoredDelivery
 from backend.kit.failpoint import failpoint
 from backend.kit.metrics import ATTESTATION_ANSWERS, ATTESTATION_SECONDS
 from backend.partner.models import Partner
+from backend.program import repository as programs
 from backend.program.models import Program
 from prover.eip712 import Domain
 
@@ -140,9 +141,23 @@ class _Collection:
             encode(self.payload),
             self.batch.envelope().digest,
             self.context.settings.attestor_timeout_seconds,
-            leaves=lambda bucket, sequence: _leaves(self.context, self.program, bucket, sequence),
+            leaves=self._leaves,
             check=lambda found: check_signature(node, self.members, found),
         )
+
+    def _leaves(
+        self, distributor: str | None, bucket: int, sequence: int
+    ) -> dict[str, object] | None:
+        """The leaves of a batch of the program, or of one that is closed: a predecessor's."""
+        if distributor in (None, self.program.distributor):
+            return _leaves(self.context, self.program, bucket, sequence)
+        with self.context.database.transaction() as session:
+            found = programs.at(session, self.program.chain_id, distributor)
+        if found is None or self.context.distributor(found).attestors("latest")[0] != (
+            found.distributor,
+        ):
+            return None
+        return _leaves(self.context, found, bucket, sequence)
 
     def ask_all(self, signed: set[str]) -> list[AttestorOutcome]:
         """Ask every attestor at once, and store each signature as it comes.

@@ -11,6 +11,7 @@ from backend.chain.events import BatchPosted, Unreadable
 from backend.chain.finality import final_block
 from backend.chain.node import Block, Node
 from backend.chain.web3_node import connect
+from prover.eip712 import DOMAIN_VERSION
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,8 @@ class Shape:
     levels: int
     slots: int
     families: int
+    version: str = DOMAIN_VERSION
+    """The edition: the version of the EIP-712 domain."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,11 @@ class AttestorSet:
 
     addresses: frozenset[str]
     epoch: int
+
+    def closes(self, distributor: str) -> bool:
+        """Whether no batch can land under this set: its only member is the Distributor, which
+        accepts no signature."""
+        return self.addresses == {distributor}
 
 
 class ChainView(Protocol):
@@ -74,7 +82,7 @@ class NodeView:
 
     def shape(self) -> Shape:
         info = self._distributor().info()
-        return Shape(info.chain_id, info.levels, info.slots, info.families)
+        return Shape(info.chain_id, info.levels, info.slots, info.families, info.version)
 
     def final(self) -> Block:
         return final_block(self._client(), self._finality)

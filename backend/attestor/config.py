@@ -14,6 +14,7 @@ instance = "standard"
 families = 1
 first_block = 0
 finality = "finalized"            # or "safe", "latest", or a number of confirmations
+predecessor = "0x..."             # the program that this one goes on for, which is listed as well
 """
 
 import os
@@ -84,6 +85,7 @@ class ProgramConfig(_Strict):
     finality: Annotated[str, BeforeValidator(_number_as_text), AfterValidator(_finality)] = (
         "finalized"
     )
+    predecessor: Annotated[str | None, AfterValidator(lambda it: it and _address(it))] = None
 
     @property
     def sizes(self) -> Instance:
@@ -116,7 +118,33 @@ class AttestorConfig(_Strict):
             raise ValueError("token_file, token_env: expected at most one of the two")
         if len({program.distributor for program in self.programs}) != len(self.programs):
             raise ValueError("programs: a distributor is listed twice")
+        self._check_predecessors()
         return self
+
+    def _check_predecessors(self) -> None:
+        listed = {program.distributor: program.predecessor for program in self.programs}
+        named = [predecessor for predecessor in listed.values() if predecessor]
+        for distributor, predecessor in listed.items():
+            if predecessor is not None and predecessor not in listed:
+                raise ValueError(
+                    f"programs: {predecessor}, the predecessor of {distributor}, is not listed: "
+                    "list it too, so that its batches are known"
+                )
+            if predecessor is not None and named.count(predecessor) > 1:
+                # An event of two successors would be refused by neither.
+                raise ValueError(f"programs: {predecessor} is the predecessor of two programs")
+            if distributor in self.predecessors(distributor):
+                raise ValueError(f"programs: {distributor} is a predecessor of itself")
+
+    def predecessors(self, distributor: str) -> list[str]:
+        """The program that this one goes on for, the one before that, and so on."""
+        listed = {program.distributor: program.predecessor for program in self.programs}
+        found: list[str] = []
+        before = listed[distributor]
+        while before is not None and before not in found:
+            found.append(before)
+            before = listed[before]
+        return found
 
     @property
     def password(self) -> str:

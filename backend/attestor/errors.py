@@ -4,7 +4,8 @@ GuerdonError
 ├── Conflict (409)
 │   ├── AlreadyLanded (already_landed)   the chain has this sequence
 │   ├── MissingLeaves (missing_leaves)   send them, then ask again
-│   └── NotYet: StateBehind (state_behind), OtherDigestSigned (other_digest_signed)  ask later
+│   └── NotYet: StateBehind (state_behind), OtherDigestSigned (other_digest_signed),
+│               PredecessorOpen (predecessor_open)  ask later
 ├── Invalid: Refused (422 refused)       never, not with this content
 └── Unavailable: Halted (503 halted)     the chain broke its word: a person must look
 """
@@ -43,6 +44,12 @@ class OtherDigestSigned(NotYet):
     code = "other_digest_signed"
 
 
+class PredecessorOpen(NotYet):
+    """Batches can still land in the program that this one goes on for."""
+
+    code = "predecessor_open"
+
+
 class AlreadyLanded(Conflict):
     """A batch with this sequence is final."""
 
@@ -54,23 +61,25 @@ LEAVES_ASKED_MAX = 256
 
 
 class MissingLeaves(Conflict):
-    """Landed batches whose leaves this attestor does not hold; `batches` is (bucket, sequence)
-    each, the first ones if they are many."""
+    """Landed batches of `distributor` whose leaves this attestor does not hold; `batches` is
+    (bucket, sequence) each, the first ones if they are many."""
 
     code = "missing_leaves"
 
-    def __init__(self, batches: Sequence[tuple[int, int]]) -> None:
+    def __init__(self, distributor: str, batches: Sequence[tuple[int, int]]) -> None:
         super().__init__(
-            f"the leaves of {len(batches)} landed batches are not held: send them to "
-            "/v1/leaves, then ask again"
+            f"the leaves of {len(batches)} landed batches of {distributor} are not held: send them "
+            "to /v1/leaves, then ask again"
         )
+        self.distributor = distributor
         self.batches = list(batches[:LEAVES_ASKED_MAX])
 
     def details(self) -> dict[str, object]:
         return {
+            "distributor": self.distributor,
             "batches": [
                 {"bucket": bucket, "sequence": sequence} for bucket, sequence in self.batches
-            ]
+            ],
         }
 
 

@@ -11,7 +11,7 @@ from eth_utils import keccak
 from backend.attestor import rules
 from backend.attestor.chain import ChainView
 from backend.attestor.config import AttestorConfig, ProgramConfig
-from backend.attestor.errors import MissingLeaves, Refused, StateBehind
+from backend.attestor.errors import MissingLeaves, PredecessorOpen, Refused, StateBehind
 from backend.attestor.partner_keys import PartnerKeyFile
 from backend.attestor.rules import ItemClaim, SaltedDelivery
 from backend.attestor.state import FinalChain, Tracker
@@ -19,7 +19,7 @@ from backend.attestor.store import Landed, Moment, Store, StoredLeaf
 from backend.chain.local import is_local
 from backend.errors import GuerdonError, NotFound
 from backend.signer.base import Signer
-from prover.eip712 import BatchEnvelope, Domain
+from prover.eip712 import DOMAIN_VERSION, BatchEnvelope, Domain
 from prover.merkle import InteractionsTree
 from prover.merkle import Leaf as MerkleLeaf
 from prover.tree import zero_root
@@ -69,6 +69,10 @@ class AttestedProgram:
         # One question at a time: what is decided on the state must still be so when it is signed.
         self.lock = Lock()
         self.tracker = Tracker(self.key, chain_id, config, view, store)
+        self.predecessors: tuple[AttestedProgram, ...] = ()
+        """The program that this one goes on for, the one before that, and so on."""
+        self.successors: tuple[str, ...] = ()
+        """Keys of the programs that go on for this one."""
 
 
 class Attestor:
@@ -94,6 +98,12 @@ class Attestor:
             )
             for program in config.programs
         }
+        for distributor, successor in self._programs.items():
+            successor.predecessors = tuple(
+                self._programs[before] for before in config.predecessors(distributor)
+            )
+            for before in successor.predecessors:
+                before.successors += (successor.key,)
         self._looking = Lock()
         self._readiness = self._ready_answer({})
 
@@ -127,6 +137,7 @@ class Attestor:
         with program.lock:
             chain = program.tracker.sync()
             self._check_envelope(program, chain, question)
+            self._check_predecessors(program)
             items = self._check_content(program, chain, question)
             envelope = _envelope(chain, question)
             digest = envelope.digest(program.domain)
@@ -139,6 +150,7 @@ class Attestor:
                 leaves,
                 moment,
                 lambda: self._signer.sign_digest(digest),
+                [before.key for before in program.predecessors],
             )
         log.info(
             "batch_signed",
@@ -159,6 +171,12 @@ class Attestor:
                 "not_an_attestor",
                 f"{self.address} is not in the program's set of attestors on the final chain",
             )
+        if chain.version != DOMAIN_VERSION:
+            raise Refused(
+                "edition",
+                f"the Distributor is of edition {chain.version}, and this attestor signs for "
+                f"edition {DOMAIN_VERSION} only",
+            )
         rules.require_next(chain.state, question.bucket, question.sequence)
         rules.require_epoch(chain.attestors.epoch, question.attestor_epoch)
         head = program.view.block("latest")
@@ -169,7 +187,28 @@ class Attestor:
             self._config.validity_seconds_max,
         )
         if missing := self._store.missing_leaves(program.key):
-            raise MissingLeaves(missing)
+            raise MissingLeaves(program.config.distributor, missing)
+
+    def _check_predecessors(self, program: AttestedProgram) -> None:
+        """No program goes on for this one yet. Nothing more can land in a program that this one
+        goes on for, and what has landed there is known.
+
+        The chain alone decides: evidence names no Distributor, and what other attestors have
+        signed there is not known here. An epoch that has no signer ends every signature given.
+        """
+        if any(self._store.has_begun(successor) for successor in program.successors):
+            raise Refused("succeeded", "batches of the program's successor have been signed")
+        for before in program.predecessors:
+            with before.lock:
+                chain = before.tracker.sync()
+            distributor = before.config.distributor
+            if not chain.attestors.closes(distributor):
+                raise PredecessorOpen(
+                    f"batches can still land in {distributor}, the predecessor: on the final chain "
+                    "its set of attestors is not its own address alone"
+                )
+            if missing := self._store.missing_leaves(before.key):
+                raise MissingLeaves(distributor, missing)
 
     def _now(self, head_timestamp: int) -> int:
         """The time by which a batch's validity is bounded: the chain's. Only a local chain, which
@@ -288,15 +327,18 @@ class Attestor:
         except GuerdonError as error:
             return {"ready": False, "code": error.code, "reason": error.message}
         read = self._store.progress(program.key)
+        closed = attestors.closes(program.config.distributor)
         member = self.address in attestors.addresses
         entry: dict[str, object] = {
-            "ready": member,
+            "ready": member or closed,
             "final_block": final.number,
             "read_to_block": read and read[0],
             "attestor_epoch": attestors.epoch,
             "batches_without_leaves": len(self._store.missing_leaves(program.key)),
         }
-        if not member:
+        if closed:
+            entry["closed"] = True
+        elif not member:
             entry |= {
                 "code": "not_an_attestor",
                 "reason": "this address is not in the program's set of attestors",

@@ -20,6 +20,8 @@ class FinalChain:
     block: Block
     state: ProgramState
     attestors: AttestorSet
+    version: str
+    """The Distributor's edition."""
 
 
 class Tracker:
@@ -33,7 +35,7 @@ class Tracker:
         self._config = config
         self._view = view
         self._store = store
-        self._shape_checked = False
+        self._version: str | None = None
         self._state: ProgramState | None = None
         self._state_at: tuple[int, bytes] | None = None
         """The block that `_state` is the state after, as the store's progress has it."""
@@ -63,12 +65,12 @@ class Tracker:
             self._state, self._state_at = self._replay_stored(), progress
         if progress is None or final.number > progress[0]:
             self._book(fresh, final)
-        return FinalChain(final, self._state, attestors)
+        return FinalChain(final, self._state, attestors, self._version or "")
 
     def _look(self) -> tuple[tuple[int, bytes] | None, Block, AttestorSet]:
         if self._broken is not None:
             raise Halted(self._broken)
-        if not self._shape_checked:
+        if self._version is None:
             self._check_shape()
         progress = self._store.progress(self._key)
         final = self._view.final()
@@ -95,7 +97,7 @@ class Tracker:
                     f"{name}: the configuration says {expected}, the chain says "
                     f"{getattr(shape, name)}"
                 )
-        self._shape_checked = True
+        self._version = shape.version
 
     def _check_final(self, progress: tuple[int, bytes], final: Block) -> None:
         number, block_hash = progress

@@ -168,6 +168,7 @@ class Store:
         leaves: Sequence[StoredLeaf],
         moment: Moment,
         sign: Callable[[], bytes],
+        predecessors: Sequence[str] = (),
     ) -> bytes:
         """Return the signature over `digest`: the recorded one, or that of `sign()`, then recorded.
 
@@ -176,13 +177,17 @@ class Store:
         other digests as a signature does. After a crash between reservation and record the same
         digest can be signed again.
 
+        `predecessors` are programs in which nothing more can land.
+
         Raises:
-            Refused: an event of the leaves is in a batch that landed, or in another that was signed
-            and can still land.
+            Refused: an event of the leaves is in a batch that landed, there or in a predecessor, or
+            in another that was signed and can still land.
             OtherDigestSigned: another digest for this bucket and sequence can still land.
         """
         place = (program, envelope.bucket, envelope.sequence)
         with self._transaction() as db:
+            for before in predecessors:
+                self._require_unpaid(db, before, leaves)
             recorded = self._reserve(db, place, envelope, digest, leaves, moment)
             failpoint("attestor.reserved")
         if recorded:
@@ -289,6 +294,25 @@ class Store:
                     raise Refused("signed_event", message, item=j)
 
     @staticmethod
+    def _require_unpaid(
+        db: sqlite3.Connection, predecessor: str, leaves: Sequence[StoredLeaf]
+    ) -> None:
+        """No event of the leaves is in a batch that landed in the predecessor."""
+        for j, leaf in enumerate(leaves):
+            paid = db.execute(
+                "SELECT l.bucket, l.sequence FROM leaf l JOIN landed d ON d.program = l.program "
+                "AND d.bucket = l.bucket AND d.sequence = l.sequence AND d.interactions_root = "
+                "l.interactions_root WHERE l.program = ? AND l.event_id = ? AND l.partner = ?",
+                (predecessor, leaf.event_id, leaf.partner),
+            ).fetchone()
+            if paid:
+                raise Refused(
+                    "paid_event",
+                    f"the event was paid in {predecessor}, bucket {paid[0]}, sequence {paid[1]}",
+                    item=j,
+                )
+
+    @staticmethod
     def _put_leaves(
         db: sqlite3.Connection,
         place: tuple[str, int, int],
@@ -350,6 +374,13 @@ class Store:
             "d.interactions_root AND l.item_index = 0)"
             " ORDER BY bucket, sequence",
             program,
+        )
+
+    def has_begun(self, program: str) -> bool:
+        """Whether a batch of the program was signed here, or has landed."""
+        return any(
+            self._rows(f"SELECT 1 FROM {table} WHERE program = ? LIMIT 1", program)
+            for table in ("signed", "landed")
         )
 
     def landed(self, program: str) -> list[Landed]:

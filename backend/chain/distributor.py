@@ -68,6 +68,8 @@ class ProgramInfo:
     families: int
     owner: str
     guardian: str
+    version: str
+    """The edition: the version of its EIP-712 domain (EIP-5267)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,7 @@ class Distributor:
             families=self._number("families", block),
             owner=self._address("owner", block),
             guardian=self._address("guardian", block),
+            version=str(self._call("eip712Domain", block)[2]),
         )
 
     @cached_property

@@ -40,6 +40,12 @@ def get(session: Session, name: str, lock: bool = False) -> Program:
     return found[0]
 
 
+def at(session: Session, chain_id: int, distributor: str) -> Program | None:
+    """The program of a Distributor, checksummed."""
+    query = select(Program).where(Program.chain_id == chain_id, Program.distributor == distributor)
+    return session.scalar(query)
+
+
 def lock(session: Session, program_id: int) -> Program:
     """The program's row, locked until the transaction ends."""
     return session.scalars(

@@ -64,7 +64,7 @@ def ask(status, body):
         (OtherDigestSigned("m"), AskAgain("other_digest_signed", "m")),
         (AlreadyLanded("m"), AskAgain("already_landed", "m")),
         (Halted("m"), AskAgain("halted", "m")),
-        (MissingLeaves([(0, 1), (2, 3)]), LeavesAsked(((0, 1), (2, 3)))),
+        (MissingLeaves(ATTESTOR, [(0, 1), (2, 3)]), LeavesAsked(((0, 1), (2, 3)), ATTESTOR)),
     ],
 )
 def test_errors(error, outcome):
@@ -222,7 +222,7 @@ def test_leaves():
     assert server.seen == [("/v1/leaves", None, {"b": 2})]
     for error, code in (
         (Refused("interactions_root", "m"), "refused"),
-        (MissingLeaves([(0, 1)]), "bad_answer"),
+        (MissingLeaves(ATTESTOR, [(0, 1)]), "bad_answer"),
     ):
         with answering(error.status, error.to_json()) as server:
             assert run(server.url, leaves=True).code == code

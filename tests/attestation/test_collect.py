@@ -4,6 +4,7 @@ enough, and nothing else is stored."""
 import socket
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from eth_account import Account
@@ -19,6 +20,7 @@ from backend.batch.models import Batch, BatchState
 from backend.errors import NotYet, Unavailable
 from tests.attestation.conftest import TIMEOUT_SECONDS, Coordinator
 from tests.attestation.servers import drip_body, drip_head, hang
+from tests.support.engine import report
 from tests.support.patience import idle_seconds
 
 STRANGER = Account.from_key(b"\x55" * 32)
@@ -26,8 +28,10 @@ STRANGER = Account.from_key(b"\x55" * 32)
 
 def missing(*batches: tuple[int, int]) -> object:
     """An attestor that lacks these batches, whatever it is sent."""
-    error = MissingLeaves(batches)
-    return lambda path, *_: (204, None) if path == "/v1/leaves" else (error.status, error.to_json())
+    error = MissingLeaves("", batches)
+    said = error.to_json()
+    del said["error"]["distributor"]
+    return lambda path, *_: (204, None) if path == "/v1/leaves" else (error.status, said)
 
 
 def raw(status: int, body: bytes) -> object:
@@ -104,7 +108,9 @@ def test_what_went_wrong_is_told_in_the_note(coordinator: Coordinator) -> None:
 
 def test_leaves_are_sent(coordinator: Coordinator) -> None:
     """An attestor that lacks leaves gets them and is asked once more."""
-    error = MissingLeaves([(coordinator.landed.bucket, coordinator.landed.sequence)])
+    error = MissingLeaves(
+        coordinator.program.distributor, [(coordinator.landed.bucket, coordinator.landed.sequence)]
+    )
     sent = []
 
     def respond(path: str, payload: dict, write: object) -> object:
@@ -130,6 +136,40 @@ def test_leaves_are_sent(coordinator: Coordinator) -> None:
         1,
     )
     assert coordinator.row().state == BatchState.ATTESTED
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_leaves_of_a_predecessor_are_sent_once_it_is_closed(
+    coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch, closed: bool
+) -> None:
+    """The leaves of a program that is at work are not for the attestors of another."""
+    before = coordinator.engine.program()
+    coordinator.engine.take_in(before, [report("first")])
+    [landed] = coordinator.engine.settle(before)
+    error = MissingLeaves(before.distributor, [(landed.bucket, landed.sequence)])
+    sent = []
+
+    def respond(path: str, payload: dict, write: object) -> object:
+        if path == "/v1/leaves":
+            sent.append(payload["distributor"])
+            return 204, None
+        return (200, coordinator.answer(coordinator.keys[0])) if sent else (409, error.to_json())
+
+    real = coordinator.context.distributor
+    set_of_none = SimpleNamespace(attestors=lambda block: ((before.distributor,), 1, 2))
+    monkeypatch.setattr(
+        coordinator.context,
+        "distributor",
+        lambda it: set_of_none if closed and it.id == before.id else real(it),
+    )
+    coordinator.attestors(respond, coordinator.signing(coordinator.keys[1]))
+    if closed:
+        coordinator.collect()
+        assert sent == [before.distributor]
+    else:
+        with pytest.raises(AttestationRefused, match="which the ledger does not have"):
+            coordinator.collect()
+        assert sent == []
 
 
 def test_leaves_are_not_sent_without_end(

@@ -27,6 +27,12 @@ GOOD = {
 }
 
 
+def moved(number, predecessor=None):
+    """A listed program, by the number in its address, and the one that it goes on for."""
+    entry = {"distributor": f"{number:#042x}", "instance": "dev"}
+    return entry | ({"predecessor": f"{predecessor:#042x}"} if predecessor else {})
+
+
 @pytest.fixture
 def write(tmp_path):
     """Writes a configuration with changes; a value of ... removes the key."""
@@ -57,6 +63,11 @@ def write(tmp_path):
             "programs.0.families",
         ),
         ({"programs": [{"distributor": ADDRESS, "instance": "dev"}] * 2}, "listed twice"),
+        ({"programs": [moved(1, 2)]}, "is not listed"),
+        ({"programs": [moved(1, 1)]}, "a predecessor of itself"),
+        ({"programs": [moved(1, 2), moved(2, 1)]}, "a predecessor of itself"),
+        ({"programs": [moved(1), moved(2, 1), moved(3, 1)]}, "the predecessor of two programs"),
+        ({"programs": [moved(1), {**moved(2), "predecessor": "0x1"}]}, "programs.1.predecessor"),
         ({"password_file": ...}, "password_file, password_env"),
         ({"password_env": "X"}, "password_file, password_env"),
         ({"token_file": "a", "token_env": "B"}, "token_file, token_env"),

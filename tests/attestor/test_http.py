@@ -314,7 +314,9 @@ def test_missing_leaves_over_http(client, world, batch):
 
 def test_missing_leaves_are_asked_for_in_parts():
     """However many are missing, the answer stays one that a coordinator will read."""
-    error = MissingLeaves([(0, sequence) for sequence in range(1, 10_001)]).to_json()["error"]
+    error = MissingLeaves(DISTRIBUTOR, [(0, sequence) for sequence in range(1, 10_001)]).to_json()[
+        "error"
+    ]
     assert error["batches"] == [
         {"bucket": 0, "sequence": sequence} for sequence in range(1, LEAVES_ASKED_MAX + 1)
     ]

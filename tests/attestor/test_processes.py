@@ -220,10 +220,10 @@ def test_three_attestors(tmp_path):
         second = coordinator.batch(
             0, [coordinator.deliver([report("d", account(3)), report("e", account(2))])]
         )
-        assert c.ask(second) == LeavesAsked(((0, 1),))
+        assert c.ask(second) == LeavesAsked(((0, 1),), first.domain.distributor)
         foreign = replace(first, items=(replace(first.items[0], amount=1), *first.items[1:]))
         assert c.send(foreign).reason == "interactions_root"
-        assert c.ask(second) == LeavesAsked(((0, 1),))
+        assert c.ask(second) == LeavesAsked(((0, 1),), first.domain.distributor)
         assert c.send(first) is None
         replayed = coordinator.batch(
             0, [coordinator.deliver([report("f", account(3))]), first.deliveries[1]]
