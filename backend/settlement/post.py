@@ -20,7 +20,7 @@ from backend.chain import calldata
 from backend.chain.models import OutgoingTransaction
 from backend.chain.sender import SimulationReverted
 from backend.context import Context
-from backend.errors import GuerdonError, Invalid
+from backend.errors import GuerdonError, Invalid, NotYet
 from backend.kit.failpoint import failpoint
 from backend.program.models import Program
 from backend.settlement import company
@@ -199,7 +199,8 @@ def _enqueue_several(
     several: Sequence[tuple[Batch, calldata.Post]],
 ) -> tuple[OutgoingTransaction, list[Batch]] | None:
     """The row of a post of several batches, the first among them, and which it holds. Half of them
-    as long as the whole is refused, most often for its gas; None if that leaves one."""
+    as long as the whole is refused, most often because of its gas or its price; None if that leaves
+    one."""
     while len(several) > 1:
         held = [batch for batch, _ in several]
         data = calldata.post_batches([post for _, post in several])
@@ -214,7 +215,7 @@ def _enqueue_several(
                 ),
                 held,
             )
-        except (SimulationReverted, Invalid) as error:
+        except (SimulationReverted, Invalid, NotYet) as error:
             log.info("post_halved", program=program.id, batches=len(held), reason=error.message)
             several = several[: len(several) // 2]
     return None

@@ -4,6 +4,7 @@ was sent twice."""
 import random
 import time
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -30,6 +31,8 @@ STEPS = (
 )
 """In the order in which a batch comes to them."""
 
+SET_STEPS = ("post.set_before_commit", "post.set_stored")
+"""Where a worker comes only with several batches for one transaction."""
 TRACKED = "post.tracked"
 """After tx.broadcast too, but a worker that died there finds the batch on chain."""
 
@@ -66,13 +69,35 @@ def test_worker_processes_killed_at_every_step(world: World) -> None:
     assert_exact(world)
 
 
+def test_killed_while_several_batches_share_a_transaction(world: World) -> None:
+    """The whole worker dies before the transaction of several batches is stored, and again after:
+    all of them are posted or none, and each lands once."""
+    whole = {"GUERDON_FAILPOINT_WHOLE": "1"}
+    for step in SET_STEPS:
+        markers = world.start("worker", failpoint=step, **whole)
+
+        def shared(markers: Path = markers, step: str = step) -> bool:
+            if (markers / f"{step}.killed").exists():
+                return True
+            # Batches of two buckets are proven one after the other: the first waits for the other.
+            if world.newest().state == BatchState.FINAL:
+                world.report(range(40))
+            return False
+
+        world.wait(f"death at {step}", shared)
+        world.start("worker")
+        world.settle()
+    assert max(batch.batches_in_tx or 0 for batch in world.batches()) > 1
+    assert_exact(world)
+
+
 @pytest.mark.soak
 def test_worker_killed_at_random_steps(world: World, soak_seed: int) -> None:
     """Deaths of the whole worker or of one of its processes, at steps and with rewards that a seed
     draws: everything lands once."""
     rng = random.Random(soak_seed)
     for _ in range(10):
-        steps = rng.sample((*STEPS, TRACKED), rng.randint(1, 4))
+        steps = rng.sample((*STEPS, *SET_STEPS, TRACKED), rng.randint(1, 4))
         whole = {"GUERDON_FAILPOINT_WHOLE": "1"} if rng.random() < 0.5 else {}
         world.start("worker", failpoint=",".join(steps), **whole)
         for _ in range(rng.randint(1, 3)):

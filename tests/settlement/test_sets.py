@@ -16,28 +16,12 @@ from backend.chain.events import BatchSkipped, BatchSkipReason
 from backend.chain.models import OutgoingTransaction, State
 from backend.settlement import post, post_track
 from backend.settlement.post_rows import faults, posts_of
-from prover.state import family
 from tests.settlement.conftest import BURNS_GAS
 from tests.support.anvil import Anvil
-from tests.support.engine import address, report
+from tests.support.engine import apart, report
 from tests.support.onchain import OnChain
 
 FAMILIES = 8
-
-
-def home(name: str) -> int:
-    """The bucket that opens an account first."""
-    return family(int(address(name), 16), FAMILIES)
-
-
-def names() -> list[str]:
-    """One account's name for each bucket."""
-    found: dict[int, str] = {}
-    number = 0
-    while len(found) < FAMILIES:
-        found.setdefault(home(f"person {number}"), f"person {number}")
-        number += 1
-    return [found[bucket] for bucket in range(FAMILIES)]
 
 
 @pytest.fixture
@@ -50,7 +34,7 @@ def closed(program: OnChain, amounts: Sequence[int]) -> list[Batch]:
     """A batch for each amount, in a bucket of its own."""
     rewards = [
         report(f"event {name}", name, amount)
-        for name, amount in zip(names(), amounts, strict=False)
+        for name, amount in zip(apart(FAMILIES), amounts, strict=False)
     ]
     program.engine.take_in(program.row, rewards)
     batches: list[Batch] = []

@@ -46,6 +46,7 @@ from backend.partner.schemes.standard_webhooks import make_delivery
 from backend.program import repository as programs
 from backend.program.models import Program
 from backend.settlement import indexer
+from prover.state import family
 from tests.support.postgres import postgres
 
 OPERATOR_KEY = "operator-key-of-the-tests"
@@ -87,6 +88,17 @@ def migrated() -> Iterator[str]:
 def address(name: object) -> str:
     """A checksummed address that follows from a name."""
     return to_checksum_address(keccak(text=f"address {name}")[12:])
+
+
+def apart(families: int) -> list[str]:
+    """A name for each family, in order: accounts that are opened in different buckets."""
+    found: dict[int, str] = {}
+    for number in itertools.count():
+        if len(found) == families:
+            break
+        name = f"person {number}"
+        found.setdefault(family(int(address(name), 16), families), name)
+    return [found[one] for one in range(families)]
 
 
 def now() -> int:
