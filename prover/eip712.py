@@ -43,13 +43,15 @@ class Domain:
 
     chain_id: int
     distributor: str
+    version: str = DOMAIN_VERSION
+    """The Distributor's edition."""
 
     @property
     def separator(self) -> bytes:
         fields = (
             _DOMAIN_TYPE,
             keccak(text=DOMAIN_NAME),
-            keccak(text=DOMAIN_VERSION),
+            keccak(text=self.version),
             self.chain_id,
             self.distributor,
         )

@@ -191,7 +191,7 @@ def _postings(
     report: AuditReport,
     progress: Progress,
 ) -> list[ProofJob]:
-    domain = Domain(info.chain_id, distributor.address)
+    domain = Domain(info.chain_id, distributor.address, info.version)
     check = PostingCheck(node, domain, capacity(info.levels), report, replay.outcomes)
     jobs = []
     for done, step in enumerate(replay.steps, start=1):
@@ -211,7 +211,7 @@ def _payouts(
     report: AuditReport,
     progress: Progress,
 ) -> None:
-    check = PayoutCheck(node, Domain(info.chain_id, distributor), info.token, report)
+    check = PayoutCheck(node, Domain(info.chain_id, distributor, info.version), info.token, report)
     done = itertools.count(1)
     check.check(
         replay.claims,

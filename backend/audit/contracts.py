@@ -25,14 +25,14 @@ def check_contracts(
     key with `expected_keys` (by digest). Returns the deployed key; None if none can be read from
     the verifier or none can be verified with."""
 
-    words, foreign = match_verifier(node.code(info.verifier, block))
+    words, foreign = match_verifier(node.code(info.verifier, block), info.version)
     report.checks["contract code"] += 3
     for finding, differences in (
         (
             "distributor_code_foreign",
             match_distributor(node.code(distributor, block), info, distributor),
         ),
-        ("hasher_code_foreign", match_hasher(node.code(info.hasher, block))),
+        ("hasher_code_foreign", match_hasher(node.code(info.hasher, block), info.version)),
         ("verifier_code_foreign", foreign),
     ):
         for difference in differences:

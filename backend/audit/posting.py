@@ -29,9 +29,10 @@ from backend.chain.calldata import (
     read_post_batch,
     read_post_batches,
 )
+from backend.chain.code import FIRST
 from backend.chain.events import BatchPosted, BatchSkipped
 from backend.chain.node import Block, Node, Transaction
-from backend.chain.signatures import StateMissing
+from backend.chain.signatures import StateMissing, is_accounts, is_attestors
 from prover.eip712 import Domain
 from prover.wire import Deltas, challenge
 
@@ -73,6 +74,8 @@ class PostingCheck:
         """`outcomes`: transaction hash -> what the log says of each batch that it brought."""
         self.node, self.domain, self.slots, self.report = node, domain, slots, report
         self._outcomes = outcomes
+        # The first edition asked any attestor with code, one that has delegated it included.
+        self._rule = is_accounts if domain.version == FIRST else is_attestors
         self._blocks: dict[int, Block] = {}
         self._sent: tuple[bytes, Transaction | None] | None = None
         self._traced: tuple[bytes, list[bytes]] | None = None
@@ -206,7 +209,7 @@ class PostingCheck:
         digest, block_number = envelope.digest(self.domain), step.event.block_number
         if isinstance(call, PostBatchCall):
             yield from attestation_problems(
-                self.node, digest, call.attestations, step.attestor_set, block_number
+                self.node, digest, call.attestations, step.attestor_set, block_number, self._rule
             )
             return
         if call.struct_hash != envelope.struct_hash:

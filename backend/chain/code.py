@@ -8,9 +8,9 @@ from eth_abi import decode, encode
 from eth_abi.exceptions import DecodingError
 from eth_utils import keccak, to_canonical_address, to_checksum_address
 
-from backend.chain.artifacts import Artifact, artifact
+from backend.chain.artifacts import Artifact, artifact, first_edition
 from backend.chain.distributor import ProgramInfo
-from prover.eip712 import DOMAIN_NAME, DOMAIN_VERSION, Domain
+from prover.eip712 import DOMAIN_NAME, Domain
 from prover.tree import capacity, zero_root
 
 
@@ -25,6 +25,15 @@ class CodeMatch:
     def integer(self, name: str) -> int:
         """An immutable as an unsigned integer. Raises KeyError for an unknown name."""
         return int.from_bytes(self.immutables[name], "big")
+
+
+FIRST = "1"
+"""Version of the EIP-712 domain of a first-edition Distributor."""
+
+
+def compiled(name: str, version: str) -> Artifact:
+    """The contract called `name` of an edition; of the current one for a version that is none."""
+    return first_edition()[name] if version == FIRST else artifact(name)
 
 
 def match_code(artifact: Artifact, code: bytes) -> CodeMatch:
@@ -89,24 +98,24 @@ KEY_IMMUTABLES = (
 `VerifyingKey.to_words`."""
 
 
-def match_verifier(code: bytes) -> tuple[list[int], tuple[str, ...]]:
+def match_verifier(code: bytes, version: str) -> tuple[list[int], tuple[str, ...]]:
     """(the key's words as they stand in a verifier's code, differences); no words if the code is
     not our verifier's."""
-    match = match_code(artifact("Groth16Verifier"), code)
+    match = match_code(compiled("Groth16Verifier", version), code)
     if match.differences:
         return [], match.differences
     return [match.integer(name) for name in KEY_IMMUTABLES], ()
 
 
-def match_hasher(code: bytes) -> tuple[str, ...]:
+def match_hasher(code: bytes, version: str) -> tuple[str, ...]:
     """In what a hasher's code is not our Poseidon2's."""
-    return match_code(artifact("Poseidon2"), code).differences
+    return match_code(compiled("Poseidon2", version), code).differences
 
 
 def match_distributor(code: bytes, info: ProgramInfo, distributor: str) -> tuple[str, ...]:
     """In what a Distributor's code is not ours with the immutables that our constructor would have
     set."""
-    match = match_code(artifact("Distributor"), code)
+    match = match_code(compiled("Distributor", info.version), code)
     if match.differences:
         return match.differences
     named = {
@@ -116,21 +125,22 @@ def match_distributor(code: bytes, info: ProgramInfo, distributor: str) -> tuple
         "levels": info.levels,
         "slots": capacity(info.levels),
         "_zeroRoot": zero_root(info.levels),
-    }
+    } | ({"families": info.families} if info.version == FIRST else {})
     wrong = [name for name, value in named.items() if match.integer(name) != value]
     # OpenZeppelin's EIP712 holds the rest; a compiler numbers immutables in the order of their
     # declaration.
     rest = [
         match.immutables[key] for key in sorted(match.immutables.keys() - named.keys(), key=int)
     ]
-    if rest != _domain_immutables(Domain(info.chain_id, distributor)):
+    if rest != _domain_immutables(Domain(info.chain_id, distributor, info.version)):
         wrong.append("the EIP-712 domain")
     return tuple(f"Distributor: {name} is not what the constructor sets" for name in wrong)
 
 
-CONFIG = "(address,address,address,uint8,uint32,address,address,address[],uint16,uint96)"
+FIRST_CONFIG = "(address,address,address,uint8,uint32,address,address,address[],uint16)"
+CONFIG = FIRST_CONFIG.replace(")", ",uint96)")
 """The constructor's Config: token, verifier, hasher, levels, families, owner, guardian, attestors,
-threshold, dailyLimit."""
+threshold; since the second edition dailyLimit."""
 
 
 def match_creation(
@@ -144,22 +154,23 @@ def match_creation(
     our code. Owner, guardian, families and daily limit may have changed since, by its rules, so
     they are not compared.
     """
-    compiled = artifact("Distributor").bytecode
-    if not init_code.startswith(compiled):
+    expected_code = compiled("Distributor", info.version).bytecode
+    shape = FIRST_CONFIG if info.version == FIRST else CONFIG
+    if not init_code.startswith(expected_code):
         return (
             "Distributor: created by other code than our constructor, which can have written "
             "any storage",
         )
-    arguments = init_code[len(compiled) :]
+    arguments = init_code[len(expected_code) :]
     try:
-        (config,) = decode([CONFIG], arguments)
+        (config,) = decode([shape], arguments)
     except (DecodingError, OverflowError, ValueError) as error:
         return (
             f"Distributor: the constructor's arguments cannot be read ({type(error).__name__})",
         )
-    if encode([CONFIG], [config]) != arguments:
+    if encode([shape], [config]) != arguments:
         return ("Distributor: the constructor's arguments are not plainly encoded",)
-    token, verifier, hasher, levels, _, _, _, first_attestors, first_threshold, _ = config
+    token, verifier, hasher, levels, families, _, _, first_attestors, first_threshold = config[:9]
     given = {
         "token": int(token, 16),
         "verifier": int(verifier, 16),
@@ -176,6 +187,8 @@ def match_creation(
         "attestors": tuple(attestors),
         "threshold": threshold,
     }
+    if info.version == FIRST:  # They never change there.
+        given["families"], expected["families"] = families, info.families
     return tuple(
         f"Distributor: created with another {name}"
         for name, value in expected.items()
@@ -188,13 +201,13 @@ def _domain_immutables(domain: Domain) -> list[bytes]:
     _name, _version."""
     short = [
         text.encode().ljust(31, b"\0") + bytes([len(text)])
-        for text in (DOMAIN_NAME, DOMAIN_VERSION)
+        for text in (DOMAIN_NAME, domain.version)
     ]
     return [
         domain.separator,
         domain.chain_id.to_bytes(32, "big"),
         to_canonical_address(domain.distributor).rjust(32, b"\0"),
         keccak(text=DOMAIN_NAME),
-        keccak(text=DOMAIN_VERSION),
+        keccak(text=domain.version),
         *short,
     ]

@@ -18,6 +18,7 @@ from backend.errors import Conflict, GuerdonError, Invalid, Unavailable
 from backend.kit.address import checked_address
 from backend.signer.base import Signer
 from prover.circuit import Instance
+from prover.eip712 import DOMAIN_VERSION
 from prover.keys import LOCAL_CHAIN_IDS, KeyFolder, SetupError, VerifyingKey
 
 NO_ADDRESS = "0x" + "00" * 20
@@ -267,7 +268,7 @@ def deployed_key(node: Node, verifier: str) -> VerifyingKey:
         SetupError: its gamma equals delta.
         Unavailable: the node does not answer.
     """
-    words, differences = match_verifier(node.code(verifier))
+    words, differences = match_verifier(node.code(verifier), DOMAIN_VERSION)
     if differences:
         raise DeploymentMismatch(f"verifier {verifier}: {'; '.join(differences)}")
     return VerifyingKey.from_words(words)
@@ -284,9 +285,14 @@ def check_deployment(node: Node, distributor: str, verifying_key: VerifyingKey) 
     """
     info = Distributor(node, distributor).info()
     verifier, hasher, own = (node.code(at) for at in (info.verifier, info.hasher, distributor))
-    words, differences = match_verifier(verifier)
+    if info.version != DOMAIN_VERSION:
+        raise DeploymentMismatch(
+            f"the Distributor is of edition {info.version}, and programs are of edition "
+            f"{DOMAIN_VERSION}: deploy a new one, docs/OPERATIONS.md says how to move"
+        )
+    words, differences = match_verifier(verifier, info.version)
     if words and words != verifying_key.to_words():
         differences += ("Groth16Verifier: another verifying key than the one expected",)
-    differences += match_hasher(hasher) + match_distributor(own, info, distributor)
+    differences += match_hasher(hasher, info.version) + match_distributor(own, info, distributor)
     if differences:
         raise DeploymentMismatch("; ".join(differences))

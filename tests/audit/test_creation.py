@@ -29,7 +29,7 @@ FACTORY = "0x4e59b44847b379578588920cA78FbF26c0B4956C"
 """The CREATE2 factory that every Anvil chain begins with: calldata is a salt and the code to
 run."""
 CHANGED = keccak(text="AttestorsChanged(uint64,address[],uint16)")
-BUCKETS_SLOT = 12
+BUCKETS_SLOT = 15
 SECRET_BUCKET = 1_000_003
 
 
@@ -199,7 +199,7 @@ def change_creation(change: Any) -> Any:
 
 def other_attestors(compiled: bytes, arguments: bytes) -> bytes:
     [config] = decode([CONFIG], arguments)
-    return compiled + encode([CONFIG], [(*config[:7], [EVE], 1)])
+    return compiled + encode([CONFIG], [(*config[:7], [EVE], 1, 0)])
 
 
 @pytest.mark.parametrize(
