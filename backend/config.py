@@ -66,8 +66,8 @@ class Settings(BaseSettings):
     post_batches_max: int = Field(16, ge=1, le=64)
     """How many batches of a program one transaction posts, at most."""
     post_wait_seconds: float = Field(10.0, ge=0)
-    """How long a proven batch waits, at most, for others of its program that are signed and not
-    proven yet, to share their transaction."""
+    """How long a proven batch waits, at most, for others of its program that are being signed or
+    proven, to share their transaction."""
     tick_seconds: float = 1.0
     """How often the worker looks for work."""
     looks_per_second: int = Field(32, ge=1)

@@ -10,10 +10,10 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, exists, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from backend.attestation.envelope import EXPIRY_MARGIN_SECONDS
-from backend.batch.models import Batch, BatchState, Envelope
+from backend.batch.models import INACTIVE, Batch, BatchState, Envelope
 from backend.batch.repository import LOOK_SECONDS
 from backend.chain.finality import final_block
 from backend.context import Context
@@ -23,6 +23,10 @@ from backend.settlement.models import BatchPost
 CALLDATA_BYTES_MAX = 120 * 1024
 """Nodes take a transaction of at most 128 KiB into their pool; signature and fees need little of
 it."""
+
+
+WAITS_MAX = 3
+"""Looks that may have found a batch waiting for its signatures, for others to wait for it."""
 
 
 class Standing(NamedTuple):
@@ -76,15 +80,26 @@ def candidates(session: Session, program_id: int, batch: Batch, most: int) -> Se
 def is_awaited(
     session: Session, program_id: int, batch: Batch, most: int, wait_seconds: float
 ) -> bool:
-    """Whether `batch`, which is proven, should wait for others that may be proven soon: while some
-    are signed and not proven, at most `wait_seconds`, and only as long as a post has room for
-    more."""
+    """Whether `batch`, which is proven, should wait for others that may be proven soon: while other
+    buckets' next batches are being signed or proven, at most `wait_seconds`, and only as long as a
+    post has room for more."""
     if most == 1 or wait_seconds <= 0 or _has_post(session, batch):
         return False
     since = func.now() - timedelta(seconds=wait_seconds)
     young = select(Batch.id).where(Batch.id == batch.id, Batch.proven_at > since)
+    earlier = aliased(Batch)
     nearly = select(Batch.id).where(
-        Batch.program_id == program_id, Batch.state == BatchState.ATTESTED, Batch.failures == 0
+        Batch.program_id == program_id,
+        Batch.state.in_((BatchState.CLOSED, BatchState.ATTESTED)),
+        Batch.failures == 0,
+        # One that has waited longer may wait for an attestor that is down, or for funds.
+        Batch.waits <= WAITS_MAX,
+        ~exists().where(
+            earlier.program_id == Batch.program_id,
+            earlier.bucket == Batch.bucket,
+            earlier.sequence < Batch.sequence,
+            earlier.state.not_in((BatchState.FINAL, *INACTIVE)),
+        ),
     )
     if session.scalar(young) is None or session.scalar(nearly.limit(1)) is None:
         return False

@@ -69,6 +69,7 @@ def test_worker_processes_killed_at_every_step(world: World) -> None:
     assert_exact(world)
 
 
+@pytest.mark.soak
 def test_killed_while_several_batches_share_a_transaction(world: World) -> None:
     """The whole worker dies before the transaction of several batches is stored, and again after:
     all of them are posted or none, and each lands once."""
@@ -80,7 +81,7 @@ def test_killed_while_several_batches_share_a_transaction(world: World) -> None:
             if (markers / f"{step}.killed").exists():
                 return True
             # Batches of two buckets are proven one after the other: the first waits for the other.
-            if world.newest().state == BatchState.FINAL:
+            if world.is_settled():
                 world.report(range(40))
             return False
 

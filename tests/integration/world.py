@@ -172,7 +172,7 @@ class World:
     def settle(self) -> None:
         """Until everything that was taken in is final on chain and no transaction of ours is
         open."""
-        wait_until("settling", self._settled, self._hurried, STALL_SECONDS)
+        wait_until("settling", self.is_settled, self._hurried, STALL_SECONDS)
 
     def hurry(self) -> None:
         """Batches that wait before they are tried again have waited long enough: how long a failure
@@ -186,7 +186,8 @@ class World:
         self.hurry()
         return self.standing()
 
-    def _settled(self) -> bool:
+    def is_settled(self) -> bool:
+        """Whether nothing that was taken in is left to do."""
         with self.local.context.database.transaction() as session:
             unbatched = select(Interaction.id).where(
                 Interaction.batch_id.is_(None), Interaction.state == "accepted"

@@ -111,7 +111,8 @@ def test_what_was_posted_in_its_envelope_goes_alone(engine: Engine, batches: lis
 def test_a_batch_waits_for_those_that_are_nearly_proven(
     engine: Engine, batches: list[Batch]
 ) -> None:
-    """While one is signed and not proven, only so long, and only if there is room for it."""
+    """While a bucket's next one is being signed or proven, only so long, and only if there is room
+    for it. One that cannot be signed, or comes after another, is not waited for."""
     for batch in batches:
         put(engine, batch, proven_at=0)
     waiting = batches[0]
@@ -128,6 +129,14 @@ def test_a_batch_waits_for_those_that_are_nearly_proven(
     put(engine, batches[5], failures=1)
     assert not awaited(engine, waiting, most=6)
     put(engine, batches[5], failures=0)
+    put(engine, batches[5], state=BatchState.CLOSED)
+    assert awaited(engine, waiting, most=6)
+    put(engine, batches[5], waits=company.WAITS_MAX + 1)
+    assert not awaited(engine, waiting, most=6)
+    put(engine, batches[5], waits=0, bucket=waiting.bucket, sequence=2)
+    assert not awaited(engine, waiting, most=6)
+    put(engine, batches[5], bucket=5, sequence=1)
+    assert awaited(engine, waiting, most=6)
     posted(engine, waiting, bytes([1]) * 32)
     assert not awaited(engine, waiting, most=6)
 
