@@ -27,7 +27,7 @@ from backend.batch import repository
 from backend.batch.close import close_all
 from backend.batch.content import as_pairs
 from backend.batch.models import INACTIVE, Batch, BatchState
-from backend.batch.quarantine import affected, quarantine
+from backend.batch.quarantine import affected, quarantine, replace_too_large
 from backend.batch.states import log_fields, mark_proven, reached
 from backend.chain.models import State
 from backend.context import WRONG_CHAIN, Context
@@ -46,6 +46,13 @@ from backend.proof import service as proof
 from backend.settlement import post, post_track
 from backend.settlement.company import is_awaited
 from backend.settlement.cover import require_covered
+from backend.settlement.daily_limit import (
+    LOOK_SECONDS_MAX,
+    SIGN_AHEAD_SECONDS,
+    Full,
+    is_full,
+    room_for,
+)
 from backend.settlement.indexer import index
 from backend.settlement.post_rows import needs_signatures
 from prover.wire import challenge
@@ -261,6 +268,11 @@ def _note(context: Context, batch_id: int, waits: Waits) -> None:
 
 def _attest(context: Context, program: Program, batch: Batch) -> Outcome:
     require_covered(context, program, batch)
+    if full := room_for(context, program, batch):
+        if full.seconds is None and _replaced(context, program, batch):
+            return Moved()
+        if full.seconds is None or full.seconds > SIGN_AHEAD_SECONDS:
+            return _waits_for_room(full)
     ensure_envelope(context, program, batch.id)
     with context.database.transaction() as session:
         # Read again: a new envelope has taken the proof away.
@@ -268,6 +280,23 @@ def _attest(context: Context, program: Program, batch: Batch) -> Outcome:
         is_head = repository.is_head(session, batch)
     outcome = _collect(context, program, batch, is_head)
     return NeedsProof() if isinstance(outcome, Waits) and batch.proof is None else outcome
+
+
+def _replaced(context: Context, program: Program, batch: Batch) -> bool:
+    """Whether the batch, which is above the daily limit, has given way to smaller ones. Raises
+    NotYet while it may still land: the limit may be raised again."""
+    index(context, program.id)
+    indexed_block = _load(context, batch.id)[0].last_indexed_block
+    timestamp = context.node.block(indexed_block).timestamp
+    with context.database.transaction() as session:
+        made = bool(replace_too_large(session, program.id, batch.id, timestamp))
+        failpoint("replace.before_commit")
+    return made
+
+
+def _waits_for_room(full: Full) -> Waits:
+    seconds = LOOK_SECONDS_MAX if full.seconds is None else full.seconds
+    return Waits(full.reason, seconds=min(max(seconds, 1), LOOK_SECONDS_MAX))
 
 
 def _collect(context: Context, program: Program, batch: Batch, is_head: bool) -> Moved | Waits:
@@ -379,6 +408,8 @@ def _post(context: Context, program: Program, batch: Batch) -> Outcome:
     require_covered(context, program, batch)
     if is_stale(context, program, batch.envelope()):
         return _start_over(context, batch)
+    if full := room_for(context, program, batch):
+        return _waits_for_room(full)
     _, threshold, _ = context.distributor(program).attestors("latest")
     settings = context.settings
     with context.database.transaction() as session:
@@ -399,6 +430,8 @@ def _post(context: Context, program: Program, batch: Batch) -> Outcome:
         # Most often the chain has the batch already: anybody may post it.
         if _has_landed(context, batch):
             return Moved()
+        if is_full(error):
+            return Waits(error.message, seconds=LOOK_SECONDS_MAX)
         if not lacking and post.is_signers_fault(error):
             collect_more(context, program, batch.id)
         raise

@@ -13,7 +13,7 @@ from backend.batch.content import interactions_tree, leaf
 from backend.batch.models import Batch, BatchState
 from backend.errors import NotFound
 from backend.interaction import repository as interactions
-from backend.interaction.models import Interaction
+from backend.interaction.models import ABOVE_DAILY_LIMIT, Interaction, InteractionState
 from backend.kit.cache import SingleFlightCache
 from backend.program.models import Program
 from prover.eip712 import Domain
@@ -44,6 +44,8 @@ def interaction_out(
         if batch.state == BatchState.FINAL:
             state = "posted"
             membership = _membership(session, domain, batch, leaf(domain, row.item_index, item))
+    elif row.state == InteractionState.ACCEPTED and 0 < program.daily_limit < row.amount:
+        state = ABOVE_DAILY_LIMIT
     return InteractionOut(
         partner=partner,
         event_id=row.event_id,

@@ -1,5 +1,6 @@
 """Metrics that the database knows: they stay true while no worker runs."""
 
+import time
 from collections.abc import Iterator
 
 from prometheus_client import Metric
@@ -11,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from backend.batch.models import INACTIVE, Batch, BatchState
 from backend.chain.models import OPEN, OutgoingTransaction
+from backend.interaction import repository as interactions
 from backend.kit.db import Database
 from backend.program.models import Program
 
@@ -36,7 +38,10 @@ class DatabaseMeasures(Collector):
 
 def _batches(session: Session) -> list[Metric]:
     states = [state for state in BatchState if state not in (*INACTIVE, BatchState.FINAL)]
-    age = func.extract("epoch", func.now() - func.min(Batch.created_at))
+    # One that waits for the daily limit is not stuck.
+    waits = Batch.fits_at > func.extract("epoch", func.now())
+    oldest = func.min(Batch.created_at).filter(waits.is_not(True))
+    age = func.coalesce(func.extract("epoch", func.now() - oldest), 0)
     # As in the index of open batches: all others are many.
     ended = [state.value for state in (BatchState.FINAL, *INACTIVE)]
     rows = session.execute(
@@ -92,9 +97,23 @@ def _programs(session: Session) -> list[Metric]:
     indexed = GaugeMetricFamily(
         "guerdon_last_indexed_block", "The ledger holds the chain up to here.", labels=["program"]
     )
+    left = GaugeMetricFamily(
+        "guerdon_daily_limit_left_ratio",
+        "What is left of the program's daily limit, by the final chain; 1 is all of it.",
+        labels=["program"],
+    )
+    above = GaugeMetricFamily(
+        "guerdon_above_daily_limit",
+        "Interactions that alone are above the program's daily limit.",
+        labels=["program"],
+    )
+    for program in session.scalars(select(Program).where(Program.daily_limit > 0)):
+        left.add_metric([program.name], program.limit.left(int(time.time())) / program.daily_limit)
+        found = interactions.above_daily_limit(session, program)
+        above.add_metric([program.name], found.interactions)
     for name, reason, block in session.execute(
         select(Program.name, Program.halted, Program.last_indexed_block)
     ):
         halted.add_metric([name], int(reason is not None))
         indexed.add_metric([name], block)
-    return [halted, indexed]
+    return [halted, indexed, left, above]

@@ -116,6 +116,10 @@ class Batch(Base):
     """How many batches of the program that transaction posted."""
     block_number: Mapped[int | None]
 
+    fits_at: Mapped[int | None] = mapped_column(BigInteger)
+    """Unix seconds at which the daily limit is expected to have room for it, by the chain's clock;
+    set where a look found none. Batches that were closed later leave it that room."""
+
     note: Mapped[str | None]
     """What it waits for, or why the last step failed."""
     retry_at: Mapped[Time | None]

@@ -48,6 +48,11 @@ class Terms:
     now: datetime
     force: bool
 
+    @property
+    def total_max(self) -> int | None:
+        """Most base units of one batch: the daily limit takes no more, ever. None without one."""
+        return self.program.daily_limit or None
+
     def blocked(self, bucket: int) -> bool:
         """Whether the bucket closes nothing now.
 
@@ -73,6 +78,7 @@ class Draft:
     opened: list[str] = field(default_factory=list)
     """Accounts that the batch opens."""
     sums: Counter[str] = field(default_factory=Counter)
+    total: int = 0
     deliveries: set[int] = field(default_factory=set)
     evidence_bytes: int = 0
     full: bool = False
@@ -83,12 +89,13 @@ class Draft:
         """The quarantine group of the draft; None for ordinary interactions."""
         return self.rows[0].quarantine_group if self.rows else None
 
-    def fits(self, row: OpenInteraction, size: int, items_max: int) -> bool:
-        """Whether `row` can join: the batch's items, the account's delta, and what attestors take
-        in one request."""
+    def fits(self, row: OpenInteraction, size: int, terms: Terms) -> bool:
+        """Whether `row` can join: the batch's items, the account's delta, the daily limit, and what
+        attestors take in one request."""
         evidence = self.evidence_bytes + (0 if row.delivery_id in self.deliveries else size)
         return (
-            len(self.rows) < items_max
+            len(self.rows) < terms.items_max
+            and (terms.total_max is None or self.total + row.amount <= terms.total_max)
             and (not self.rows or row.quarantine_group == self.group)
             and self.sums[row.account] + row.amount <= UINT96_MAX
             and (evidence <= EVIDENCE_BYTES_MAX or not self.rows)
@@ -98,6 +105,7 @@ class Draft:
         """Take `row`, whose delivery has a body of `size` bytes."""
         self.rows.append(row)
         self.sums[row.account] += row.amount
+        self.total += row.amount
         if row.delivery_id not in self.deliveries:
             self.deliveries.add(row.delivery_id)
             self.evidence_bytes += size
@@ -185,9 +193,9 @@ def read(session: Session, terms: Terms) -> Candidates:
     slots = Slots(program.families, terms.instance.slots, opened)
     queues: dict[int, _Queue] = {}
     unassigned: dict[int, list[OpenInteraction]] = {}
-    for found in repository.queues(session, program.id):
+    for found in repository.queues(session, program):
         if found.bucket is None:
-            rows = repository.waiting_without_home(session, program.id)
+            rows = repository.waiting_without_home(session, program)
             unassigned = _unassigned(terms, slots, rows)
         elif not terms.blocked(found.bucket):
             queues[found.bucket] = _Queue(found.items, found.first, found.since, found.quarantined)
@@ -207,7 +215,7 @@ def read(session: Session, terms: Terms) -> Candidates:
 
     waiting: list[OpenInteraction] = []
     for bucket in sorted(queues, key=turn)[:BATCHES_PER_CLOSING]:
-        waiting += repository.waiting_at_home(session, program.id, bucket, terms.items_max)
+        waiting += repository.waiting_at_home(session, program, bucket, terms.items_max)
         waiting += unassigned.get(bucket, ())
     sizes = interactions.delivery_sizes(session, {row.delivery_id for row in waiting})
     return Candidates(sorted(waiting, key=lambda row: row.id), sizes, opened)
@@ -266,7 +274,7 @@ def _fill(slots: Slots, candidates: Candidates, terms: Terms) -> dict[int, Draft
         size = candidates.sizes[row.delivery_id]
         # An interaction that does not fit waits, and with it every later one of the account: an
         # account's rewards stay in ledger order.
-        if row.account in skipped or not draft.fits(row, size, terms.items_max):
+        if row.account in skipped or not draft.fits(row, size, terms):
             skipped.add(row.account)
             draft.full = True
             continue

@@ -71,7 +71,8 @@ def quarantine(
     for row in going:
         row.note = row.retry_at = None
     session.flush()
-    _release_interactions(session, batch, going[1:])
+    _release_in_halves(session, batch)
+    _release_interactions(session, going[1:])
     for bucket in {row.bucket for row in going}:
         _close_accounts(session, program_id, bucket)
     log.error(
@@ -80,6 +81,38 @@ def quarantine(
         items=batch.items,
         reason=reason,
         superseded=[row.id for row in going[1:]],
+    )
+    return going
+
+
+def replace_too_large(
+    session: Session, program_id: int, batch_id: int, booked_timestamp: int
+) -> list[Batch]:
+    """Supersede a batch that the daily limit has been lowered below, with what was built on it, in
+    the caller's transaction. Their interactions are batched again, within the limit.
+
+    As `affected`. Empty too if the limit takes the batch.
+    """
+    program = programs.lock(session, program_id)
+    going = affected(session, program_id, batch_id, booked_timestamp)
+    if not going or not program.daily_limit or going[0].total <= program.daily_limit:
+        return []
+    place = f"batch {going[0].sequence} of bucket {going[0].bucket}"
+    for row in going:
+        what = "it is" if row is going[0] else f"it was built on {place}, which is"
+        row.reason = f"{what} above the daily limit of {program.daily_limit} base units"
+        transition(row, BatchState.SUPERSEDED)
+        row.note = row.retry_at = None
+    session.flush()
+    _release_interactions(session, going)
+    for bucket in {row.bucket for row in going}:
+        _close_accounts(session, program_id, bucket)
+    log.warning(
+        "batch_above_daily_limit",
+        **log_fields(going[0]),
+        total=going[0].total,
+        daily_limit=program.daily_limit,
+        superseded=[row.id for row in going],
     )
     return going
 
@@ -143,26 +176,32 @@ def _require_dead(batch: Batch, booked_timestamp: int) -> None:
         )
 
 
-def _release_interactions(session: Session, batch: Batch, superseded: Sequence[Batch]) -> None:
-    """Open the interactions of all the batches, those of `batch` as two quarantine groups."""
-    loose: dict[str, object] = {"batch_id": None, "item_index": None}
-    once = {"synchronize_session": False}
+_LOOSE: dict[str, object] = {"batch_id": None, "item_index": None}
+_ONCE = {"synchronize_session": False}
+
+
+def _release_in_halves(session: Session, batch: Batch) -> None:
+    """Open the interactions of a quarantined batch as two quarantine groups."""
     own = interactions.of_batch(session, batch.id)
     half = (len(own) + 1) // 2
     for number, part in enumerate((own[:half], own[half:])):
-        values = loose | {"quarantine_batch_id": batch.id, "quarantine_half": number}
+        values = _LOOSE | {"quarantine_batch_id": batch.id, "quarantine_half": number}
         if len(own) == 1:
             values["state"] = InteractionState.UNPROVABLE
         query = (
             update(Interaction).where(Interaction.id.in_([row.id for row in part])).values(values)
         )
-        session.execute(query, execution_options=once)
+        session.execute(query, execution_options=_ONCE)
+
+
+def _release_interactions(session: Session, superseded: Sequence[Batch]) -> None:
+    """Open the interactions of superseded batches, each in the quarantine group that it was in."""
     query = (
         update(Interaction)
         .where(Interaction.batch_id.in_([row.id for row in superseded]))
-        .values(loose)
+        .values(_LOOSE)
     )
-    session.execute(query, execution_options=once)
+    session.execute(query, execution_options=_ONCE)
 
 
 def _close_accounts(session: Session, program_id: int, bucket: int) -> None:

@@ -4,7 +4,18 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import BigInteger, any_, bindparam, func, literal, select, text, true, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    any_,
+    bindparam,
+    func,
+    literal,
+    select,
+    text,
+    true,
+    update,
+)
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
@@ -18,6 +29,7 @@ from backend.interaction.models import (
 )
 from backend.kit.amount import Amount
 from backend.kit.db import rows_changed
+from backend.program.models import Program
 
 AHEAD_MAX = 8
 """How many batches of a bucket behind its head are proven ahead; more could expire before their
@@ -68,7 +80,17 @@ class UnderWay(NamedTuple):
     """Whether a batch of a quarantine group is among them."""
 
 
-_OPEN = (Interaction.state == InteractionState.ACCEPTED, Interaction.batch_id.is_(None))
+def _open(program: Program) -> tuple[ColumnElement[bool], ...]:
+    """The interactions that may go into a batch now: accepted, in no batch, and not above the daily
+    limit by themselves."""
+    found = (
+        Interaction.program_id == program.id,
+        Interaction.state == InteractionState.ACCEPTED,
+        Interaction.batch_id.is_(None),
+    )
+    return (*found, Interaction.amount <= program.daily_limit) if program.daily_limit else found
+
+
 # LIMIT makes the planner look up one row for each interaction. While the statistics are behind, as
 # when the first accounts of a program come all at once, a join would compare every open interaction
 # with every account.
@@ -113,7 +135,7 @@ def opened(session: Session, program_id: int) -> dict[int, int]:
     return dict(session.execute(query, {"program_id": program_id}).all())
 
 
-def queues(session: Session, program_id: int) -> list[Waiting]:
+def queues(session: Session, program: Program) -> list[Waiting]:
     """What waits in each bucket for the bucket's next batch."""
     query = (
         select(
@@ -124,35 +146,31 @@ def queues(session: Session, program_id: int) -> list[Waiting]:
             func.bool_or(Interaction.quarantine_batch_id.is_not(None)).label("quarantined"),
         )
         .outerjoin_from(Interaction, _HOME, true())
-        .where(Interaction.program_id == program_id, *_OPEN)
+        .where(*_open(program))
         .group_by(_HOME.c.bucket)
     )
     return [Waiting(*row) for row in session.execute(query)]
 
 
 def waiting_at_home(
-    session: Session, program_id: int, bucket: int, limit: int
+    session: Session, program: Program, bucket: int, limit: int
 ) -> list[OpenInteraction]:
     """The oldest open interactions of the accounts that live in a bucket, at most `limit`."""
     addresses = (
         select(Account.address)
-        .where(Account.program_id == program_id, Account.bucket == bucket)
+        .where(Account.program_id == program.id, Account.bucket == bucket)
         .scalar_subquery()
     )
     query = (
         select(*_OPEN_INTERACTION, literal(bucket).label("bucket"))
-        .where(
-            Interaction.program_id == program_id,
-            *_OPEN,
-            Interaction.account == any_(func.array(addresses)),
-        )
+        .where(*_open(program), Interaction.account == any_(func.array(addresses)))
         .order_by(Interaction.id)
         .limit(limit)
     )
     return [OpenInteraction(*row) for row in session.execute(query)]
 
 
-def waiting_without_home(session: Session, program_id: int) -> Iterator[OpenInteraction]:
+def waiting_without_home(session: Session, program: Program) -> Iterator[OpenInteraction]:
     """The open interactions of accounts that have no home bucket, in ledger order.
 
     The database is read only as far as the caller iterates.
@@ -160,7 +178,7 @@ def waiting_without_home(session: Session, program_id: int) -> Iterator[OpenInte
     query = (
         select(*_OPEN_INTERACTION, _HOME.c.bucket)
         .outerjoin_from(Interaction, _HOME, true())
-        .where(Interaction.program_id == program_id, *_OPEN, _HOME.c.bucket.is_(None))
+        .where(*_open(program), _HOME.c.bucket.is_(None))
         .order_by(Interaction.id)
     )
     with session.execute(query, execution_options={"yield_per": 1000}) as rows:

@@ -137,6 +137,7 @@ def _ordered(attestations: Sequence[Attestation]) -> list[tuple[str, bytes]]:
 
 
 INVALID_ATTESTATION = keccak(text="InvalidAttestation(address)")[:4]
+DAILY_LIMIT_EXCEEDED = keccak(text="DailyLimitExceeded(uint256,uint256)")[:4]
 
 
 def invalid_attestation(attestor: str) -> bytes:

@@ -1,5 +1,6 @@
 """`guerdon program`: a program's life, from its contracts to its halts."""
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -325,6 +326,9 @@ def show(program: ProgramName) -> None:
         facts, text = _facts(row), row.reward_token.text
         if row.halted is not None:
             errors.print(halt_text(row))
+    if row.daily_limit:
+        amounts["daily_limit"] = row.daily_limit
+        amounts["daily_limit_left"] = row.limit.left(int(time.time()))
     show_facts(
         f"Program {facts['name']}",
         facts | {name: str(amount) for name, amount in amounts.items()} | more,

@@ -49,6 +49,11 @@ class InteractionState(StrEnum):
     """Its reward was taken back in the ledger before any batch held it. Nothing sets it yet."""
 
 
+ABOVE_DAILY_LIMIT = "above_daily_limit"
+"""How an accepted interaction is told that no batch can hold: alone it is more than the program may
+commit in a day. It is batched once the limit is raised."""
+
+
 class StoredDelivery(Base):
     """The raw evidence: one signed request that brought at least one new interaction."""
 

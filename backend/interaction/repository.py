@@ -1,7 +1,7 @@
 """All SQL of intake. Bulk work goes in arrays, one statement a table."""
 
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 
 from backend.interaction.models import Interaction, InteractionState, StoredDelivery
 from backend.partner.report import EVENT_ID, Report
+from backend.program.models import Program
 
 # Ids follow the order of the request. Rows are inserted sorted, so that two requests that report
 # the same events wait for each other in one order.
@@ -149,6 +150,28 @@ def smallest_held(session: Session, program_id: int, reason: str) -> int | None:
         Interaction.held_reason == reason,
     )
     return session.scalar(query)
+
+
+class Above(NamedTuple):
+    """How many interactions are above the daily limit by themselves, and their sum in base
+    units."""
+
+    interactions: int
+    amount: int
+
+
+def above_daily_limit(session: Session, program: Program) -> Above:
+    """What waits for a higher limit."""
+    if not program.daily_limit:
+        return Above(0, 0)
+    query = select(func.count(), func.coalesce(func.sum(Interaction.amount), 0)).where(
+        Interaction.program_id == program.id,
+        Interaction.state == InteractionState.ACCEPTED,
+        Interaction.batch_id.is_(None),
+        Interaction.amount > program.daily_limit,
+    )
+    count, amount = session.execute(query).one()
+    return Above(int(count), int(amount))
 
 
 def of_batch(session: Session, batch_id: int) -> list[Interaction]:

@@ -1,8 +1,9 @@
 """What an account can claim now, and the call that claims it."""
 
+from collections import Counter
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, literal_column, select
 from sqlalchemy.orm import Session
 
 from backend.account import repository as accounts
@@ -11,13 +12,14 @@ from backend.batch.content import as_pairs, bucket_tree
 from backend.batch.models import Batch
 from backend.chain import calldata
 from backend.errors import Conflict, NotFound
-from backend.interaction.models import Interaction, InteractionState
+from backend.interaction.models import ABOVE_DAILY_LIMIT, Interaction, InteractionState
 from backend.kit.cache import SingleFlightCache
 from backend.ledger import service as ledger
 from backend.payout.repository import Owed
 from backend.program.models import Program
 from prover.circuit import load_instance
 from prover.tree import Tree
+from prover.wire import UINT96_MAX
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class Standing:
     earned: int
     pending: dict[str, int]
     """reason -> amount: `accepted` (waits for a batch), `batched` (its batch is not final yet),
-    `unprovable` (waits for the operator)."""
+    `above_daily_limit` (alone it is more than the program may commit in a day: it waits for a
+    higher limit), `unprovable` (waits for the operator)."""
     held: dict[str, int]
     """reason -> amount of what is reported and not earned yet."""
     claimable: int
@@ -78,29 +81,32 @@ def standing(session: Session, program: Program, address: str) -> Standing:
     account = accounts.by_address(session, program.id, address)
     posted, claimed = (account.posted, account.claimed) if account else (0, 0)
     earned = ledger.owed(session, program.id, address) + claimed
+    # A literal: PostgreSQL must see the same expression twice.
+    limit: ColumnElement[int] = literal_column(str(program.daily_limit or UINT96_MAX))
+    above: ColumnElement[bool] = Interaction.amount > limit
     rows = session.execute(
-        select(Interaction.state, Interaction.held_reason, func.sum(Interaction.amount))
+        select(Interaction.state, Interaction.held_reason, above, func.sum(Interaction.amount))
         .where(
             Interaction.program_id == program.id,
             Interaction.account == address,
             Interaction.batch_id.is_(None),
         )
-        .group_by(Interaction.state, Interaction.held_reason)
+        .group_by(Interaction.state, Interaction.held_reason, above)
     ).all()
-    held = {
-        str(reason): int(amount) for state, reason, amount in rows if state == InteractionState.HELD
-    }
-    pending = {
-        state: int(amount)
-        for state, _, amount in rows
-        if state in (InteractionState.ACCEPTED, InteractionState.UNPROVABLE)
-    }
+    held: Counter[str] = Counter()
+    pending: Counter[str] = Counter()
+    for state, reason, is_above, amount in rows:
+        if state == InteractionState.HELD:
+            held[str(reason)] += int(amount)
+        elif state in (InteractionState.ACCEPTED, InteractionState.UNPROVABLE):
+            waits_for_limit = is_above and state == InteractionState.ACCEPTED
+            pending[ABOVE_DAILY_LIMIT if waits_for_limit else state] += int(amount)
     pending["batched"] = earned - posted - sum(pending.values())
     return Standing(
         address,
         earned,
         {reason: amount for reason, amount in pending.items() if amount},
-        held,
+        dict(held),
         posted - claimed,
         claimed,
         account.bucket if account else None,

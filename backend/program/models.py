@@ -3,7 +3,8 @@
 from sqlalchemy import JSON, BigInteger, CheckConstraint, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from backend.kit.db import Base, CreatedAt, Id, Time
+from backend.chain.daily_limit import LeakyBucket
+from backend.kit.db import Base, CreatedAt, Id, Money, Time
 from backend.kit.token import Token
 
 
@@ -38,12 +39,28 @@ class Program(Base):
     last_indexed_block: Mapped[int]
     """The chain is booked up to this block, whose hash is `last_indexed_block_hash`."""
     last_indexed_block_hash: Mapped[bytes]
+    daily_limit: Mapped[Money] = mapped_column(default=0)
+    """Base units that batches may commit in a day, 0 for no limit, up to the last indexed block."""
+    limit_used: Mapped[Money] = mapped_column(default=0)
+    """What was used of it at `limit_updated_at`, in base units times the seconds of a day."""
+    limit_updated_at: Mapped[int] = mapped_column(BigInteger, default=0)
+    """Unix seconds, by the chain's clock."""
     halted: Mapped[str | None]
     """Why nothing more is batched or booked, e.g. a block that was final has changed. An operator
     decides; `backend.program.halts` says what others are told."""
     halt_told_at: Mapped[Time | None]
     """When the log last said that the program is halted."""
     created_at: Mapped[CreatedAt]
+
+    @property
+    def limit(self) -> LeakyBucket:
+        """The daily limit up to the last indexed block."""
+        return LeakyBucket(self.daily_limit, self.limit_used, self.limit_updated_at)
+
+    @limit.setter
+    def limit(self, bucket: LeakyBucket) -> None:
+        self.daily_limit, self.limit_used = bucket.per_day, bucket.used
+        self.limit_updated_at = bucket.updated_at
 
     @property
     def reward_token(self) -> Token:

@@ -25,6 +25,7 @@ from backend.batch.states import transition
 from backend.chain.events import (
     BatchPosted,
     Claimed,
+    DailyLimitChanged,
     Event,
     Funded,
     Unreadable,
@@ -81,12 +82,14 @@ class _Part:
 class _Reading:
     """What the node says of the blocks after `program.last_indexed_block`.
 
-    `gas`: transaction hash -> gas used, of the transactions that post batches.
+    `gas`: transaction hash -> gas used, of the transactions that post batches. `times`: block
+    number -> its time, of the blocks that the daily limit depends on.
     """
 
     program: Program
     parts: Sequence[_Part]
     gas: Mapping[bytes, int]
+    times: Mapping[int, int]
 
 
 def index(
@@ -114,7 +117,7 @@ def index(
                     or (program.last_indexed_block, program.last_indexed_block_hash) != at
                 ):
                     break
-                recorded = _record_part(session, program, part, reading.gas)
+                recorded = _record_part(session, program, part, reading.gas, reading.times)
                 if recorded.events:
                     failpoint("index.before_commit")
             if recorded.events:
@@ -149,9 +152,21 @@ def _read(context: Context, program_id: int, past_halt: str | None) -> _Reading 
         for event in events
         if isinstance(event, BatchPosted)
     }
+    times = _times(context.node, program, events)
     if context.node.block(last).hash != last_hash:
         raise Unavailable(f"block {last} changed while the log was read")
-    return _Reading(program, list(_parts(events, last, last_hash)), gas)
+    return _Reading(program, list(_parts(events, last, last_hash)), gas, times)
+
+
+def _times(node: Node, program: Program, events: Sequence[Event]) -> dict[int, int]:
+    """Block number -> its time, of the blocks that the daily limit depends on. A program without a
+    limit asks nothing."""
+    if not program.daily_limit and not any(isinstance(one, DailyLimitChanged) for one in events):
+        return {}
+    numbers = {
+        event.block_number for event in events if isinstance(event, BatchPosted | DailyLimitChanged)
+    }
+    return {number: node.block(number).timestamp for number in numbers}
 
 
 def _parts(events: Sequence[Event], last: int, last_hash: bytes) -> Iterator[_Part]:
@@ -179,12 +194,16 @@ def _halt_changed(context: Context, read: Program) -> None:
 
 
 def _record_part(
-    session: Session, program: Program, part: _Part, gas: Mapping[bytes, int]
+    session: Session,
+    program: Program,
+    part: _Part,
+    gas: Mapping[bytes, int],
+    times: Mapping[int, int],
 ) -> Indexed:
     """Record a part and move the cursor, or halt the program."""
     try:
         with session.begin_nested():
-            final = record_events(session, program, part.events, gas)
+            final = record_events(session, program, part.events, gas, times)
     except (Contradiction, IntegrityError, LookupError) as error:
         blocks = f"{program.last_indexed_block + 1} to {part.last}"
         halt(program, f"recording blocks {blocks} failed: {error}")
@@ -217,15 +236,21 @@ def _log_part(program: Program, part: _Part) -> None:
 
 
 def record_events(
-    session: Session, program: Program, events: Sequence[Event], gas: Mapping[bytes, int]
+    session: Session,
+    program: Program,
+    events: Sequence[Event],
+    gas: Mapping[bytes, int],
+    times: Mapping[int, int],
 ) -> frozenset[int]:
     """Record events, whole blocks in chain order; returns the ids of the batches now final.
 
     The caller holds the program's row lock. `gas`: transaction hash -> gas used, of the batches.
+    `times`: block number -> its time, of batches under a daily limit, and of its changes.
 
     Raises Contradiction, IntegrityError or LookupError for what the ledger cannot follow.
     """
     posted = [event for event in events if isinstance(event, BatchPosted)]
+    _count_limit(session, program, events, times)
     # Batches first. The worker that posts a batch may hold its row while it waits for the node, and
     # the budget must not wait with it.
     final = frozenset(
@@ -243,6 +268,24 @@ def record_events(
         batches.wake(session, program.id)  # Some may wait for a reserve that covers them.
         interactions.release_held(session, program.id)
     return final
+
+
+def _count_limit(
+    session: Session, program: Program, events: Sequence[Event], times: Mapping[int, int]
+) -> None:
+    """Bring the program's daily limit up to these events. A batch that is recorded again is not
+    counted again. A change that is recorded again frees nothing: earlier times refill nothing."""
+    limit = program.limit
+    for event in events:
+        if isinstance(event, DailyLimitChanged):
+            limit = limit.change(event.per_day, times[event.block_number])
+        elif isinstance(event, BatchPosted) and limit.per_day:
+            batch = batches.get(session, program.id, event.bucket, event.sequence)
+            if batch is None or batch.state != BatchState.FINAL:
+                limit = limit.post(event.total, times[event.block_number])
+    if limit.per_day != program.daily_limit:
+        batches.wake(session, program.id)  # Some may fit now, and some not any more.
+    program.limit = limit
 
 
 class _Share(NamedTuple):

@@ -25,6 +25,7 @@ from backend.kit.failpoint import failpoint
 from backend.program.models import Program
 from backend.settlement import company
 from backend.settlement.blame import Blame, can_change, suspects
+from backend.settlement.daily_limit import left_for
 from backend.settlement.models import BatchPost
 from backend.settlement.post_rows import (
     as_post,
@@ -129,10 +130,15 @@ def _choose_several(
         signed[batch_id], threshold, blamed, [], doubtful, lambda some: simulated(batch, some)
     )
     chosen, now = [own], company.standing(context, program)
-    room, size = now.room - batch.total, len(calldata.post_batches([own.post]))
+    room = min(now.room, left_for(context, program, found)) - batch.total
+    size = len(calldata.post_batches([own.post]))
     for one in found[1:]:
         quorum = choose((each.attestor for each in signed[one.id]), threshold, blamed)
-        if quorum is None or not now.takes(one.envelope()) or one.total > room:
+        if quorum is None or not now.takes(one.envelope()):
+            continue
+        if one.total > room:
+            # One that waits for the daily limit is left its room by those closed after it.
+            room -= one.total if one.fits_at is not None else 0
             continue
         try:
             also = simulated(one, [each for each in signed[one.id] if each.attestor in quorum])

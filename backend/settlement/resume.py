@@ -19,6 +19,7 @@ from backend.batch.models import Batch, BatchState
 from backend.chain.events import (
     BatchPosted,
     Claimed,
+    DailyLimitChanged,
     Event,
     Funded,
     Unreadable,
@@ -242,6 +243,7 @@ class _Agreement:
         events: Sequence[Event],
     ) -> None:
         self._node, self._first, self._events = context.node, first, events
+        self._daily_limit = program.daily_limit
         self._said = {
             name: movement
             for name, event in references(events)
@@ -313,6 +315,9 @@ class _Agreement:
 
     def unbooked(self) -> Iterator[Event]:
         """The events that have to be recorded."""
+        changes = [event for event in self._events if isinstance(event, DailyLimitChanged)]
+        if changes and changes[-1].per_day != self._daily_limit:
+            yield from changes
         booked = {row.reference for row in self._booked}
         for name, event in references(self._events):
             if isinstance(event, BatchPosted):

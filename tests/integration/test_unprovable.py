@@ -12,6 +12,7 @@ from backend.batch.models import Batch, BatchState
 from backend.batch.quarantine import quarantine, release_unprovable
 from backend.pipeline import look_at_program
 from backend.program import repository as programs
+from backend.program.models import Program
 from prover.groth16 import Groth16Error, Prover
 from prover.statement import Challenged
 from prover.wire import Proof
@@ -69,7 +70,7 @@ def advance_all(world: World) -> list[Batch]:
 
 def unbatched(world: World) -> bool:
     with world.local.context.database.transaction() as session:
-        return bool(repository.queues(session, world.local.program_id))
+        return bool(repository.queues(session, session.get_one(Program, world.local.program_id)))
 
 
 def test_poisonous_interaction(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,11 +67,11 @@ def test_parts_end_with_whole_blocks(program: OnChain, monkeypatch: pytest.Monke
     program.chain.rpc("evm_mine")
     book_part, parts = indexer._record_part, []
 
-    def stop_at_the_second(session: Any, row: Any, part: Any, gas: Any) -> int:
-        parts.append(len(part.events))
+    def stop_at_the_second(*given: Any) -> int:
+        parts.append(len(given[2].events))
         if len(parts) == 2:
             raise KeyboardInterrupt
-        return book_part(session, row, part, gas)
+        return book_part(*given)
 
     monkeypatch.setattr(indexer, "_record_part", stop_at_the_second)
     with pytest.raises(KeyboardInterrupt):

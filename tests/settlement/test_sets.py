@@ -157,7 +157,7 @@ def test_one_of_each_kind_of_trouble(
         BatchState.FINAL,
         BatchState.PROVEN,
     ]
-    assert "DailyLimitExceeded" in notes[large.bucket][-1]
+    assert "above the daily limit" in notes[large.bucket][-1]
     assert "ReserveExceeded" in notes[uncovered.bucket][-1]
     assert "InvalidProof" in notes[false.bucket][-1]
     assert fault_counts(program) == {dishonest: (1, 0)}

@@ -143,6 +143,7 @@ class Engine:
         funded: int = RICH,
         symbol: str | None = "TRW",
         decimals: int | None = 18,
+        daily_limit: int = 0,
     ) -> Program:
         """A new program on a Distributor of its own, funded, with the partner `adnet`."""
         number = next(_numbers)
@@ -160,6 +161,7 @@ class Engine:
             finality="latest",
             batch_items_max=items_max,
             batch_age_max_seconds=age_seconds,
+            daily_limit=daily_limit,
             last_indexed_block=0,
             last_indexed_block_hash=b"\0" * 32,
         )
@@ -224,8 +226,8 @@ class Engine:
             deltas=batch.deltas,
         )
         with self.database.transaction() as session:
-            programs.lock(session, program.id)
-            indexer.record_events(session, program, [event], {event.tx_hash: 300_000})
+            row, times = programs.lock(session, program.id), {event.block_number: now()}
+            indexer.record_events(session, row, [event], {event.tx_hash: 300_000}, times)
 
     def settle(self, program: Program) -> list[Batch]:
         """Close everything and make it final."""
@@ -256,7 +258,7 @@ class Engine:
                 recipient=recipient or account,
                 amount=amount,
             )
-            indexer.record_events(session, program, [event], {})
+            indexer.record_events(session, program, [event], {}, {})
 
     def owed(self, program: Program, account: str) -> int:
         with self.database.transaction() as session:

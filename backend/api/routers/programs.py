@@ -1,10 +1,14 @@
 """Programs over HTTP."""
 
+import time
+
 from fastapi import APIRouter
+from sqlalchemy.orm import Session
 
 from backend.api.dependencies import IsOperator, Snapshot
 from backend.api.schemas.error import ERRORS, errors
-from backend.api.schemas.program import ProgramDetailOut, ProgramOut
+from backend.api.schemas.program import DailyLimitOut, ProgramDetailOut, ProgramOut
+from backend.interaction import repository as interactions
 from backend.ledger import service as ledger
 from backend.program import repository
 from backend.program.halts import public_reason, what_to_do
@@ -34,6 +38,22 @@ def read_program(program: str, session: Snapshot, operator: IsOperator) -> Progr
         reserve=str(ledger.reserve(session, row.id)),
         available_budget=str(max(available, 0)),
         deficit=str(max(-available, 0)),
+        daily_limit=_daily_limit_out(session, row),
+    )
+
+
+def _daily_limit_out(session: Session, row: Program) -> DailyLimitOut | None:
+    if not row.daily_limit:
+        return None
+    now = int(time.time())
+    whole_at = row.limit.fits_at(row.daily_limit, now)
+    above = interactions.above_daily_limit(session, row)
+    return DailyLimitOut(
+        per_day=str(row.daily_limit),
+        left=str(row.limit.left(now)),
+        whole_at=now if whole_at is None else whole_at,
+        above=str(above.amount),
+        above_interactions=above.interactions,
     )
 
 

@@ -68,15 +68,18 @@ class BatchRef(Out):
 
 class InteractionOut(TokenFields):
     """`state`: held, accepted (waits for a batch), batched, posted (its batch is final on chain),
-    unprovable (waits for the operator; its reward is earned all the same), or reversed (its reward
-    was taken back before it was batched)."""
+    above_daily_limit (alone it is more than the program may commit in a day: earned all the same,
+    it waits for a higher limit), unprovable (waits for the operator; its reward is earned all the
+    same), or reversed (its reward was taken back before it was batched)."""
 
     partner: str
     event_id: str
     account: str
     amount: AmountText
     occurred_at: int
-    state: Literal["held", "accepted", "batched", "posted", "unprovable", "reversed"]
+    state: Literal[
+        "held", "accepted", "batched", "posted", "above_daily_limit", "unprovable", "reversed"
+    ]
     held_reason: str | None
     batch: BatchRef | None
     interaction: InteractionFields
