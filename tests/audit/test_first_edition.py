@@ -158,3 +158,24 @@ def test_both_editions_are_kept_apart() -> None:
     for name, kept in first_edition().items():
         assert kept.deployed_bytecode != artifact(name).deployed_bytecode
         assert kept.deployed_bytecode in kept.bytecode
+
+
+def test_it_is_closed_by_its_own_address_as_its_set(program: FirstEdition) -> None:
+    """As the second edition is: what was signed before is dead, and nothing is signed in its name.
+    The audit and the claims go on."""
+    chain, posting = program.chain, program.plan(0, [(PEOPLE[2].address, 1)])
+    contract = chain.w3.eth.contract(program.address, abi=artifact("Distributor").abi)
+    program.send(contract.encode_abi("announceAttestors", [[program.address], 1]))
+    chain.rpc("evm_increaseTime", 7 * 24 * 3600 + 1)
+    chain.rpc("evm_mine")
+    program.send(contract.encode_abi("executeAttestors", []))
+    assert program.distributor.attestors()[0] == (program.address,)
+    program.epoch = 2
+    own = program.plan(0, [(PEOPLE[2].address, 1)])
+    own.attestations = [Attestation(program.address, own.attestations[0].signature)]
+    for dead in (posting, own):
+        with pytest.raises(Web3Exception):
+            program.send(program.calldata(dead))
+    assert program.claim(PEOPLE[2].address)["status"] == 1
+    report = audit(chain.node, program.address, program.deployment.block)
+    assert (report.totals["claimed"], report.findings) == (40, [])

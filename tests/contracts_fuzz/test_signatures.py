@@ -189,3 +189,18 @@ def test_only_accounts_of_the_bucket_are_asked(program: Program) -> None:
     data = bytearray(program.claim(0, (recipient, 2**40, b"")))
     data[4 + 3 * 32 : 4 + 4 * 32] = bytes.fromhex(hostile[2:]).rjust(32, b"\0")
     assert program.refusal(bytes(data)) == "NotInBucket"
+
+
+def test_a_program_is_closed_by_its_own_address_as_its_set(program: Program) -> None:
+    """The Distributor accepts no signature, so nothing lands any more: neither what was signed
+    before, nor in its own name. Claims are paid as ever."""
+    before = program.posting([(address_of(BOB), 5)])
+    program.change_attestors([program.distributor], 1)
+    assert program.refusal(before) == "UnknownAttestor"
+    for key in (ALICE, key_of("attestor 0")):
+        program.model.keys[program.distributor] = key
+        posting = program.posting([(address_of(BOB), 5)], [program.distributor])
+        assert program.refusal(posting) == "InvalidAttestation"
+        assert program.refusal(program.one_of_many()) == "NothingPosted"
+    program.done(program.distributor, program.claim(0))
+    assert program.balance(address_of(ALICE)) == 1_000
