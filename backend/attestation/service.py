@@ -148,7 +148,7 @@ class _Collection:
     def _leaves(
         self, distributor: str | None, bucket: int, sequence: int
     ) -> dict[str, object] | None:
-        """The leaves of a batch of the program, or of one that is closed: a predecessor's."""
+        """The leaves of a batch of the program, or of one that has ended: a predecessor's."""
         if distributor in (None, self.program.distributor):
             return _leaves(self.context, self.program, bucket, sequence)
         with self.context.database.transaction() as session:

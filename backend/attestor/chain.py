@@ -33,7 +33,7 @@ class AttestorSet:
     addresses: frozenset[str]
     epoch: int
 
-    def closes(self, distributor: str) -> bool:
+    def ends(self, distributor: str) -> bool:
         """Whether no batch can land under this set: its only member is the Distributor, which
         accepts no signature."""
         return self.addresses == {distributor}

@@ -5,7 +5,7 @@ GuerdonError
 │   ├── AlreadyLanded (already_landed)   the chain has this sequence
 │   ├── MissingLeaves (missing_leaves)   send them, then ask again
 │   └── NotYet: StateBehind (state_behind), OtherDigestSigned (other_digest_signed),
-│               PredecessorOpen (predecessor_open)  ask later
+│               PredecessorAtWork (predecessor_at_work)  ask later
 ├── Invalid: Refused (422 refused)       never, not with this content
 └── Unavailable: Halted (503 halted)     the chain broke its word: a person must look
 """
@@ -44,10 +44,10 @@ class OtherDigestSigned(NotYet):
     code = "other_digest_signed"
 
 
-class PredecessorOpen(NotYet):
+class PredecessorAtWork(NotYet):
     """Batches can still land in the program that this one goes on for."""
 
-    code = "predecessor_open"
+    code = "predecessor_at_work"
 
 
 class AlreadyLanded(Conflict):

@@ -11,7 +11,7 @@ from eth_utils import keccak
 from backend.attestor import rules
 from backend.attestor.chain import ChainView
 from backend.attestor.config import AttestorConfig, ProgramConfig
-from backend.attestor.errors import MissingLeaves, PredecessorOpen, Refused, StateBehind
+from backend.attestor.errors import MissingLeaves, PredecessorAtWork, Refused, StateBehind
 from backend.attestor.partner_keys import PartnerKeyFile
 from backend.attestor.rules import ItemClaim, SaltedDelivery
 from backend.attestor.state import FinalChain, Tracker
@@ -202,8 +202,8 @@ class Attestor:
             with before.lock:
                 chain = before.tracker.sync()
             distributor = before.config.distributor
-            if not chain.attestors.closes(distributor):
-                raise PredecessorOpen(
+            if not chain.attestors.ends(distributor):
+                raise PredecessorAtWork(
                     f"batches can still land in {distributor}, the predecessor: on the final chain "
                     "its set of attestors is not its own address alone"
                 )
@@ -327,17 +327,17 @@ class Attestor:
         except GuerdonError as error:
             return {"ready": False, "code": error.code, "reason": error.message}
         read = self._store.progress(program.key)
-        closed = attestors.closes(program.config.distributor)
+        ended = attestors.ends(program.config.distributor)
         member = self.address in attestors.addresses
         entry: dict[str, object] = {
-            "ready": member or closed,
+            "ready": member or ended,
             "final_block": final.number,
             "read_to_block": read and read[0],
             "attestor_epoch": attestors.epoch,
             "batches_without_leaves": len(self._store.missing_leaves(program.key)),
         }
-        if closed:
-            entry["closed"] = True
+        if ended:
+            entry["ended"] = True
         elif not member:
             entry |= {
                 "code": "not_an_attestor",

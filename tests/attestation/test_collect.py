@@ -138,9 +138,9 @@ def test_leaves_are_sent(coordinator: Coordinator) -> None:
     assert coordinator.row().state == BatchState.ATTESTED
 
 
-@pytest.mark.parametrize("closed", [True, False])
-def test_leaves_of_a_predecessor_are_sent_once_it_is_closed(
-    coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch, closed: bool
+@pytest.mark.parametrize("ended", [True, False])
+def test_leaves_of_a_predecessor_are_sent_once_it_has_ended(
+    coordinator: Coordinator, monkeypatch: pytest.MonkeyPatch, ended: bool
 ) -> None:
     """The leaves of a program that is at work are not for the attestors of another."""
     before = coordinator.engine.program()
@@ -160,10 +160,10 @@ def test_leaves_of_a_predecessor_are_sent_once_it_is_closed(
     monkeypatch.setattr(
         coordinator.context,
         "distributor",
-        lambda it: set_of_none if closed and it.id == before.id else real(it),
+        lambda it: set_of_none if ended and it.id == before.id else real(it),
     )
     coordinator.attestors(respond, coordinator.signing(coordinator.keys[1]))
-    if closed:
+    if ended:
         coordinator.collect()
         assert sent == [before.distributor]
     else:

@@ -14,7 +14,7 @@ from eth_utils import to_checksum_address
 
 from backend.attestor.chain import AttestorSet
 from backend.attestor.config import ProgramConfig
-from backend.attestor.errors import MissingLeaves, PredecessorOpen, Refused
+from backend.attestor.errors import MissingLeaves, PredecessorAtWork, Refused
 from backend.attestor.partner_keys import PartnerKeyFile
 from backend.attestor.service import Attestor
 from backend.attestor.store import Store
@@ -61,11 +61,11 @@ class Moving:
         self.chains[batch.domain.distributor].post(batch.envelope, batch.deltas)
         self.coordinators[batch.domain.distributor].book(batch)
 
-    def close(self, program: str = OLD) -> None:
+    def end(self, program: str = OLD) -> None:
         """The owner has replaced the attestors by none."""
         self._replace(program, frozenset([program]))
 
-    def reopen(self, program: str, addresses: frozenset[str]) -> None:
+    def set_to_work(self, program: str, addresses: frozenset[str]) -> None:
         self._replace(program, addresses)
 
     def _replace(self, program: str, addresses: frozenset[str]) -> None:
@@ -159,14 +159,14 @@ def reason(attest: Callable[[], object]) -> str:
     return caught.value.reason
 
 
-def test_nothing_is_signed_while_the_predecessor_is_open(moved: Moving, signer: Signer) -> None:
+def test_nothing_is_signed_while_the_predecessor_is_at_work(moved: Moving, signer: Signer) -> None:
     """The old program is signed for until its set of attestors ends, and not beyond; the new one
     from then on."""
     old, new = (moved.batch(program, [deliver(moved, program)]) for program in (OLD, NEW))
-    with pytest.raises(PredecessorOpen, match=f"in {OLD}, the predecessor"):
+    with pytest.raises(PredecessorAtWork, match=f"in {OLD}, the predecessor"):
         signer.attestor.attest(new.question)
     signer.attestor.attest(old.question)
-    moved.close()
+    moved.end()
     signer.attestor.attest(new.question)
     again = replace(old.question, attestor_epoch=2)
     assert reason(lambda: signer.attestor.attest(again)) == "not_an_attestor"
@@ -179,8 +179,8 @@ def test_no_other_set_ends_a_program(
     moved: Moving, signer: Signer, addresses: frozenset[str]
 ) -> None:
     """Somebody else's set is at work, and an empty one no contract has."""
-    moved.reopen(OLD, addresses)
-    with pytest.raises(PredecessorOpen):
+    moved.set_to_work(OLD, addresses)
+    with pytest.raises(PredecessorAtWork):
         signer.attestor.attest(moved.batch(NEW, [deliver(moved, "a")]).question)
 
 
@@ -193,7 +193,7 @@ def test_what_landed_before_is_not_paid_again(moved: Moving, signer: Signer) -> 
     late = moved.batch(OLD, [signed])
     signer.sign(late, landed)
     signer.lose_store()
-    moved.close()
+    moved.end()
     with pytest.raises(MissingLeaves) as caught:
         signer.attestor.attest(moved.batch(NEW, [paid]).question)
     assert (caught.value.distributor, caught.value.batches) == (OLD, [(0, 1)])
@@ -205,38 +205,38 @@ def test_a_program_that_was_succeeded_stays_so(moved: Moving, signer: Signer) ->
     """An owner who opens the old program again finds no attestor who knows of the new one; nor is
     the new one signed for any longer."""
     addresses = moved.chains[OLD].attestor_set.addresses
-    moved.close()
+    moved.end()
     signer.attestor.attest(moved.batch(NEW, [deliver(moved, "a")]).question)
-    moved.reopen(OLD, addresses)
+    moved.set_to_work(OLD, addresses)
     old = moved.batch(OLD, [deliver(moved, "a")])
     assert reason(lambda: signer.attestor.attest(old.question)) == "succeeded"
     signer.start()
     assert reason(lambda: signer.attestor.attest(old.question)) == "succeeded"
-    with pytest.raises(PredecessorOpen):
+    with pytest.raises(PredecessorAtWork):
         signer.attestor.attest(moved.batch(NEW, [deliver(moved, "b")]).question)
 
 
 def test_predecessors_of_predecessors_count(tmp_path: Path) -> None:
-    """What landed two programs ago is refused, and all before must be closed."""
+    """What landed two programs ago is refused, and all before must have ended."""
     moved = moving((OTHER, OLD, NEW))
     signer = Signer(tmp_path, moved, (entry(OTHER), entry(OLD, OTHER), entry(NEW, OLD)))
     paid = deliver(moved, "paid")
     landed = {(OTHER, 0, 1): moved.batch(OTHER, [paid])}
     moved.post(landed[OTHER, 0, 1])
-    moved.close(OLD)
-    with pytest.raises(PredecessorOpen, match=OTHER):
+    moved.end(OLD)
+    with pytest.raises(PredecessorAtWork, match=OTHER):
         signer.sign(moved.batch(NEW, [paid]), landed)
-    moved.close(OTHER)
+    moved.end(OTHER)
     assert reason(lambda: signer.sign(moved.batch(NEW, [paid]), landed)) == "paid_event"
 
 
-def test_readiness_of_a_closed_program(moved: Moving, signer: Signer) -> None:
-    """Closed is no fault."""
-    moved.close()
+def test_readiness_of_a_program_that_has_ended(moved: Moving, signer: Signer) -> None:
+    """An end is no fault."""
+    moved.end()
     ready, detail = signer.attestor.readiness()
     assert ready
-    assert detail["programs"][OLD]["closed"] is True
-    assert "closed" not in detail["programs"][NEW]
+    assert detail["programs"][OLD]["ended"] is True
+    assert "ended" not in detail["programs"][NEW]
 
 
 def test_another_edition_is_not_signed_for(moved: Moving, signer: Signer) -> None:
@@ -245,7 +245,7 @@ def test_another_edition_is_not_signed_for(moved: Moving, signer: Signer) -> Non
     moved.chains[OLD].shape_ = replace(moved.chains[OLD].shape_, version="1")
     old, new = (moved.batch(program, [deliver(moved, program)]) for program in (OLD, NEW))
     assert reason(lambda: signer.attestor.attest(old.question)) == "edition"
-    moved.close()
+    moved.end()
     signer.attestor.attest(new.question)
 
 
@@ -253,7 +253,7 @@ def test_another_edition_is_not_signed_for(moved: Moving, signer: Signer) -> Non
 class Attack:
     """Two honest attestors, of whom any one is enough for a batch: all others sign everything. At
     random they are asked, restarted, and lose their stores; what they signed lands at some time or
-    never; the old program is closed, opened again before the new one has begun, and closed."""
+    never; the old program ends, is set to work again before the new one has begun, and ends."""
 
     moved: Moving
     signers: list[Signer]
@@ -268,7 +268,7 @@ class Attack:
         deliveries = [deliver(self.moved, f"event-{i}", i) for i in range(4)]
         for _ in range(steps):
             step, signer = self.rng.random(), self.rng.choice(self.signers)
-            closed = self.moved.chains[OLD].attestor_set.closes(OLD)
+            ended = self.moved.chains[OLD].attestor_set.ends(OLD)
             begun = any(batch.domain.distributor == NEW for batch in self.waiting)
             if step < 0.5:
                 self.ask(signer, self.rng.choice([OLD, NEW]), self.rng.choice(deliveries))
@@ -278,10 +278,10 @@ class Attack:
                 signer.start()
             elif step < 0.9:
                 signer.lose_store()
-            elif not closed:
-                self.moved.close()
+            elif not ended:
+                self.moved.end()
             elif not begun and step > 0.95:
-                self.moved.reopen(OLD, members)
+                self.moved.set_to_work(OLD, members)
 
     def ask(self, signer: Signer, program: str, delivery: object) -> None:
         epoch = self.moved.chains[program].attestor_set.epoch
@@ -324,4 +324,4 @@ def test_no_event_is_paid_twice_with_one_honest_signer(tmp_path: Path) -> None:
         both += {program for program, _ in attack.paid} == {OLD, NEW}
         refused |= attack.refused
     assert both > 1
-    assert {"predecessor_open", "paid_event", "not_an_attestor"} <= refused
+    assert {"predecessor_at_work", "paid_event", "not_an_attestor"} <= refused

@@ -160,7 +160,7 @@ def test_both_editions_are_kept_apart() -> None:
         assert kept.deployed_bytecode in kept.bytecode
 
 
-def test_it_is_closed_by_its_own_address_as_its_set(program: FirstEdition) -> None:
+def test_it_ends_by_its_own_address_as_its_set(program: FirstEdition) -> None:
     """As the second edition is: what was signed before is dead, and nothing is signed in its name.
     The audit and the claims go on."""
     chain, posting = program.chain, program.plan(0, [(PEOPLE[2].address, 1)])

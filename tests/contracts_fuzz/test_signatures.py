@@ -191,7 +191,7 @@ def test_only_accounts_of_the_bucket_are_asked(program: Program) -> None:
     assert program.refusal(bytes(data)) == "NotInBucket"
 
 
-def test_a_program_is_closed_by_its_own_address_as_its_set(program: Program) -> None:
+def test_a_program_ends_by_its_own_address_as_its_set(program: Program) -> None:
     """The Distributor accepts no signature, so nothing lands any more: neither what was signed
     before, nor in its own name. Claims are paid as ever."""
     before = program.posting([(address_of(BOB), 5)])
