@@ -289,9 +289,7 @@ def _replaced(context: Context, program: Program, batch: Batch) -> bool:
     indexed_block = _load(context, batch.id)[0].last_indexed_block
     timestamp = context.node.block(indexed_block).timestamp
     with context.database.transaction() as session:
-        made = bool(replace_too_large(session, program.id, batch.id, timestamp))
-        failpoint("replace.before_commit")
-    return made
+        return bool(replace_too_large(session, program.id, batch.id, timestamp))
 
 
 def _waits_for_room(full: Full) -> Waits:
