@@ -49,7 +49,8 @@ def standing(context: Context, program: Program) -> Standing:
     head = final_block(context.node, "latest")
     _, _, epoch = distributor.attestors(head.number)
     totals = distributor.totals(head.number)
-    return Standing(head.timestamp, epoch, totals.reserve + totals.claimed - totals.committed)
+    covered = totals.reserve + totals.claimed - totals.committed
+    return Standing(head.timestamp, epoch, min(covered, distributor.daily_limit(head.number).left))
 
 
 def candidates(session: Session, program_id: int, batch: Batch, most: int) -> Sequence[Batch]:

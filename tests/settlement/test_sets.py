@@ -14,7 +14,7 @@ from backend.batch.models import Batch, BatchState
 from backend.chain.calldata import POST_BATCHES
 from backend.chain.events import BatchSkipped, BatchSkipReason
 from backend.chain.models import OutgoingTransaction, State
-from backend.settlement import post, post_track
+from backend.settlement import company, post, post_track
 from backend.settlement.post_rows import faults, posts_of
 from tests.settlement.conftest import BURNS_GAS
 from tests.support.anvil import Anvil
@@ -102,6 +102,13 @@ def test_they_land_together(program: OnChain, chain: Anvil) -> None:
     assert sum(row.gas_used or 0 for row in rows) == sent.gas_used
     report_ = audit(chain.node, program.program.address, program.program.deployment.block)
     assert (report_.ok, report_.findings, report_.checks["proofs"]) == (True, [], 3)
+
+
+def test_what_may_be_committed(make: Callable[..., OnChain]) -> None:
+    """Together no more than the reserve covers and the day has left."""
+    for options, room in (({"funded": 700}, 700), ({"funded": 700, "daily_limit": 500}, 500)):
+        program = make(**options)
+        assert company.standing(program.context, program.row).room == room
 
 
 def test_one_of_each_kind_of_trouble(
@@ -280,6 +287,10 @@ def test_a_worker_that_dies_when_a_batch_was_passed_over(
     assert skip is BatchSkipReason.TOO_FEW_ATTESTATIONS
     for _ in range(2):
         post_track.repeat(program.context, program.row, before, row, skip)
+    # A copy that comes later still finds it posted by another transaction.
+    store(program, batches[0])
+    post_track.repeat(program.context, program.row, before, row, skip)
+    assert states(program, batches) == [BatchState.POSTED, BatchState.FINAL]
     assert fault_counts(program) == {dishonest: (1, 0)}
     go_on(program, batches)
     assert states(program, batches) == [BatchState.FINAL] * 2
