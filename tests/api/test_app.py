@@ -96,7 +96,12 @@ def test_programs_are_typed(api: Api) -> None:
     assert (listed["name"], listed["halted"]) == (program.name, True)
     assert listed["halted_reason"] == "its operator has to look"
     detail = api.http.get(f"/v1/programs/{program.name}")
-    assert detail.json() == listed | {"reserve": "10", "available_budget": "10", "deficit": "0"}
+    assert detail.json() == listed | {
+        "reserve": "10",
+        "available_budget": "10",
+        "deficit": "0",
+        "daily_limit": None,
+    }
     assert "secret" not in detail.text
     key = {"authorization": f"Bearer {OPERATOR_KEY}"}
     reason = api.http.get(f"/v1/programs/{program.name}", headers=key).json()["halted_reason"]

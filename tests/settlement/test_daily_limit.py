@@ -11,9 +11,9 @@ from backend.chain.daily_limit import DAY, NO_LIMIT
 from backend.invariant import check_with_chain
 from backend.settlement import daily_limit
 from backend.settlement.indexer import index
-from tests.settlement.test_sets import closed, go_on, names, posts, row_of, states, store
+from tests.settlement.test_sets import FAMILIES, closed, go_on, posts, row_of, states, store
 from tests.support.anvil import Anvil
-from tests.support.engine import report
+from tests.support.engine import apart, report
 from tests.support.onchain import OnChain
 
 LIMIT = 1_000
@@ -22,7 +22,7 @@ LIMIT = 1_000
 @pytest.fixture
 def program(make: Callable[..., OnChain], clock: Callable[[int], None]) -> OnChain:
     """Of eight buckets, with a daily limit."""
-    return make(funded=1_000_000, families=8, daily_limit=LIMIT)
+    return make(funded=1_000_000, families=FAMILIES, daily_limit=LIMIT)
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_small_batches_do_not_keep_a_large_one_waiting(
     ], "nothing waits yet: what fits beside the first goes along"
     go_on(program, [spent, small])
 
-    program.engine.take_in(program.row, [report("later", names()[3], 20)])
+    program.engine.take_in(program.row, [report("later", apart(FAMILIES)[3], 20)])
     (later,) = program.engine.close(program.row)
     program.prove(later)
     assert "used up" in look(program, large)
