@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import structlog
 from sqlalchemy import update
+from sqlalchemy.orm import Session
 
 from backend.attestation.envelope import (
     EXPIRY_MARGIN_SECONDS,
@@ -27,7 +28,13 @@ from backend.batch import repository
 from backend.batch.close import close_all
 from backend.batch.content import as_pairs
 from backend.batch.models import INACTIVE, Batch, BatchState
-from backend.batch.quarantine import affected, quarantine, replace_too_large
+from backend.batch.quarantine import (
+    affected,
+    is_misplaced,
+    quarantine,
+    replace_misplaced,
+    replace_too_large,
+)
 from backend.batch.states import log_fields, mark_proven, reached
 from backend.chain.models import State
 from backend.context import WRONG_CHAIN, Context
@@ -267,9 +274,12 @@ def _note(context: Context, batch_id: int, waits: Waits) -> None:
 
 
 def _attest(context: Context, program: Program, batch: Batch) -> Outcome:
+    if is_misplaced(batch, program.families):
+        _replaced(context, program, batch, replace_misplaced)
+        return Moved()
     require_covered(context, program, batch)
     if full := room_for(context, program, batch):
-        if full.seconds is None and _replaced(context, program, batch):
+        if full.seconds is None and _replaced(context, program, batch, replace_too_large):
             return Moved()
         if full.seconds is None or full.seconds > SIGN_AHEAD_SECONDS:
             return _waits_for_room(full)
@@ -282,14 +292,22 @@ def _attest(context: Context, program: Program, batch: Batch) -> Outcome:
     return NeedsProof() if isinstance(outcome, Waits) and batch.proof is None else outcome
 
 
-def _replaced(context: Context, program: Program, batch: Batch) -> bool:
-    """Whether the batch, which is above the daily limit, has given way to smaller ones. Raises
-    NotYet while it may still land: the limit may be raised again."""
+Replace = Callable[[Session, int, int, int], list[Batch]]
+"""Supersedes a batch: see backend/batch/quarantine.py."""
+
+
+def _replaced(context: Context, program: Program, batch: Batch, replace: Replace) -> bool:
+    """Whether the batch has given way to others. Raises NotYet while it may still land."""
+    timestamp = _booked_timestamp(context, program, batch)
+    with context.database.transaction() as session:
+        return bool(replace(session, program.id, batch.id, timestamp))
+
+
+def _booked_timestamp(context: Context, program: Program, batch: Batch) -> int:
+    """Record what is final; the time of the last block that is recorded."""
     index(context, program.id)
     indexed_block = _load(context, batch.id)[0].last_indexed_block
-    timestamp = context.node.block(indexed_block).timestamp
-    with context.database.transaction() as session:
-        return bool(replace_too_large(session, program.id, batch.id, timestamp))
+    return context.node.block(indexed_block).timestamp
 
 
 def _waits_for_room(full: Full) -> Waits:
@@ -383,9 +401,7 @@ def _count_attempt(context: Context, batch: Batch) -> int | None:
 
 
 def _quarantine(context: Context, program: Program, batch: Batch, reason: str) -> Outcome:
-    index(context, program.id)
-    indexed_block = _load(context, batch.id)[0].last_indexed_block
-    timestamp = context.node.block(indexed_block).timestamp
+    timestamp = _booked_timestamp(context, program, batch)
     with context.database.transaction() as session:
         affected(session, program.id, batch.id, timestamp)
     try:

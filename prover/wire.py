@@ -114,6 +114,12 @@ def count_openings(deltas: bytes) -> int:
     return (len(deltas) - 2 - 14 * existing) // 32
 
 
+def opened_addresses(deltas: bytes) -> list[int]:
+    """Return the addresses that well-formed `deltas` open, in order."""
+    start = 2 + 14 * int.from_bytes(deltas[:2], "big")
+    return [int.from_bytes(deltas[i : i + 20], "big") for i in range(start, len(deltas), 32)]
+
+
 def challenge(digest: bytes) -> int:
     """r = EIP-712 digest of the batch, as an integer mod p."""
     return int.from_bytes(digest, "big") % P

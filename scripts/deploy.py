@@ -118,7 +118,7 @@ def deploy(
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="verifying_key.json; default: the dev key.",
 )
-@click.option("--families", default=1, show_default=True, help="Number of account families.")
+@click.option("--families", default=16, show_default=True, help="Number of account families.")
 @click.option("--owner", help="A timelock or multisig; default: the deploying account.")
 @click.option("--guardian", default="0x" + "0" * 40, show_default=True, help="Who may pause.")
 @click.option(

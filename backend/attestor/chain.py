@@ -21,17 +21,18 @@ class Shape:
     chain_id: int
     levels: int
     slots: int
-    families: int
     version: str = DOMAIN_VERSION
     """The edition: the version of the EIP-712 domain."""
 
 
 @dataclass(frozen=True)
 class AttestorSet:
-    """Who may attest (checksummed addresses), and the epoch that batches must name."""
+    """Who may attest (checksummed addresses), the epoch that batches must name, and the number of
+    account families, which changes with the epoch only."""
 
     addresses: frozenset[str]
     epoch: int
+    families: int = 1
 
     def ends(self, distributor: str) -> bool:
         """Whether no batch can land under this set: its only member is the Distributor, which
@@ -82,7 +83,7 @@ class NodeView:
 
     def shape(self) -> Shape:
         info = self._distributor().info()
-        return Shape(info.chain_id, info.levels, info.slots, info.families, info.version)
+        return Shape(info.chain_id, info.levels, info.slots, info.version)
 
     def final(self) -> Block:
         return final_block(self._client(), self._finality)
@@ -111,5 +112,6 @@ class NodeView:
         ]
 
     def attestors(self, block_number: int) -> AttestorSet:
-        addresses, _, epoch = self._distributor().attestors(block_number)
-        return AttestorSet(frozenset(addresses), epoch)
+        distributor = self._distributor()
+        addresses, _, epoch = distributor.attestors(block_number)
+        return AttestorSet(frozenset(addresses), epoch, distributor.families(block_number))

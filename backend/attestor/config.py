@@ -11,7 +11,6 @@ pins = "partners.json"
 [[programs]]
 distributor = "0x..."
 instance = "standard"
-families = 1
 first_block = 0
 finality = "finalized"            # or "safe", "latest", or a number of confirmations
 predecessor = "0x..."             # the program that this one goes on for, which is listed as well
@@ -80,12 +79,18 @@ class ProgramConfig(_Strict):
 
     distributor: Annotated[str, AfterValidator(_address)]
     instance: Annotated[str, AfterValidator(_instance)]
-    families: int = Field(1, ge=1)
     first_block: int = Field(0, ge=0)
     finality: Annotated[str, BeforeValidator(_number_as_text), AfterValidator(_finality)] = (
         "finalized"
     )
     predecessor: Annotated[str | None, AfterValidator(lambda it: it and _address(it))] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_families(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "families" in values:
+            raise ValueError("families is read from the chain: remove the key")
+        return values
 
     @property
     def sizes(self) -> Instance:

@@ -65,6 +65,8 @@ class Tracker:
             self._state, self._state_at = self._replay_stored(), progress
         if progress is None or final.number > progress[0]:
             self._book(fresh, final)
+        # Where accounts are open does not depend on the families; where new ones belong does.
+        self._state.families = attestors.families
         return FinalChain(final, self._state, attestors, self._version or "")
 
     def _look(self) -> tuple[tuple[int, bytes] | None, Block, AttestorSet]:
@@ -85,12 +87,7 @@ class Tracker:
 
     def _check_shape(self) -> None:
         shape, instance = self._view.shape(), self._config.sizes
-        pinned = {
-            "chain_id": self._chain_id,
-            "levels": instance.levels,
-            "slots": instance.slots,
-            "families": self._config.families,
-        }
+        pinned = {"chain_id": self._chain_id, "levels": instance.levels, "slots": instance.slots}
         for name, expected in pinned.items():
             if getattr(shape, name) != expected:
                 raise Halted(
@@ -134,7 +131,7 @@ class Tracker:
         self._state, self._state_at = state, (final.number, final.hash)
 
     def _replay_stored(self) -> ProgramState:
-        state = ProgramState(self._config.sizes, self._config.families)
+        state = ProgramState(self._config.sizes)
         for batch in self._store.landed(self._key):
             self._apply(state, batch)
         return state

@@ -21,6 +21,7 @@ from backend.chain.events import (
     Claimed,
     DailyLimitChanged,
     Event,
+    FamiliesChanged,
     Funded,
     Unreadable,
     Withdrawn,
@@ -31,6 +32,7 @@ from prover.state import BucketState, ProgramState, StateError
 from prover.tree import zero_root
 from prover.wire import Deltas, DeltasError
 
+FAMILIES_MAX = 2**16
 Place = dict[str, int | bytes]
 """Where a finding was made, by name: bucket, sequence, tx_hash."""
 
@@ -90,6 +92,8 @@ class Replay:
     """transaction hash -> what became of each batch that it brought, in order."""
     limit_log: list[BatchPosted | DailyLimitChanged] = field(default_factory=list)
     """All that the daily limit follows from, in order."""
+    families: int = 0
+    """What the log says; 0 before it says anything, as a first-edition program's never does."""
     attestor_set: AttestorSet = AttestorSet()
     first_attestors: AttestorsChanged | None = None
     """The first that the log says."""
@@ -115,6 +119,8 @@ class Replay:
                     self.outcomes[event.tx_hash].append(event)
                 case Claimed():
                     self._claim(event)
+                case FamiliesChanged():
+                    self._families(event)
                 case DailyLimitChanged():
                     self.limit_log.append(event)
                 case AttestorsChanged():
@@ -161,6 +167,14 @@ class Replay:
             )
             self.report.find("attestor_set", message, tx_hash=event.tx_hash)
         self.attestor_set = AttestorSet(distinct, event.threshold, event.epoch)
+
+    def _families(self, event: FamiliesChanged) -> None:
+        self.report.checks["families"] += 1
+        before, after = self.families, event.families
+        if after <= before or after & (after - 1) or after > FAMILIES_MAX:
+            message = f"{after} families follow {before}"
+            self.report.find("families", message, tx_hash=event.tx_hash)
+        self.families = self.state.families = max(after, 1)
 
     def _batch(self, event: BatchPosted) -> None:
         where: Place = {

@@ -41,6 +41,7 @@ class ViewCheck:
     def run(self) -> None:
         self._totals()
         self._attestors()
+        self._families()
         for bucket in self._buckets:
             self._bucket(bucket)
             self.done()
@@ -92,6 +93,11 @@ class ViewCheck:
         self._equal(
             "attestors_mismatch", "attestors, threshold and epoch", said, self.distributor.attestors
         )
+
+    def _families(self) -> None:
+        if self.replay.families:
+            said = self.replay.families
+            self._equal("families_mismatch", "families()", said, self.distributor.families)
 
     def _totals(self) -> None:
         replay, report = self.replay, self.report

@@ -22,7 +22,8 @@ from backend.interaction import repository as interactions
 from backend.interaction.models import Interaction, InteractionState
 from backend.kit.db import rows_changed
 from backend.program import repository as programs
-from prover.wire import count_openings
+from prover.state import family
+from prover.wire import count_openings, opened_addresses
 
 log = structlog.get_logger()
 
@@ -115,6 +116,44 @@ def replace_too_large(
         superseded=[row.id for row in going],
     )
     return going
+
+
+def replace_misplaced(
+    session: Session, program_id: int, batch_id: int, booked_timestamp: int
+) -> list[Batch]:
+    """Supersede a batch that opens an account in a bucket of another family, with what was built on
+    it, in the caller's transaction. The number of families was raised since it was closed, and no
+    attestor signs it any more. Their interactions are batched again.
+
+    As `affected`. Empty too if the batch is in its place.
+    """
+    program = programs.lock(session, program_id)
+    going = affected(session, program_id, batch_id, booked_timestamp)
+    if not going or not is_misplaced(going[0], program.families):
+        return []
+    for row in going:
+        row.reason = f"it opens accounts as before there were {program.families} families"
+        transition(row, BatchState.SUPERSEDED)
+        row.note = row.retry_at = None
+    session.flush()
+    _release_interactions(session, going)
+    for bucket in {row.bucket for row in going}:
+        _close_accounts(session, program_id, bucket)
+    log.warning(
+        "batch_misplaced",
+        **log_fields(going[0]),
+        families=program.families,
+        superseded=[row.id for row in going],
+    )
+    return going
+
+
+def is_misplaced(batch: Batch, families: int) -> bool:
+    """Whether the batch opens an account whose family is not its bucket's."""
+    return any(
+        family(address, families) != batch.bucket % families
+        for address in opened_addresses(batch.deltas)
+    )
 
 
 def release_unprovable(session: Session, program_id: int) -> int:

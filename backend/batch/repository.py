@@ -378,6 +378,23 @@ def wake(
     )
 
 
+def bury(session: Session, program_id: int, epoch: int) -> None:
+    """A new epoch of attestors has begun on the final chain: what was signed before can no longer
+    land, and nothing waits for its expiry."""
+    session.execute(
+        update(Batch)
+        .where(
+            Batch.program_id == program_id,
+            Batch.state.not_in((BatchState.FINAL, *INACTIVE)),
+            Batch.landable_until.is_not(None),
+            func.coalesce(Batch.attestor_epoch, 0) < epoch,
+        )
+        .values(landable_until=None)
+        .execution_options(synchronize_session=False)
+    )
+    wake(session, program_id)
+
+
 def is_head(session: Session, batch: Batch) -> bool:
     """Whether all batches of its bucket before it are final."""
     return newest_final(session, batch.program_id, batch.bucket) == batch.sequence - 1

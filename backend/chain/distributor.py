@@ -24,6 +24,7 @@ from backend.chain.events import (
     Claimed,
     DailyLimitChanged,
     Event,
+    FamiliesChanged,
     Funded,
     PayoutSkipped,
     Unreadable,
@@ -148,6 +149,10 @@ class Distributor:
     def claimed(self, bucket: int, slot: int, block: BlockId = "latest") -> int:
         """What the slot's account has been paid."""
         return self._number("claimed", block, bucket, slot)
+
+    def families(self, block: BlockId = "latest") -> int:
+        """How many account families there are."""
+        return self._number("families", block)
 
     def attestors(self, block: BlockId = "latest") -> tuple[tuple[str, ...], int, int]:
         """(addresses ascending, how many must sign, epoch)."""
@@ -285,6 +290,7 @@ _READERS: dict[str, Callable[[dict[str, Any], _Place], Event]] = {
         deltas=bytes(args["deltas"]),
         **place,
     ),
+    "FamiliesChanged": lambda args, place: FamiliesChanged(families=args["families"], **place),
     "BatchSkipped": lambda args, place: BatchSkipped(
         bucket=args["bucket"],
         sequence=args["sequence"],

@@ -85,6 +85,13 @@ class AttestorsChanged(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FamiliesChanged(Event):
+    """How many account families there are from here on."""
+
+    families: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DailyLimitChanged(Event):
     """What may be committed in a day from here on, 0 for no limit, and who said so."""
 

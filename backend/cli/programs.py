@@ -62,6 +62,17 @@ DailyLimit = Annotated[
         "no limit if not given. Raising it takes the owner 7 days."
     ),
 ]
+Accounts = Annotated[
+    int | None,
+    typer.Option(min=1, help="How many accounts you expect: chooses the families by it."),
+]
+Families = Annotated[
+    int | None,
+    typer.Option(
+        help="Groups of accounts that are opened side by side, a power of two; 16 if neither this "
+        "nor --accounts is given. The owner can raise it later."
+    ),
+]
 AllowSinglePartyKey = Annotated[
     bool,
     typer.Option(
@@ -79,7 +90,8 @@ def deploy(
     threshold: Annotated[int, typer.Option(min=1, help="How many attestors must sign.")],
     token: Token = None,
     instance: Annotated[str, typer.Option(help="Size of the circuit.")] = "standard",
-    families: Annotated[int, typer.Option(min=1, max=INTEGER_MAX)] = 1,
+    accounts: Accounts = None,
+    families: Families = None,
     owner: Owner = None,
     guardian: Annotated[
         str | None,
@@ -93,14 +105,12 @@ def deploy(
     key_folder: KeyFolder = None,
     allow_single_party_key: AllowSinglePartyKey = False,
 ) -> None:
-    """Deploy with the owner's key, and register the program.
-
-    All that can be checked is checked before the first transaction.
-    """
+    """Deploy with the owner's key, and register the program. Checks come before transactions."""
     from backend.chain.deploy import deploy_program
     from backend.chain.distributor import Distributor
     from backend.cli import preparing
     from backend.program import service as program_service
+    from backend.program.families import checked_families
     from prover.circuit import load_instance
 
     with open_context() as context:
@@ -108,6 +118,7 @@ def deploy(
         with context.database.transaction() as session:
             program_service.require_free(session, name)
         urls = program_service.checked_urls(attestor_url, threshold)
+        count = checked_families(families, accounts, size.slots)
         preparing.require_chain_id(context, chain_id)
         given = {"owner": owner, "guardian": guardian, "token": token}
         deployer, parties = preparing.ready_to_deploy(
@@ -124,7 +135,7 @@ def deploy(
             threshold,
             owner=parties.owner,
             guardian=parties.guardian,
-            families=families,
+            families=count,
             daily_limit=per_day,
             token=parties.token,
             allow_single_party_key=allow,

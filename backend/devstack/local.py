@@ -230,7 +230,6 @@ def _write_attestors(
     program = {
         "distributor": deployment.distributor,
         "instance": plan.instance,
-        "families": 1,
         "first_block": deployment.block,
         "finality": "latest",
     }

@@ -30,6 +30,9 @@ class Program(Base):
     verifier: Mapped[str] = mapped_column(String(42))
     instance: Mapped[str] = mapped_column(String(32))
     families: Mapped[int]
+    families_first: Mapped[int]
+    """How many families there were at first. An account that was opened then may be of another
+    family today than its bucket."""
     attestors: Mapped[list[str]] = mapped_column(JSON)
     """Base URLs of the attestors; who they are is the chain's to say."""
     finality: Mapped[str] = mapped_column(String(32))

@@ -57,6 +57,7 @@ def register(
         verifier=info.verifier,
         instance=instance.name,
         families=info.families,
+        families_first=info.families,
         attestors=attestors,
         finality=finality,
         batch_items_max=min(batch_items_max, instance.items),

@@ -23,10 +23,12 @@ from backend.batch import repository as batches
 from backend.batch.models import Batch, BatchState
 from backend.batch.states import transition
 from backend.chain.events import (
+    AttestorsChanged,
     BatchPosted,
     Claimed,
     DailyLimitChanged,
     Event,
+    FamiliesChanged,
     Funded,
     Unreadable,
     Withdrawn,
@@ -311,6 +313,11 @@ def _record_movement(session: Session, program: Program, event: Event, reference
         ledger.book_funding(session, program.id, reference, event.amount)
     elif isinstance(event, Withdrawn) and event.amount:
         ledger.book_withdrawal(session, program.id, reference, event.amount)
+    elif isinstance(event, FamiliesChanged):
+        program.families = event.families
+        program.families_first = min(program.families_first, event.families)
+    elif isinstance(event, AttestorsChanged):
+        batches.bury(session, program.id, event.epoch)
     elif isinstance(event, Unreadable):
         raise Contradiction(f"a log named {event.name} cannot be read: {event.reason}")
 

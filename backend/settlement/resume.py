@@ -17,10 +17,12 @@ from sqlalchemy.orm import Session
 from backend.batch import repository as batches
 from backend.batch.models import Batch, BatchState
 from backend.chain.events import (
+    AttestorsChanged,
     BatchPosted,
     Claimed,
     DailyLimitChanged,
     Event,
+    FamiliesChanged,
     Funded,
     Unreadable,
     Withdrawn,
@@ -323,6 +325,8 @@ class _Agreement:
             if isinstance(event, BatchPosted):
                 if (event.bucket, event.sequence) not in self._batches:
                     yield event
+            elif isinstance(event, FamiliesChanged | AttestorsChanged):
+                yield event  # Recorded again, they change nothing.
             elif isinstance(event, Unreadable) or (_movement(event) and name not in booked):
                 yield event
 

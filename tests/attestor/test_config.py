@@ -59,8 +59,8 @@ def write(tmp_path):
             "programs.0.finality",
         ),
         (
-            {"programs": [{"distributor": ADDRESS, "instance": "dev", "families": 0}]},
-            "programs.0.families",
+            {"programs": [{"distributor": ADDRESS, "instance": "dev", "families": 1}]},
+            "programs.0: .*families is read from the chain: remove the key",
         ),
         ({"programs": [{"distributor": ADDRESS, "instance": "dev"}] * 2}, "listed twice"),
         ({"programs": [moved(1, 2)]}, "is not listed"),

@@ -385,6 +385,41 @@ class TestHomes:
         assert world.attestor.attest(fitting.question).digest == fitting.digest
         world.store.close()
 
+    def test_a_raise_of_families(self, tmp_path):
+        """An open account stays where it is, and is paid there; a new one is opened by the new
+        number, in the new epoch alone."""
+        world = make_world(tmp_path)
+        odd = (account(i) for i in range(100) if family(int(account(i), 16), 2) == 1)
+        first, second = next(odd), next(odd)
+        old = world.coordinator.batch(0, [world.coordinator.deliver([report("a", first)])])
+        world.land_signed(old)
+        pending = world.coordinator.batch(0, [world.coordinator.deliver([report("b", second)])])
+
+        def raised(changed):
+            return replace(changed, epoch=2, families=2)
+
+        world.chain.attestor_set = raised(world.chain.attestor_set)
+        stale = refusal(world, pending.question)
+        assert stale.reason == "attestor_epoch"
+        world.coordinator.epoch = 2
+        sent = world.coordinator.deliver([report("b", second)])
+        misplaced = refusal(world, world.coordinator.batch(0, [sent]).question)
+        assert (misplaced.reason, misplaced.item) == ("home", 0)
+        opened = world.coordinator.batch(1, [sent])
+        assert world.attestor.attest(opened.question).digest == opened.digest
+        world.land(opened)
+        again = world.coordinator.deliver([report("c", first)])
+        twice = refusal(world, world.coordinator.batch(1, [again]).question)
+        assert (twice.reason, twice.item) == ("home", 0)
+        stays = world.coordinator.batch(0, [again])
+        assert world.attestor.attest(stays.question).digest == stays.digest
+        # All that it knows after a restart is its files, and the chain.
+        world.land(stays)
+        world.restart()
+        more = world.coordinator.batch(0, [world.coordinator.deliver([report("d", first)])])
+        assert world.attestor.attest(more.question).digest == more.digest
+        world.store.close()
+
     def test_opened_in_another_order(self, world, batch):
         """Accounts are opened in order of first appearance, and in no other."""
         decoded = Deltas.decode(batch.deltas, 0, DEV.slots)

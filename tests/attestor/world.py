@@ -62,8 +62,8 @@ class FakeChain:
     def __init__(self, attestors: Sequence[str] = (), families: int = 1) -> None:
         self.blocks = [Block(0, keccak(b"genesis"), NOW)]
         self.logs: list[Landed] = []
-        self.attestor_set = AttestorSet(frozenset(attestors), 1)
-        self.shape_ = Shape(CHAIN_ID, DEV.levels, DEV.slots, families)
+        self.attestor_set = AttestorSet(frozenset(attestors), 1, families)
+        self.shape_ = Shape(CHAIN_ID, DEV.levels, DEV.slots)
         self.final_lag = 0
         self.down = False
 
@@ -340,13 +340,11 @@ def make_attestor(
     return Attestor(config, signer, store, PartnerKeyFile(config.pins), {DISTRIBUTOR: chain}, clock)
 
 
-def make_config(folder: Path, families: int = 1, **changes: Any) -> AttestorConfig:
+def make_config(folder: Path, **changes: Any) -> AttestorConfig:
     """A configuration with a fresh key in `folder`."""
     keystore.create(folder / "key.json", PASSWORD, scrypt_n=2)
     (folder / "password").write_text(PASSWORD + "\n")
-    program = ProgramConfig(
-        distributor=DISTRIBUTOR, instance="dev", families=families, finality="latest"
-    )
+    program = ProgramConfig(distributor=DISTRIBUTOR, instance="dev", finality="latest")
     values = {
         "chain_id": CHAIN_ID,
         "rpc_url": "http://127.0.0.1:1",
@@ -367,7 +365,7 @@ def make_world(
 ) -> World:
     """A world in which an honest batch is signed. Give `coordinator` and `chain` to add an attestor
     to another world."""
-    config = make_config(folder, families)
+    config = make_config(folder)
     chain = chain or FakeChain(families=families)
     store = Store(config.database)
     attestor = make_attestor(config, store, chain)

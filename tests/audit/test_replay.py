@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from eth_utils import to_checksum_address
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,12 +14,13 @@ from backend.chain.events import (
     BatchPosted,
     Claimed,
     Event,
+    FamiliesChanged,
     Funded,
     Unreadable,
     Withdrawn,
 )
 from prover.circuit import load_instance
-from prover.state import BucketState, ProgramState
+from prover.state import BucketState, ProgramState, family
 from prover.wire import Deltas
 
 DEV = load_instance("dev")
@@ -129,6 +131,29 @@ def test_families_have_homes_of_their_own() -> None:
             one = Deltas((), ((address, 1),))
             found += codes(replayed(batch(1, 1, one, root_of(one), bucket), families=2))
         assert [code for code, _, _ in found] == ["account_not_home"]
+
+
+def test_a_raise_of_families_moves_nobody() -> None:
+    """Who was open before the raise stays at home; who is opened after it belongs by the new
+    number. The audit follows the log, whatever the number is at the end."""
+    odd = next(one for one in range(1000, 1100) if family(one, 2) == 1)
+    later = next(one for one in range(odd + 1, 1100) if family(one, 2) == 1)
+    first, more = Deltas((), ((odd, 1),)), Deltas(((0, 1),), ())
+    start = FamiliesChanged(families=1, **place(1))
+    raised = FamiliesChanged(families=2, **place(3))
+    log = [start, batch(2, 1, first, root_of(first)), raised]
+    log.append(batch(4, 2, more, root_of(first, more)))
+    good, bad = Deltas((), ((later, 1),)), Deltas((), ((later, 1),))
+    assert codes(replayed(*log, batch(5, 1, good, root_of(good), 1), families=2)) == []
+    wrong = batch(5, 3, bad, root_of(first, more, bad))
+    assert codes(replayed(*log, wrong, families=2)) == [("account_not_home", 0, 3)]
+
+
+@pytest.mark.parametrize("numbers", [(0,), (3,), (2, 2), (4, 2), (2**17,)])
+def test_numbers_of_families_that_the_contract_refuses_are_found(numbers: tuple[int, ...]) -> None:
+    """No power of two, no raise, too many."""
+    log = [FamiliesChanged(families=one, **place(i + 1)) for i, one in enumerate(numbers)]
+    assert codes(replayed(*log)) == [("families", None, None)]
 
 
 def test_an_account_twice_in_one_batch_is_found() -> None:

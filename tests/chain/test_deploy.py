@@ -200,9 +200,9 @@ def test_the_estimate_covers_what_a_deployment_takes(chain: Anvil) -> None:
 def test_deployment_is_as_asked(chain: Anvil) -> None:
     """The views of a new program say what it was deployed with, and its code passes the check."""
     guardian = account("guardian").address
-    program = real_program(chain, families=3, guardian=guardian, owner=account("owner").address)
+    program = real_program(chain, families=4, guardian=guardian, owner=account("owner").address)
     info = program.distributor.info()
-    assert (info.chain_id, info.levels, info.slots, info.families) == (31337, 3, 32, 3)
+    assert (info.chain_id, info.levels, info.slots, info.families) == (31337, 3, 32, 4)
     assert (info.token, info.hasher, info.verifier) == (
         program.deployment.token,
         program.deployment.hasher,

@@ -175,7 +175,7 @@ def test_deploy_and_fund(
         ),
         (
             deploy_words("other", "--instance", "big"),
-            "instance: expected one of dev, standard, got 'big'",
+            "instance: expected one of dev, standard, wide, got 'big'",
         ),
         (
             deploy_words("other", "--attestor-url", "ftp://x"),

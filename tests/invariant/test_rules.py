@@ -54,9 +54,12 @@ BROKEN = {
     "an entry": ("ledger_balanced", "UPDATE ledger_entry SET amount = amount - 1 WHERE id = 5"),
     "an entry in another program's account": (
         "ledger_balanced",
-        "WITH other AS (INSERT INTO program SELECT 99, 'other', chain_id, 'x', token, "
-        "verifier, instance, families, attestors, finality, "
-        "batch_items_max, batch_age_max_seconds, 0, '', NULL, now() FROM program RETURNING id) "
+        "WITH other AS (INSERT INTO program (id, name, chain_id, distributor, token, verifier, "
+        "instance, families, families_first, attestors, finality, batch_items_max, "
+        "batch_age_max_seconds, last_indexed_block, last_indexed_block_hash) "
+        "SELECT 99, 'other', chain_id, 'x', token, verifier, instance, families, families_first, "
+        "attestors, finality, batch_items_max, batch_age_max_seconds, 0, '' FROM program "
+        "RETURNING id) "
         "UPDATE ledger_account SET program_id = 99 WHERE kind = 'account' AND holder = '{alice}'",
     ),
     "a sealed reference": (

@@ -29,7 +29,9 @@ DEV = load_instance("dev")
 
 def test_an_unknown_instance_is_refused() -> None:
     """The error lists what there is."""
-    with pytest.raises(CircuitError, match="instance: expected one of dev, standard, got 'big'"):
+    with pytest.raises(
+        CircuitError, match="instance: expected one of dev, standard, wide, got 'big'"
+    ):
         load_instance("big")
 
 

@@ -157,6 +157,7 @@ class Engine:
             verifier=address("verifier"),
             instance="dev",
             families=families,
+            families_first=families,
             attestors=[],
             finality="latest",
             batch_items_max=items_max,
