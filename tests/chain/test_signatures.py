@@ -31,7 +31,10 @@ from backend.signer.keystore import KeystoreSigner
 from tests.support.anvil import Anvil, anvil
 from tests.support.program import account
 
-DIGEST, SUFFIX = keccak(b"what is signed"), bytes.fromhex("6492" * 16)
+DIGEST = b"\x11" * 27 + b"\0" + b"\x11" * 4
+"""A zero where the last byte of a short answer would be: what is left in memory must not complete
+it."""
+SUFFIX = bytes.fromhex("6492" * 16)
 MAGIC = EIP1271_MAGIC.ljust(32, b"\0")
 HOLDER, OWN = account("holder"), account("own")
 MAGIC_CODE = "631626ba7e60e01b"
@@ -311,7 +314,7 @@ def test_the_audit_judges_at_the_block_of_the_post(bench: Bench) -> None:
 
 def test_the_audit_needs_no_old_state_for_a_key(bench: Bench, wallet: str) -> None:
     """Delegated or not, a key's signature is judged by a node that has dropped old blocks; a
-    contract's is not."""
+    contract's is not, nor that of a key whose address has a contract's code."""
     delegated = bench.delegated(wallet)
 
     class Pruned:
@@ -323,6 +326,12 @@ def test_the_audit_needs_no_old_state_for_a_key(bench: Bench, wallet: str) -> No
     for key in (OWN, delegated):
         attestation = Attestation(key.address, sign(key))
         assert signed(Pruned(), is_attestors, DIGEST, attestation, 1)  # type: ignore[arg-type]
+    with_code = account("audited key with code")
+    bench.chain.rpc("anvil_setCode", with_code.address, "0x5f5ffd")
+    bench.chain.rpc("anvil_mine", "0x2")
+    attestation = Attestation(with_code.address, sign(with_code))
+    block = bench.chain.node.block_number()
+    assert not signed(bench.chain.node, is_attestors, DIGEST, attestation, block)
     for signer, key in ((wallet, HOLDER), (delegated.address, HOLDER)):
         with pytest.raises(StateMissing):
             signed(Pruned(), is_accounts, DIGEST, Attestation(signer, sign(key)), 1)  # type: ignore[arg-type]
