@@ -19,7 +19,11 @@ from prover.statement import challenged, plan_batch
 from prover.zkey import Zkey, read_zkey
 
 Report = Callable[[str], None]
-DEV_KEY_COSTS = {"dev": (30, "some seconds"), "standard": (1200, "some minutes")}
+DEV_KEY_COSTS = {
+    "dev": (30, "some seconds"),
+    "standard": (1200, "some minutes"),
+    "wide": (2500, "some ten minutes and 6 GB of memory"),
+}
 """Megabytes on disk, and time, of making an instance's development key."""
 
 

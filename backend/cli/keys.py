@@ -23,7 +23,7 @@ app = Commands(help="Proving keys: make, import, verify, list.", no_args_is_help
 ceremony_app = Commands(help="A key made by several parties, each in turn.", no_args_is_help=True)
 app.add_typer(ceremony_app, name="ceremony")
 
-InstanceName = Annotated[str, typer.Argument(help="Size of the circuit: dev or standard.")]
+InstanceName = Annotated[str, typer.Argument(help="Size of the circuit: dev, standard or wide.")]
 Ptau = Annotated[
     Path, typer.Option(help="Powers of tau, prepared for phase 2 (.ptau); see docs/CEREMONY.md.")
 ]
@@ -264,7 +264,7 @@ def init(
 ) -> None:
     """Coordinator: make the file for the first contributor.
 
-    The standard instance takes hours. Every run makes the same bytes.
+    The instances standard and wide take hours. Every run makes the same bytes.
     """
     from prover import ceremony
     from prover.circuit import load_instance

@@ -75,20 +75,29 @@ def test_instances_are_those_of_the_protocol() -> None:
     assert instances()["dev"] == Instance("dev", 3, 3, 32)
     standard = instances()["standard"]
     assert (standard.levels, standard.slots, standard.item_levels) == (5, 512, 6)
+    wide = instances()["wide"]
+    assert (wide.levels, wide.slots, wide.item_levels) == (6, 2048, 6)
     assert all(2 * instance.items <= 4**instance.item_levels for instance in instances().values())
 
 
-def test_standard_is_just_under_two_to_the_19() -> None:
+@pytest.mark.parametrize(("name", "power"), [("standard", 19), ("wide", 20)])
+def test_an_instance_fills_its_domain(name: str, power: int) -> None:
     """By the formula that the small and dev compilations meet; the library adds a row a public
     signal and one for the constant. Two items more, and with them another lowest node, would need a
     domain twice as large."""
-    standard = load_instance("standard")
+    instance = load_instance(name)
     rows = 1 + len(circuit.PUBLIC_SIGNALS)
     assert (
-        constraints(standard) + rows
-        <= 2**19
-        < constraints(replace(standard, items=standard.items + 2)) + rows
+        constraints(instance) + rows
+        <= 2**power
+        < constraints(replace(instance, items=instance.items + 2)) + rows
     )
+
+
+def test_levels_tell_the_instances_apart() -> None:
+    """A Distributor says its levels and nothing else of its instance."""
+    levels = [instance.levels for instance in instances().values()]
+    assert len(set(levels)) == len(levels)
 
 
 def constraints(instance: Instance) -> int:
@@ -108,10 +117,11 @@ def constraints(instance: Instance) -> int:
 
 
 def test_constraint_counts_are_those_on_record() -> None:
-    """dev's by compiling it, standard's by the formula: a change of either is a change of every
-    key, and shows here first."""
+    """dev's by compiling it, the others' by the formula, which the compiler met for both: a change
+    of any is a change of every key, and shows here first."""
     assert compile_instance(DEV).constraints == constraints(DEV) == 16_823
     assert constraints(load_instance("standard")) == 524_037
+    assert constraints(load_instance("wide")) == 1_048_231
 
 
 def test_an_account_and_an_item_cost_what_the_protocol_says() -> None:
