@@ -62,12 +62,12 @@ class Bench:
         self.trees: dict[int, Tree] = {}
         self.sent: dict[str, bytes] = {}
         self.simulated = SimulatedKey("gas")
-        token = self._deploy("TestToken", "Bench", "BNC")
-        self.hasher = self._deploy("Poseidon2")
-        self.verifier = self._deploy("Groth16Verifier", self.simulated.to_words()).address
+        self.token = self.deploy("TestToken", "Bench", "BNC")
+        self.hasher = self.deploy("Poseidon2")
+        self.verifier = self.deploy("Groth16Verifier", self.simulated.to_words()).address
         attestors = [attestor.address for attestor in ATTESTORS]
         config = (
-            token.address,
+            self.token.address,
             self.verifier,
             self.hasher.address,
             self.instance.levels,
@@ -78,10 +78,11 @@ class Bench:
             2,
             0,
         )
-        self.distributor = self._deploy("Distributor", config)
-        self.send(token.functions.mint(self.distributor.address, FUNDING))
+        self.distributor = self.deploy("Distributor", config)
+        self.send(self.token.functions.mint(self.distributor.address, FUNDING))
 
-    def _deploy(self, name: str, *arguments: Any) -> Any:
+    def deploy(self, name: str, *arguments: Any) -> Any:
+        """A contract of this checkout at a new address."""
         artifact = json.loads((ARTIFACTS / f"{name}.json").read_text())
         factory = self.w3.eth.contract(abi=artifact["abi"], bytecode=artifact["bytecode"])
         receipt = self.w3.eth.wait_for_transaction_receipt(
@@ -100,7 +101,7 @@ class Bench:
 
     def use_key(self, words: list[int]) -> None:
         """Puts a verifier of another key in the Distributor's verifier's place."""
-        other = self._deploy("Groth16Verifier", words).address
+        other = self.deploy("Groth16Verifier", words).address
         self.chain.rpc("anvil_setCode", self.verifier, "0x" + self.w3.eth.get_code(other).hex())
 
     def amount(self) -> int:
