@@ -194,7 +194,7 @@ def demo(
     ] = None,
     number_form: NumberFormOption = None,
     sum_repeated: SumRepeated = False,
-    instance: Annotated[str, typer.Option(help="Size of the circuit: dev, standard or wide.")] = "dev",
+    instance: Annotated[str, typer.Option(help="Circuit: dev, standard or wide.")] = "dev",
     report: Annotated[
         Path | None, typer.Option(help="Write all figures to this JSON file.")
     ] = None,
@@ -282,7 +282,7 @@ def _read_list(
 @app.command()
 def up(
     program: Annotated[str, typer.Option(help="Name of the empty program.")] = "main",
-    instance: Annotated[str, typer.Option(help="Size of the circuit: dev, standard or wide.")] = "dev",
+    instance: Annotated[str, typer.Option(help="Circuit: dev, standard or wide.")] = "dev",
     api_port: ApiPort = None,
     token_decimals: Annotated[
         int, typer.Option(min=0, max=36, help="Decimals of the test token.")
@@ -332,7 +332,7 @@ def prepare_local(
         str | None,
         typer.Option(help="A first partner; its secret is written to FOLDER/partner-secret."),
     ] = None,
-    instance: Annotated[str, typer.Option(help="Size of the circuit: dev, standard or wide.")] = "dev",
+    instance: Annotated[str, typer.Option(help="Circuit: dev, standard or wide.")] = "dev",
 ) -> None:
     """Deploy on a local chain and write what services start from.
 
