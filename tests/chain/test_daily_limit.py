@@ -82,9 +82,9 @@ def test_without_a_limit() -> None:
 
 def test_an_earlier_time_refills_nothing() -> None:
     """A clock that goes back gives no credit, and takes none."""
-    bucket = LeakyBucket(10, 10 * DAY, 1_000)
-    assert bucket.left(0) == bucket.left(1_000) == 0
-    assert bucket.post(1, 0).updated_at == 1_000
+    bucket = LeakyBucket(10, 10 * DAY, DAY)
+    assert bucket.left(0) == bucket.left(DAY) == 0
+    assert bucket.post(1, 0).updated_at == DAY
 
 
 @pytest.mark.parametrize("name", VECTORS)
