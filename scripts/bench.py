@@ -2,7 +2,7 @@
 
 The file is a flat object of name to number; names end in the unit.
 
-    python -m scripts.bench [circuit] [prover] [gas] [intake] [buckets]
+    python -m scripts.bench [circuit] [prover] [gas] [intake] [buckets] [sparse]
 
 measures these sections only; the default is all.
 """
@@ -23,6 +23,8 @@ from scripts import bench_prover
 from scripts.bench_buckets import measure as measure_buckets
 from scripts.bench_gas import measure as measure_gas
 from scripts.bench_intake import measure as measure_intake
+from scripts.bench_sparse import measure as measure_sparse
+from scripts.bench_sparse import table as sparse_table
 
 RESULTS = Path(__file__).parent.parent / "build" / "bench.json"
 Figures = dict[str, float]
@@ -89,6 +91,7 @@ SECTIONS: dict[str, Callable[[], Mapping[str, float]]] = {
     "gas": measure_gas,
     "intake": measure_intake,
     "buckets": measure_buckets,
+    "sparse": measure_sparse,
 }
 
 
@@ -96,8 +99,11 @@ def show(figures: Figures, console: Console) -> None:
     """Print every figure, and gas beside the figures of others."""
     table = Table(title="Measured", title_justify="left", show_header=False)
     for name, value in figures.items():
-        table.add_row(name, f"{value:,}")
+        if "_per_account_1" not in name or name == "sparse_gas_per_account_1m_10pct":
+            table.add_row(name, f"{value:,}")
     console.print(table)
+    if "sparse_gas_per_account_1m_10pct" in figures:
+        console.print(sparse_table(figures))
     if "claim_first_gas" in figures:
         columns = ("claim_first_gas", "claim_repeat_gas", "post_1_gas")
         table = Table(

@@ -19,6 +19,7 @@ from typing import Any
 
 from eth_abi import encode
 from eth_utils import keccak
+from rich.table import Table
 
 from prover.circuit import load_instance
 from scripts.anvil import anvil
@@ -258,6 +259,28 @@ def measure() -> Figures:
     for part in ("transfer", "update", "claim"):
         found[f"sparse_term_{part}_gas"] = round(getattr(others, part).gas)
     return found | scale(standard, wide, others)
+
+
+def table(figures: Mapping[str, float]) -> Table:
+    """Gas and fee for each paid account, and gas with its part of a claim."""
+    ways = ("single", "sets", "wide", "transfers", "unproven")
+    shown = Table(
+        "accounts, share a day",
+        *ways,
+        title=f"A day: gas / gwei / gas with a claim each {CLAIM_AFTER} paid days, a paid account",
+        title_justify="left",
+    )
+    for label in ACCOUNTS:
+        for percent in PERCENT:
+            of = f"per_account_{label}_{percent}pct"
+            cells = (
+                f"{figures[f'sparse_{way}_gas_{of}']:,} / "
+                f"{figures[f'sparse_{way}_l2_wei_{of}'] / 10**9:,.2f} / "
+                f"{figures[f'sparse_{way}_claimed_gas_{of}']:,}"
+                for way in ways
+            )
+            shown.add_row(f"{ACCOUNTS[label]:,}, {percent} %", *cells)
+    return shown
 
 
 if __name__ == "__main__":
