@@ -34,7 +34,7 @@ interface IDistributorControl {
     /// times of their blocks are enough to recompute what is left of the limit.
     /// @param perDay The limit in token base units a day, or 0 for no limit.
     /// @param by The owner or the guardian. At deployment, the deployer.
-    event DailyLimitChanged(uint96 perDay, address by);
+    event DailyLimitChanged(uint96 perDay, address indexed by);
 
     /// @notice Emitted when the owner announces a withdrawal. The withdrawal can be executed from `executableAt` to
     /// `executableAt + ANNOUNCEMENT_LIFETIME`, both included.

@@ -58,8 +58,7 @@ library Deltas {
         openings = (deltas.length - start) / OPENING_BYTES;
         if (opened + openings > slots) revert IDistributor.BucketFull();
 
-        Sum memory sum;
-        sum.above = opened;
+        Sum memory sum = Sum(opened, 0, 0);
         if (openings != 0) _readOpenings(deltas[start:], slots, r, sum);
         _readExisting(deltas[COUNT_BYTES:start], r, sum);
         return (openings, sum.total, mulmod(sum.value, _power(r, sum.above), P));
@@ -71,8 +70,8 @@ library Deltas {
     function _readOpenings(bytes calldata records, uint256 slots, uint256 r, Sum memory sum) private pure {
         unchecked {
             uint256 accounts;
-            uint256 value;
-            uint256 total;
+            uint256 value = 0;
+            uint256 total = 0;
             for (uint256 offset = records.length; offset != 0;) {
                 offset -= OPENING_BYTES;
                 uint256 record = _word(records, offset);
