@@ -17,7 +17,6 @@ from sqlalchemy.orm import Session
 from backend.batch import repository as batches
 from backend.batch.models import Batch, BatchState
 from backend.chain.events import (
-    AttestorsChanged,
     BatchPosted,
     Claimed,
     DailyLimitChanged,
@@ -245,7 +244,7 @@ class _Agreement:
         events: Sequence[Event],
     ) -> None:
         self._node, self._first, self._events = context.node, first, events
-        self._daily_limit = program.daily_limit
+        self._daily_limit, self._families = program.daily_limit, program.families
         self._said = {
             name: movement
             for name, event in references(events)
@@ -320,13 +319,14 @@ class _Agreement:
         changes = [event for event in self._events if isinstance(event, DailyLimitChanged)]
         if changes and changes[-1].per_day != self._daily_limit:
             yield from changes
+        raises = [event for event in self._events if isinstance(event, FamiliesChanged)]
+        if raises and raises[-1].families != self._families:
+            yield from raises
         booked = {row.reference for row in self._booked}
         for name, event in references(self._events):
             if isinstance(event, BatchPosted):
                 if (event.bucket, event.sequence) not in self._batches:
                     yield event
-            elif isinstance(event, FamiliesChanged | AttestorsChanged):
-                yield event  # Recorded again, they change nothing.
             elif isinstance(event, Unreadable) or (_movement(event) and name not in booked):
                 yield event
 
