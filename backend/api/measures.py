@@ -1,6 +1,5 @@
 """Metrics that the database knows: they stay true while no worker runs."""
 
-import time
 from collections.abc import Iterator
 
 from prometheus_client import Metric
@@ -13,7 +12,7 @@ from sqlalchemy.orm import Session
 from backend.batch.models import INACTIVE, Batch, BatchState
 from backend.chain.models import OPEN, OutgoingTransaction
 from backend.interaction import repository as interactions
-from backend.kit.db import Database
+from backend.kit.db import Database, db_now
 from backend.program.models import Program
 
 
@@ -107,8 +106,9 @@ def _programs(session: Session) -> list[Metric]:
         "Interactions that alone are above the program's daily limit.",
         labels=["program"],
     )
+    now = int(db_now(session).timestamp())
     for program in session.scalars(select(Program).where(Program.daily_limit > 0)):
-        left.add_metric([program.name], program.limit.left(int(time.time())) / program.daily_limit)
+        left.add_metric([program.name], program.limit.left(now) / program.daily_limit)
         found = interactions.above_daily_limit(session, program)
         above.add_metric([program.name], found.interactions)
     for name, reason, block in session.execute(

@@ -1,6 +1,5 @@
 """`guerdon program`: a program's life, from its contracts to its halts."""
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -319,6 +318,7 @@ def show(program: ProgramName) -> None:
     """Show where a program is, what it has and what waits."""
     from backend.batch import repository as batches
     from backend.cli.names import find_program
+    from backend.kit.db import db_now
     from backend.ledger import service as ledger
     from backend.partner import repository as partners
 
@@ -335,11 +335,11 @@ def show(program: ProgramName) -> None:
             "partners": [one.name for one in partners.listed(session, row.id)],
         }
         facts, text = _facts(row), row.reward_token.text
+        if row.daily_limit:
+            amounts["daily_limit"] = row.daily_limit
+            amounts["daily_limit_left"] = row.limit.left(int(db_now(session).timestamp()))
         if row.halted is not None:
             errors.print(halt_text(row))
-    if row.daily_limit:
-        amounts["daily_limit"] = row.daily_limit
-        amounts["daily_limit_left"] = row.limit.left(int(time.time()))
     show_facts(
         f"Program {facts['name']}",
         facts | {name: str(amount) for name, amount in amounts.items()} | more,

@@ -13,6 +13,8 @@ READERS = {
     "attestation/envelope.py": "on a local chain alone",
     "attestor/service.py": "on a local chain alone",
     "audit/auditor.py": "the age of the head that the report names: it decides nothing of money",
+    "audit/daily_limit.py": "how far ahead a node's head may be: it decides nothing of money",
+    "settlement/daily_limit.py": "on a local chain alone",
     "devstack/demo.py": "on a local chain alone",
     "devstack/run.py": "a name",
     "kit/time.py": "where the function is",

@@ -150,7 +150,7 @@ def typed(domain: dict[str, Any], type_text: str, message: dict[str, Any]) -> Si
     }
     fixed = {
         "name": "Guerdon Distributor",
-        "version": "1",
+        "version": "2",
         "chainId": domain["chainId"],
         "verifyingContract": domain["distributor"],
     }

@@ -1,7 +1,5 @@
 """Programs over HTTP."""
 
-import time
-
 from fastapi import APIRouter
 from sqlalchemy.orm import Session
 
@@ -9,6 +7,7 @@ from backend.api.dependencies import IsOperator, Snapshot
 from backend.api.schemas.error import ERRORS, errors
 from backend.api.schemas.program import DailyLimitOut, ProgramDetailOut, ProgramOut
 from backend.interaction import repository as interactions
+from backend.kit.db import db_now
 from backend.ledger import service as ledger
 from backend.program import repository
 from backend.program.halts import public_reason, what_to_do
@@ -45,7 +44,7 @@ def read_program(program: str, session: Snapshot, operator: IsOperator) -> Progr
 def _daily_limit_out(session: Session, row: Program) -> DailyLimitOut | None:
     if not row.daily_limit:
         return None
-    now = int(time.time())
+    now = int(db_now(session).timestamp())
     whole_at = row.limit.fits_at(row.daily_limit, now)
     above = interactions.above_daily_limit(session, row)
     return DailyLimitOut(
