@@ -17,6 +17,7 @@ import structlog
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
+from backend.account import repository as accounts
 from backend.attestation.envelope import (
     EXPIRY_MARGIN_SECONDS,
     clear_envelope,
@@ -62,7 +63,8 @@ from backend.settlement.daily_limit import (
 )
 from backend.settlement.indexer import index
 from backend.settlement.post_rows import needs_signatures
-from prover.wire import challenge
+from prover.circuit import load_instance
+from prover.wire import challenge, count_openings
 
 log = structlog.get_logger()
 
@@ -287,8 +289,8 @@ def _attest(context: Context, program: Program, batch: Batch) -> Outcome:
     with context.database.transaction() as session:
         # Read again: a new envelope has taken the proof away.
         batch = session.get_one(Batch, batch.id)
-        is_head = repository.is_head(session, batch)
-    outcome = _collect(context, program, batch, is_head)
+        before = _comes_before(session, program, batch)
+    outcome = Waits(before) if before else _collect(context, program, batch)
     return NeedsProof() if isinstance(outcome, Waits) and batch.proof is None else outcome
 
 
@@ -315,9 +317,19 @@ def _waits_for_room(full: Full) -> Waits:
     return Waits(full.reason, seconds=min(max(seconds, 1), LOOK_SECONDS_MAX))
 
 
-def _collect(context: Context, program: Program, batch: Batch, is_head: bool) -> Moved | Waits:
-    if not is_head:
-        return Waits("the bucket's batch before it is not final")
+def _comes_before(session: Session, program: Program, batch: Batch) -> str | None:
+    """What must be final before any attestor signs the batch; None if all is."""
+    if not repository.is_head(session, batch):
+        return "the bucket's batch before it is not final"
+    # Buckets fill in order: if the next lower one of the family is full, all are.
+    lower, slots = batch.bucket - program.families, load_instance(program.instance).slots
+    opens = lower >= 0 and count_openings(batch.deltas) > 0
+    if opens and accounts.landed_in(session, program.id, lower) < slots:
+        return f"it opens accounts once bucket {lower} is full on the final chain"
+    return None
+
+
+def _collect(context: Context, program: Program, batch: Batch) -> Moved | Waits:
     if batch.quarantine_group is not None and batch.proof is None:
         # What attestors sign blocks the batch's place until the envelope expires. A quarantine
         # group must therefore be proven first.

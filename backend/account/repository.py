@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import String, any_, literal, select
+from sqlalchemy import String, any_, func, literal, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
@@ -22,6 +22,14 @@ def at_slot(session: Session, program_id: int, bucket: int, slot: int) -> Accoun
         Account.program_id == program_id, Account.bucket == bucket, Account.slot == slot
     )
     return session.scalar(query)
+
+
+def landed_in(session: Session, program_id: int, bucket: int) -> int:
+    """How many accounts of a bucket are open on the final chain."""
+    query = select(func.count()).where(
+        Account.program_id == program_id, Account.bucket == bucket, Account.posted > 0
+    )
+    return session.scalar(query) or 0
 
 
 def owed(session: Session, program_id: int, addresses: Sequence[str]) -> list[Account]:

@@ -13,6 +13,7 @@ from backend.batch.states import transition
 from backend.chain.finality import final_block
 from backend.chain.local import is_local
 from backend.context import Context
+from backend.errors import NotYet
 from backend.kit.failpoint import failpoint
 from backend.program.models import Program
 from prover.eip712 import BatchEnvelope, Domain
@@ -43,6 +44,8 @@ def ensure_envelope(context: Context, program: Program, batch_id: int) -> None:
 
     The envelope is committed before any attestor is asked: an attestor that has signed one digest
     refuses another until the first has expired.
+
+    Raises NotYet while a change of the attestors is on chain and not final.
     """
     with context.database.transaction() as session:
         batch = batches.locked(session, batch_id, BatchState.CLOSED)
@@ -51,9 +54,14 @@ def ensure_envelope(context: Context, program: Program, batch_id: int) -> None:
         if batch.digest is not None and not is_stale(context, program, batch.envelope()):
             return
         clear_envelope(session, batch)
-        final = final_block(context.node, program.finality)
-        _, _, epoch = context.distributor(program).attestors(final.number)
-        now = final_block(context.node, "latest").timestamp
+        distributor = context.distributor(program)
+        _, _, epoch = distributor.attestors(final_block(context.node, program.finality).number)
+        head = final_block(context.node, "latest")
+        _, _, newest = distributor.attestors(head.number)
+        if newest != epoch:
+            # An attestor signs for the final chain's epoch, and no such batch can be posted.
+            raise NotYet(f"attestor epoch {newest} is not final yet")
+        now = head.timestamp
         if is_local(program.chain_id):
             # An idle local chain's head is old, but the block that takes the batch will not be. It
             # is this machine's chain: elsewhere the chain's clock alone counts.

@@ -45,6 +45,7 @@ from backend.ledger import service as ledger
 from backend.program import repository as programs
 from backend.program.halts import halt
 from backend.program.models import Program
+from prover.wire import count_openings
 
 log = structlog.get_logger()
 
@@ -344,11 +345,13 @@ def _record_batch(session: Session, program: Program, event: BatchPosted, share:
         raise Contradiction(
             f"batch {event.sequence} of bucket {event.bucket} on chain is not the ledger's"
         )
-    _finalize(session, batch, event, share)
+    _finalize(session, batch, event, share, program.families)
     return batch.id
 
 
-def _finalize(session: Session, batch: Batch, event: BatchPosted, share: _Share) -> None:
+def _finalize(
+    session: Session, batch: Batch, event: BatchPosted, share: _Share, families: int
+) -> None:
     # An event that is recorded again, as a resumed program does, finds the batch final.
     if batch.state != BatchState.FINAL:
         transition(batch, BatchState.FINAL)
@@ -357,6 +360,9 @@ def _finalize(session: Session, batch: Batch, event: BatchPosted, share: _Share)
     batch.gas_used, batch.batches_in_tx = share
     batch.note = None
     batches.wake(session, batch.program_id, batch.bucket, batch.sequence + 1)
+    if count_openings(batch.deltas):
+        # The bucket may be full now: then the family's next one opens.
+        batches.wake(session, batch.program_id, batch.bucket + families)
     session.execute(
         text("""
             UPDATE account SET posted = greatest(posted, touched.cumulative)

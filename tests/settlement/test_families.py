@@ -6,6 +6,8 @@ import pytest
 from backend import pipeline
 from backend.batch.models import Batch, BatchState
 from backend.invariant import check_with_chain
+from backend.kit.db import in_seconds
+from backend.program.models import Program as Row
 from backend.settlement.indexer import index
 from tests.support.engine import report
 from tests.support.onchain import OnChain
@@ -35,6 +37,41 @@ def test_the_ledger_follows_the_chain(raised: tuple[OnChain, Batch]) -> None:
     index(program.context, program.id)
     assert (program.row.families, program.row.families_first) == (16, 1)
     assert check_with_chain(program.context, program.id) == []
+
+
+def test_a_raise_that_is_not_final_is_waited_for(raised: tuple[OnChain, Batch]) -> None:
+    """No envelope is made and no attestor is asked: the old epoch cannot be posted, and the new one
+    is not signed yet."""
+    program, batch = raised
+    with program.engine.database.transaction() as session:
+        session.get_one(Row, program.id).finality = "3"
+    assert pipeline.advance(program.context, batch.id) == BatchState.CLOSED
+    (row,) = [row for row in program.batches() if row.id == batch.id]
+    assert (row.digest, row.note) == (None, "attestor epoch 2 is not final yet")
+    program.chain.rpc("anvil_mine", "0x3")
+    with program.engine.database.transaction() as session:
+        session.get_one(Batch, batch.id).retry_at = None
+    assert pipeline.advance(program.context, batch.id) == BatchState.CLOSED
+    (row,) = [row for row in program.batches() if row.id == batch.id]
+    assert row.attestor_epoch == 2
+
+
+def test_a_family_opens_its_next_bucket_once_the_lower_one_is_full(program: OnChain) -> None:
+    """On the final chain: nobody is asked before, and the batch is woken when it is."""
+    names = [f"person {i}" for i in range(33)]
+    program.engine.take_in(program.row, [report(f"e{name}", name, 1) for name in names])
+    first, second = program.engine.close(program.row)
+    assert (first.bucket, second.bucket) == (0, 1)
+    assert pipeline.advance(program.context, second.id) == BatchState.CLOSED
+    row = program.batches()[1]
+    assert row.note == "it opens accounts once bucket 0 is full on the final chain"
+    with program.engine.database.transaction() as session:
+        session.get_one(Batch, second.id).retry_at = in_seconds(600)
+    program.post_batches([first])
+    index(program.context, program.id)
+    assert program.batches()[1].retry_at is None
+    pipeline.advance(program.context, second.id)
+    assert "attestation" in (program.batches()[1].note or "")
 
 
 def test_rewards_land_in_batches_made_anew(raised: tuple[OnChain, Batch]) -> None:
