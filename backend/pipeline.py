@@ -17,7 +17,6 @@ import structlog
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from backend.account import repository as accounts
 from backend.attestation.envelope import (
     EXPIRY_MARGIN_SECONDS,
     clear_envelope,
@@ -37,6 +36,7 @@ from backend.batch.quarantine import (
     replace_too_large,
 )
 from backend.batch.states import log_fields, mark_proven, reached
+from backend.batch.turn import comes_before
 from backend.chain.models import State
 from backend.context import WRONG_CHAIN, Context
 from backend.errors import GuerdonError, NotYet
@@ -63,8 +63,7 @@ from backend.settlement.daily_limit import (
 )
 from backend.settlement.indexer import index
 from backend.settlement.post_rows import needs_signatures
-from prover.circuit import load_instance
-from prover.wire import challenge, count_openings
+from prover.wire import challenge
 
 log = structlog.get_logger()
 
@@ -289,7 +288,7 @@ def _attest(context: Context, program: Program, batch: Batch) -> Outcome:
     with context.database.transaction() as session:
         # Read again: a new envelope has taken the proof away.
         batch = session.get_one(Batch, batch.id)
-        before = _comes_before(session, program, batch)
+        before = comes_before(session, program, batch)
     outcome = Waits(before) if before else _collect(context, program, batch)
     return NeedsProof() if isinstance(outcome, Waits) and batch.proof is None else outcome
 
@@ -315,18 +314,6 @@ def _booked_timestamp(context: Context, program: Program, batch: Batch) -> int:
 def _waits_for_room(full: Full) -> Waits:
     seconds = LOOK_SECONDS_MAX if full.seconds is None else full.seconds
     return Waits(full.reason, seconds=min(max(seconds, 1), LOOK_SECONDS_MAX))
-
-
-def _comes_before(session: Session, program: Program, batch: Batch) -> str | None:
-    """What must be final before any attestor signs the batch; None if all is."""
-    if not repository.is_head(session, batch):
-        return "the bucket's batch before it is not final"
-    # Buckets fill in order: if the next lower one of the family is full, all are.
-    lower, slots = batch.bucket - program.families, load_instance(program.instance).slots
-    opens = lower >= 0 and count_openings(batch.deltas) > 0
-    if opens and accounts.landed_in(session, program.id, lower) < slots:
-        return f"it opens accounts once bucket {lower} is full on the final chain"
-    return None
 
 
 def _collect(context: Context, program: Program, batch: Batch) -> Moved | Waits:

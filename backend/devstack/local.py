@@ -106,6 +106,9 @@ class Plan:
     batch_age_max_seconds: int
     tick_seconds: float
     test_token_decimals: int = TEST_TOKEN_DECIMALS
+    families: int = 1
+    finality: str = "latest"
+    """Of the books and of the attestors."""
 
 
 def prepare(folder: Path, urls: Urls, plan: Plan, progress: Progress = lambda _: None) -> Prepared:
@@ -202,6 +205,7 @@ def _deploy(
         instance,
         list(attestors),
         THRESHOLD,
+        families=plan.families,
         test_token_decimals=plan.test_token_decimals,
     )
     with context.database.transaction() as session:
@@ -212,7 +216,7 @@ def _deploy(
             deployment.block,
             key.verifying_key,
             list(plan.attestor_urls),
-            finality="latest",
+            finality=plan.finality,
             batch_items_max=10**6,
             batch_age_max_seconds=plan.batch_age_max_seconds,
         )
@@ -231,7 +235,7 @@ def _write_attestors(
         "distributor": deployment.distributor,
         "instance": plan.instance,
         "first_block": deployment.block,
-        "finality": "latest",
+        "finality": plan.finality,
     }
     for i, (host, port) in enumerate(plan.attestor_hosts):
         config = {

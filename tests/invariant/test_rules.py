@@ -13,6 +13,11 @@ from backend.program.models import Program
 from tests.support.engine import Engine, address, report
 
 ALICE = address("alice")
+COPIED = ", ".join(
+    column.name
+    for column in Program.__table__.columns
+    if column.name not in ("id", "name", "distributor")
+)
 
 
 @pytest.fixture
@@ -54,12 +59,8 @@ BROKEN = {
     "an entry": ("ledger_balanced", "UPDATE ledger_entry SET amount = amount - 1 WHERE id = 5"),
     "an entry in another program's account": (
         "ledger_balanced",
-        "WITH other AS (INSERT INTO program (id, name, chain_id, distributor, token, verifier, "
-        "instance, families, families_first, attestors, finality, batch_items_max, "
-        "batch_age_max_seconds, last_indexed_block, last_indexed_block_hash) "
-        "SELECT 99, 'other', chain_id, 'x', token, verifier, instance, families, families_first, "
-        "attestors, finality, batch_items_max, batch_age_max_seconds, 0, '' FROM program "
-        "RETURNING id) "
+        f"WITH other AS (INSERT INTO program (id, name, distributor, {COPIED}) "
+        f"SELECT 99, 'other', 'x', {COPIED} FROM program RETURNING id) "
         "UPDATE ledger_account SET program_id = 99 WHERE kind = 'account' AND holder = '{alice}'",
     ),
     "a sealed reference": (
