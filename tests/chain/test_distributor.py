@@ -9,7 +9,14 @@ from eth_utils import keccak
 from backend.chain import calldata
 from backend.chain.artifacts import ArtifactError, artifact
 from backend.chain.distributor import Distributor, NotADistributor
-from backend.chain.events import AttestorsChanged, BatchPosted, Claimed, Funded, PayoutSkipped
+from backend.chain.events import (
+    AttestorsChanged,
+    BatchPosted,
+    Claimed,
+    FamiliesChanged,
+    Funded,
+    PayoutSkipped,
+)
 from backend.errors import NotFound
 from tests.support.anvil import Anvil
 from tests.support.program import Program, account, real_program
@@ -69,6 +76,7 @@ def test_events_in_chain_order(program: Program) -> None:
     """Everything that happened comes back typed, once, in chain order, with where it stands."""
     events = program.distributor.events(program.deployment.block, program.chain.w3.eth.block_number)
     assert [type(event) for event in events] == [
+        FamiliesChanged,
         AttestorsChanged,
         Funded,
         BatchPosted,
