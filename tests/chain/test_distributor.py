@@ -84,7 +84,8 @@ def test_events_in_chain_order(program: Program) -> None:
         PayoutSkipped,
         Claimed,
     ]
-    changed, funded, posted, claimed, skipped, last = events
+    families, changed, funded, posted, claimed, skipped, last = events
+    assert families.families == 1
     assert (changed.threshold, changed.epoch, list(changed.attestors)) == (
         2,
         1,
