@@ -267,8 +267,8 @@ class Store:
 
         `own` is the candidate itself, whose leaves a reservation may have kept before.
         """
-        # A candidate that lost its place is gone (`advance`). Another candidate for the asked place
-        # is dead, or `_reserve` would have stopped.
+        # A candidate whose place another batch has taken cannot land. Another candidate for the
+        # asked place is dead, or `_reserve` would have stopped.
         program = own[0]
         for j, leaf in enumerate(leaves):
             seen = db.execute(
@@ -286,7 +286,7 @@ class Store:
                         item=j,
                     )
                 candidate = (program, at_bucket, at_sequence, root)
-                if candidate != own and _alive(db, candidate, moment):
+                if landed_root is None and candidate != own and _alive(db, candidate, moment):
                     message = (
                         f"the event is in a signed batch that can still land, bucket {at_bucket}, "
                         f"sequence {at_sequence}"
@@ -406,7 +406,7 @@ class Store:
         self, program: str, batches: Sequence[Landed], block_number: int, block_hash: bytes
     ) -> None:
         """Book landed batches and the block read up to, at once; drop what was sent for their
-        places and did not land."""
+        places and did not land. What was signed stays: a reorg may free the place again."""
         with self._transaction() as db:
             for batch in batches:
                 db.execute(
@@ -426,7 +426,9 @@ class Store:
                 )
                 db.execute(
                     "DELETE FROM leaf WHERE program = ? AND bucket = ? AND sequence = ? AND "
-                    "interactions_root != ?",
+                    "interactions_root != ? AND NOT EXISTS (SELECT 1 FROM signed s WHERE "
+                    "s.program = leaf.program AND s.bucket = leaf.bucket AND s.sequence = "
+                    "leaf.sequence AND s.interactions_root = leaf.interactions_root)",
                     (program, batch.bucket, batch.sequence, batch.interactions_root),
                 )
             db.execute(
