@@ -98,16 +98,8 @@ def replace_too_large(
     going = affected(session, program_id, batch_id, booked_timestamp)
     if not going or not program.daily_limit or going[0].total <= program.daily_limit:
         return []
-    place = f"batch {going[0].sequence} of bucket {going[0].bucket}"
-    for row in going:
-        what = "it is" if row is going[0] else f"it was built on {place}, which is"
-        row.reason = f"{what} above the daily limit of {program.daily_limit} base units"
-        transition(row, BatchState.SUPERSEDED)
-        row.note = row.retry_at = None
-    session.flush()
-    _release_interactions(session, going)
-    for bucket in {row.bucket for row in going}:
-        _close_accounts(session, program_id, bucket)
+    above = f"above the daily limit of {program.daily_limit} base units"
+    _supersede(session, going, f"it is {above}", f", which is {above}")
     log.warning(
         "batch_above_daily_limit",
         **log_fields(going[0]),
@@ -131,14 +123,8 @@ def replace_misplaced(
     going = affected(session, program_id, batch_id, booked_timestamp)
     if not going or not is_misplaced(going[0], program.families):
         return []
-    for row in going:
-        row.reason = f"it opens accounts as before there were {program.families} families"
-        transition(row, BatchState.SUPERSEDED)
-        row.note = row.retry_at = None
-    session.flush()
-    _release_interactions(session, going)
-    for bucket in {row.bucket for row in going}:
-        _close_accounts(session, program_id, bucket)
+    before = f"as before there were {program.families} families"
+    _supersede(session, going, f"it opens accounts {before}", f", which opens accounts {before}")
     log.warning(
         "batch_misplaced",
         **log_fields(going[0]),
@@ -146,6 +132,21 @@ def replace_misplaced(
         superseded=[row.id for row in going],
     )
     return going
+
+
+def _supersede(session: Session, going: Sequence[Batch], reason: str, on_it: str) -> None:
+    """Supersede a batch for `reason` and what was built on it, and open their interactions. `on_it`
+    ends the reason of the latter, behind the name of the batch."""
+    first = going[0]
+    for row in going:
+        built = f"it was built on batch {first.sequence} of bucket {first.bucket}{on_it}"
+        row.reason = reason if row is first else built
+        transition(row, BatchState.SUPERSEDED)
+        row.note = row.retry_at = None
+    session.flush()
+    _release_interactions(session, going)
+    for bucket in {row.bucket for row in going}:
+        _close_accounts(session, first.program_id, bucket)
 
 
 def is_misplaced(batch: Batch, families: int) -> bool:
