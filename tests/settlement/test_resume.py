@@ -191,6 +191,31 @@ def test_a_node_left_logs_out(program: OnChain, monkeypatch: pytest.MonkeyPatch)
     assert_whole(program)
 
 
+def test_a_raise_that_is_booked_is_no_reason_to_go_back(program: OnChain) -> None:
+    """The constructor's families and the raise after them are in every log: compared from the first
+    block on, they are booked and nothing is recorded again."""
+    program.reward([("ann", 10)])
+    program.call("raiseFamilies", 16)
+    index(program.context, program.id)
+    halt(program)
+    resumed = resume(program.context, program.id, 0)
+    assert (resumed.back_to, resumed.events) == (program.chain.w3.eth.block_number, 0)
+    assert (program.row.families, program.row.families_first) == (16, 1)
+    assert_whole(program)
+
+
+def test_a_raise_that_a_node_left_out_is_booked(program: OnChain) -> None:
+    """The last number of the log is the ledger's afterwards."""
+    program.call("raiseFamilies", 16)
+    index(program.context, program.id)
+    with program.engine.database.transaction() as session:
+        session.execute(update(Program).where(Program.id == program.id).values(families=1))
+    halt(program)
+    resume(program.context, program.id, 0)
+    assert (program.row.families, program.row.families_first) == (16, 1)
+    assert_whole(program)
+
+
 @pytest.mark.parametrize("from_start", [False, True])
 def test_the_same_transactions_in_other_blocks(program: OnChain, from_start: bool) -> None:
     """A deep reorg puts everything into other blocks: it is known by its transactions, so nothing
